@@ -1,0 +1,275 @@
+"""The messages between the daemon and a worker, and how they travel: one SEQPACKET message each.
+
+A message is `length of header | header (msgpack) | payloads`. It is at most 64 KiB; payloads that do
+not fit travel in a one-shot sealed memfd whose descriptor comes with the message (RULES 11). Used by
+both sides: the daemon with a non-blocking socket, the worker with a blocking one.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from edged.config.steps import Form, Postprocess, Preprocess
+from edged.errors import Fault
+from edged.tensors import Signature
+
+MESSAGE_LIMIT: Final = 64 * 1024
+_LENGTH: Final = struct.Struct("<I")
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class ProtocolError(Exception):
+    """The other side sent what this protocol does not allow; the channel is of no further use."""
+
+
+class Closed(Exception):
+    """The other side has closed its end."""
+
+
+# --- daemon to worker -------------------------------------------------------------------------------
+
+
+class Open(msgspec.Struct, frozen=True, tag="open"):
+    """The first message: load this model and prepare to run it. `memory` is bytes, `batch_max` inputs."""
+
+    model: str
+    version: str
+    file: str
+    threads: int
+    memory: int
+    message_limit: int
+    batch_max: int
+    forms: tuple[Form, ...]
+    preprocess: tuple[Preprocess, ...]
+    postprocess: tuple[Postprocess, ...]
+
+
+class InputHead(msgspec.Struct, frozen=True, array_like=True):
+    """One input of a batch; `size` is its payload's bytes. The other fields are those of messages.Input."""
+
+    size: int
+    form: int = -1
+    content_type: str = ""
+    json_length: int = -1
+    binary: bool = False
+    id: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, tag="batch"):
+    """Inputs to run, answered by one Answers with the same `number`. `external`: payloads in a memfd."""
+
+    number: int
+    heads: tuple[InputHead, ...]
+    external: bool = False
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """Asks for one made-up input that fits the signature; the same `seed` gives the same input."""
+
+    number: int
+    seed: int
+
+
+# --- worker to daemon -------------------------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded and has run. `run_s` is wall time of one run at batch 1, after warm-up.
+
+    `batch_max` is how many inputs one run may stack: 1 where the graph has no free first axis or where
+    the measurement says that stacking does not pay (`gain` < 1.2: CPU per input alone over stacked).
+    """
+
+    signature: Signature
+    providers: tuple[str, ...]
+    load_s: float
+    run_s: float
+    batch_max: int
+    gain: float
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The model cannot be loaded; the worker ends after this."""
+
+    fault: Fault
+
+
+class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
+    """The outcome of one input: `fault` when it failed; then `own` says that the model is to blame.
+
+    `size` bytes of payload, JSON with `json_length` > 0 when raw tensors follow it.
+    """
+
+    size: int
+    json_length: int = 0
+    fault: Fault | None = None
+    own: bool = False
+    ts_ms: int | None = None
+    nonfinite: bool = False
+
+
+class Answers(msgspec.Struct, frozen=True, tag="answers"):
+    """The outcomes of a batch, in its order. Nanoseconds of wall time, and of this process's CPU time."""
+
+    number: int
+    heads: tuple[AnswerHead, ...]
+    external: bool = False
+    decode_ns: int = 0
+    run_ns: int = 0
+    encode_ns: int = 0
+    cpu_ns: int = 0
+
+
+Message = Open | Batch | Generate | Ready | Refused | Answers
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+def inline_room(payload_bytes: int, inputs: int) -> bool:
+    """Whether a batch of so many inputs and bytes surely fits one message (a head takes < 512 bytes)."""
+    return payload_bytes + 512 * inputs + 256 <= MESSAGE_LIMIT
+
+
+def send(sock: socket.socket, message: Message, payloads: Sequence[bytes | memoryview] = ()) -> None:
+    """Sends `message`, its payloads inline or in a memfd as its `external` says.
+
+    Raises BlockingIOError when a non-blocking socket is full, BrokenPipeError or ConnectionResetError
+    when the other side is gone, ProtocolError for a header or an inline message above the limit.
+    """
+    header = _ENCODER.encode(message)
+    parts: list[bytes | memoryview] = [_LENGTH.pack(len(header)), header]
+    if not getattr(message, "external", False):
+        parts.extend(payloads)
+        _check_size(parts)
+        sock.sendmsg(parts)
+        return
+    _check_size(parts)
+    descriptor = _sealed(payloads)
+    try:
+        sock.sendmsg(parts, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+    finally:
+        os.close(descriptor)
+
+
+def receive(sock: socket.socket, *, payload_limit: int) -> tuple[Message, memoryview]:
+    """The next message and its payloads, joined in the order of its heads.
+
+    Raises Closed at the end of the channel, BlockingIOError when a non-blocking socket has nothing, and
+    ProtocolError for anything malformed, truncated, unsealed or above `payload_limit`.
+    """
+    try:
+        data, ancillary, flags, _ = sock.recvmsg(MESSAGE_LIMIT, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError as error:
+        raise Closed from error
+    descriptors = _descriptors(ancillary)
+    try:
+        if not data:
+            raise Closed
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise ProtocolError("a message was cut short")
+        return _parse(data, descriptors, payload_limit)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _parse(data: bytes, descriptors: list[int], payload_limit: int) -> tuple[Message, memoryview]:
+    if len(data) < _LENGTH.size:
+        raise ProtocolError("a message without a header")
+    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    if end > len(data):
+        raise ProtocolError("a header longer than its message")
+    try:
+        message = _DECODER.decode(memoryview(data)[_LENGTH.size : end])
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"a header that cannot be read: {error}") from error
+    external = getattr(message, "external", False)
+    if len(descriptors) != int(external):
+        raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {int(external)}")
+    payload = _read_sealed(descriptors[0], payload_limit) if external else memoryview(data)[end:]
+    sizes = [head.size for head in getattr(message, "heads", ())]
+    if any(size < 0 for size in sizes) or sum(sizes) != (len(payload) if sizes else 0):
+        raise ProtocolError("the sizes in the header do not add up to the payload")
+    return message, payload
+
+
+def split(heads: Sequence[InputHead | AnswerHead], payload: memoryview) -> list[memoryview]:
+    """Each head's part of the joined payloads."""
+    parts, start = [], 0
+    for head in heads:
+        parts.append(payload[start : start + head.size])
+        start += head.size
+    return parts
+
+
+def _check_size(parts: list[bytes | memoryview]) -> None:
+    size = sum(len(part) for part in parts)
+    if size > MESSAGE_LIMIT:
+        raise ProtocolError(f"a message of {size} bytes is above {MESSAGE_LIMIT}")
+
+
+def _sealed(payloads: Sequence[bytes | memoryview]) -> int:
+    """A memfd with the payloads that nobody can change, shrink or grow any more."""
+    descriptor = os.memfd_create("edged-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        for payload in payloads:
+            view = memoryview(payload)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read_sealed(descriptor: int, limit: int) -> memoryview:
+    """Copies a memfd's content; a descriptor that is not a sealed memfd is a protocol error."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise ProtocolError("the descriptor is no memfd") from error
+    if seals & _SEALS != _SEALS:
+        raise ProtocolError("the memfd is not sealed")
+    size = os.fstat(descriptor).st_size
+    if size > limit:
+        raise ProtocolError(f"a payload of {size} bytes is above {limit}")
+    content = bytearray(size)
+    view, offset = memoryview(content), 0
+    while offset < size:
+        read = os.preadv(descriptor, [view[offset:]], offset)
+        if read == 0:
+            raise ProtocolError("the memfd ended early")
+        offset += read
+    return view
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return list(found)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A channel: the daemon's end, non-blocking, and the worker's, blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def close(sock: socket.socket) -> None:
+    """Closes an end; the other side then reads Closed."""
+    with contextlib.suppress(OSError):
+        sock.close()

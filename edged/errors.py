@@ -1,0 +1,120 @@
+"""Every error edged can answer with: its stable code, and the shape it takes on each transport.
+
+A sender gets the same `code`, `message` and `hint` over HTTP, MQTT and the command line; scripts
+key on `code`, people read the rest. docs/errors.md is generated from the table below.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What a code means: `http` is its HTTP status, `hint` what to do when nothing better is known."""
+
+    http: int
+    means: str
+    hint: str
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """One error as a value: what travels from a worker, in an answer or in a status."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class EdgedError(Exception):
+    """An error that knows its stable code; `fault` is what its sender is told."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        if code not in CODES:
+            raise KeyError(f"{code!r} is not in the table of codes")
+        super().__init__(message)
+        self.fault: Final = fault(code, message, hint)
+
+    def __str__(self) -> str:
+        return f"{self.fault.code}: {self.fault.message}"
+
+
+def fault(code: str, message: str, hint: str | None = None) -> Fault:
+    """A Fault with the table's hint where none is given."""
+    return Fault(code, message, CODES[code].hint if hint is None else hint)
+
+
+def http_status(code: str) -> int:
+    return CODES[code].http
+
+
+def as_json(problem: Fault, *, id: str = "") -> dict[str, str]:
+    """The MQTT and fast-lane shape: {"id","code","message","hint"}; `id` only where there is one."""
+    shape = {"code": problem.code, "message": problem.message, "hint": problem.hint}
+    return {"id": id, **shape} if id else shape
+
+
+def as_oip(problem: Fault) -> dict[str, str]:
+    """The Open Inference Protocol's shape: `error`, plus `code` and `hint`."""
+    return {"error": problem.message, "code": problem.code, "hint": problem.hint}
+
+
+CODES: Final[dict[str, Meaning]] = {
+    # --- an input ---------------------------------------------------------------------------------
+    "bad_input": Meaning(400, "The input does not fit the model.", "Compare it with `edged inspect` of the model."),
+    "poison_input": Meaning(
+        400,
+        "This input ended the model's process twice, the second time alone.",
+        "Keep the input and report it to the model's maker.",
+    ),
+    "forbidden": Meaning(403, "The caller may not do this.", "Control needs root or the group edged-admin."),
+    "unknown_model": Meaning(404, "No model of this name is configured.", "`edged status` lists the models."),
+    "not_found": Meaning(404, "There is nothing at this address.", "docs/http-api.md lists the addresses."),
+    "method_not_allowed": Meaning(405, "This address does not take this verb.", "docs/http-api.md lists the verbs."),
+    "timeout": Meaning(408, "The request did not arrive in time.", "Send the whole request without a pause."),
+    "too_large": Meaning(
+        413, "The body is above the limit and was not read.", "Raise limits.message, or send less."
+    ),
+    "input_too_large": Meaning(
+        413, "The input is above the model's limits.message.", "Raise limits.message, or send less."
+    ),
+    "internal": Meaning(500, "A fault of edged itself.", "The journal has the traceback: please report it."),
+    "model_failed": Meaning(
+        500, "The model's run failed, timed out, or the model cannot be started.", "See `edged status` and the journal."
+    ),
+    "output_too_large": Meaning(
+        500, "The model's output is above limits.message.", "Raise limits.message, or ask for fewer outputs."
+    ),
+    "unsupported": Meaning(501, "edged does not do this.", "README.md says what it does."),
+    "queue_full": Meaning(503, "The model's queue is full.", "Send slower, or raise queue.size."),
+    "deadline": Meaning(503, "The deadline passed before the answer.", "Send slower, or raise the deadline."),
+    "starting": Meaning(503, "The model is loading, or waits for its first push.", "Try again in a moment."),
+    "over_memory": Meaning(503, "The model went over limits.memory.", "Raise limits.memory, or send less at once."),
+    "stopping": Meaning(503, "The daemon is stopping.", "Try again in a moment."),
+    # --- a pushed model ---------------------------------------------------------------------------
+    "unsigned": Meaning(403, "A simple push needs push.require_signature: false.", "Sign it, or allow simple pushes."),
+    "retained_push": Meaning(400, "A simple push must not be retained.", "Publish it without the retain flag."),
+    "not_a_model": Meaning(400, "The file is not an ONNX model that onnxruntime can load.", "Check the file sent."),
+    "io_mismatch": Meaning(
+        400, "Its inputs or outputs differ from the running model's.", "Give a model with another signature a new name."
+    ),
+    "nonfinite": Meaning(400, "It answers NaN or infinity where it should not.", "Check the model's weights."),
+    "trial_error": Meaning(400, "Its run failed in the trial.", "Run it with `edged inspect` on your machine."),
+    "trial_crash": Meaning(400, "It ended its own process in the trial.", "Run it with `edged inspect` elsewhere."),
+    "trial_crash_loop": Meaning(400, "Its trial was cut short twice.", "Look for a crash in the journal."),
+    "too_slow": Meaning(400, "It is too slow for this box.", "Push a smaller model, or raise limits.run."),
+    "probation_errors": Meaning(400, "It failed too often after the switch.", "See its errors in the journal."),
+    "probation_latency": Meaning(400, "It became too slow after the switch.", "Push a smaller model."),
+    "probation_crash": Meaning(400, "It ended its own process after the switch.", "See the journal."),
+    "blacklisted": Meaning(409, "This file has failed on this box before.", "Push a corrected file."),
+    "superseded": Meaning(409, "A newer push took its place.", "Nothing to do."),
+    "no_previous": Meaning(409, "There is no previous version to go back to.", "Push the version you want."),
+    "busy": Meaning(409, "Another installation of this model is under way.", "Try again when it has ended."),
+    "no_space": Meaning(507, "There is not enough disk or memory to try it.", "Make room on the box and push again."),
+    "bad_store": Meaning(500, "A stored model file is missing or damaged.", "Push the model again."),
+    # --- the box ----------------------------------------------------------------------------------
+    "bad_config": Meaning(500, "The configuration is not valid.", "`edged check` shows every mistake."),
+    "no_daemon": Meaning(503, "No daemon answers on the socket.", "Is it running? `systemctl status edged`"),
+    "broker": Meaning(503, "The broker cannot be reached or refused the connection.", "Check mqtt.url."),
+}

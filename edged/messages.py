@@ -1,0 +1,91 @@
+"""What the parts of the daemon hand each other: an input on its way in, its outcome on its way out."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from edged.errors import Fault
+
+
+class Source(enum.Enum):
+    """Where an input came from; decides what happens to it when the queue is full (RULES 19)."""
+
+    HTTP = "http"
+    MQTT_QOS0 = "mqtt0"
+    MQTT_QOS1 = "mqtt1"
+
+
+class Admission(enum.Enum):
+    """What became of an offered input. REFUSED: its reply has been called already."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    BLOCKED = "blocked"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A result: `payload` is JSON, with raw tensors behind its first `json_length` bytes when that is > 0.
+
+    `ts_ms` is the input's own time stamp when it had one. `nonfinite`: NaN or infinity became null.
+    """
+
+    payload: bytes
+    json_length: int
+    version: str
+    ts_ms: int | None = None
+    nonfinite: bool = False
+    retried: bool = False
+
+
+Outcome = Answer | Fault
+
+
+class Input(msgspec.Struct, frozen=True, eq=False):
+    """One undecoded input. `reply` is called exactly once, in the loop, with its final outcome.
+
+    `form` is the index of the model's `inputs` entry that describes the payload, -1 for none.
+    `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
+    OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
+    """
+
+    model: str
+    payload: bytes
+    source: Source
+    reply: Callable[[Outcome], None]
+    arrived_s: float
+    arrived_ms: int = 0
+    deadline_s: float | None = None
+    id: str = ""
+    stream: str = ""
+    form: int = -1
+    content_type: str = ""
+    json_length: int = -1
+    binary: bool = False
+
+
+_CLOSE: Final = ord("}")
+
+
+def with_parameters(answer: Answer, parameters: dict[str, object]) -> tuple[bytes, int]:
+    """The answer's payload with `parameters` put at the end of its JSON object, and its new JSON length.
+
+    The worker never writes that member, so that one place adds what only the daemon knows
+    (`seq`, `age_ms`, `topic`). Returns (payload, json_length); json_length stays 0 for pure JSON.
+    """
+    if answer.nonfinite:
+        parameters = {**parameters, "nonfinite": True}
+    if answer.retried:
+        parameters = {**parameters, "retried": True}
+    if not parameters:
+        return answer.payload, answer.json_length
+    end = answer.json_length or len(answer.payload)
+    if answer.payload[end - 1] != _CLOSE:
+        raise ValueError("an answer's JSON part must end with its closing brace")
+    text = b"".join((answer.payload[: end - 1], b',"parameters":', msgspec.json.encode(parameters), b"}"))
+    if not answer.json_length:
+        return text, 0
+    return text + answer.payload[end:], len(text)

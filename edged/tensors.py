@@ -1,0 +1,89 @@
+"""What a tensor is called: datatypes in the three vocabularies, shapes, and a model's signature.
+
+Pure values: the daemon holds signatures without importing numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class Datatype(msgspec.Struct, frozen=True):
+    """One element type. `size` is bytes per element in binary form; 0 for the variable BYTES."""
+
+    oip: str
+    onnx: str
+    numpy: str
+    size: int
+
+
+DATATYPES: Final = (
+    Datatype("BOOL", "tensor(bool)", "bool", 1),
+    Datatype("UINT8", "tensor(uint8)", "uint8", 1),
+    Datatype("UINT16", "tensor(uint16)", "uint16", 2),
+    Datatype("UINT32", "tensor(uint32)", "uint32", 4),
+    Datatype("UINT64", "tensor(uint64)", "uint64", 8),
+    Datatype("INT8", "tensor(int8)", "int8", 1),
+    Datatype("INT16", "tensor(int16)", "int16", 2),
+    Datatype("INT32", "tensor(int32)", "int32", 4),
+    Datatype("INT64", "tensor(int64)", "int64", 8),
+    Datatype("FP16", "tensor(float16)", "float16", 2),
+    Datatype("FP32", "tensor(float)", "float32", 4),
+    Datatype("FP64", "tensor(double)", "float64", 8),
+    Datatype("BYTES", "tensor(string)", "object", 0),
+)
+BY_OIP: Final = {kind.oip: kind for kind in DATATYPES}
+BY_ONNX: Final = {kind.onnx: kind for kind in DATATYPES}
+BY_NUMPY: Final = {kind.numpy: kind for kind in DATATYPES}
+
+
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One input or output of a model: `datatype` in the Open Inference Protocol's words, -1 = free axis."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype}{list(self.shape)}"
+
+
+class Signature(msgspec.Struct, frozen=True, array_like=True):
+    """What goes in and what comes out of a model, in the model's own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def differences(live: Signature, candidate: Signature) -> list[str]:
+    """Why `candidate` cannot take the place of `live`; empty when every client of `live` goes on working.
+
+    A free axis where the live model's input is fixed is harmless; so is a fixed axis where the live
+    model's output was free. The other way round breaks somebody.
+    """
+    found = _tensors("input", live.inputs, candidate.inputs, wider_is_fine=True)
+    return found + _tensors("output", live.outputs, candidate.outputs, wider_is_fine=False)
+
+
+def _tensors(
+    kind: str, live: tuple[TensorSpec, ...], candidate: tuple[TensorSpec, ...], *, wider_is_fine: bool
+) -> list[str]:
+    theirs = {spec.name: spec for spec in candidate}
+    found = [f"{kind} {spec.name} is new" for spec in candidate if spec.name not in {one.name for one in live}]
+    for mine in live:
+        other = theirs.get(mine.name)
+        if other is None:
+            found.append(f"{kind} {mine.name} is missing")
+        elif other.datatype != mine.datatype:
+            found.append(f"{kind} {mine.name} is {other.datatype}, not {mine.datatype}")
+        elif not _fits(mine.shape, other.shape, wider_is_fine=wider_is_fine):
+            found.append(f"{kind} {mine.name} has shape {list(other.shape)}, not {list(mine.shape)}")
+    return found
+
+
+def _fits(live: tuple[int, ...], candidate: tuple[int, ...], *, wider_is_fine: bool) -> bool:
+    if len(live) != len(candidate):
+        return False
+    return all(a == b or (b if wider_is_fine else a) == -1 for a, b in zip(live, candidate, strict=True))

@@ -1,0 +1,143 @@
+"""MQTT topics and topic filters as values: validation, named levels, matching, and edged's own tree."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+RESERVED_DEVICES: Final = frozenset({"ota", "all", "group"})
+_MAX_BYTES: Final = 65_535  # MQTT 5, 1.5.4: a UTF-8 string's length is two bytes
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may be a device, model or id level: letters, digits, `_` and `-`, 1 to 64."""
+    return NAME.fullmatch(text) is not None
+
+
+def check_topic(topic: str) -> str:
+    """`topic` if one can publish to it (MQTT 5, 4.7). Raises ValueError with the reason."""
+    if "+" in topic or "#" in topic:
+        raise ValueError("a topic to publish to has no wildcard + or #")
+    return _check_text(topic)
+
+
+def _check_text(text: str) -> str:
+    if not text:
+        raise ValueError("a topic has at least one character")
+    if "\x00" in text:
+        raise ValueError("a topic has no NUL character")
+    if len(text.encode("utf-8", "surrogatepass")) > _MAX_BYTES:
+        raise ValueError(f"a topic has at most {_MAX_BYTES} bytes")
+    return text
+
+
+class TopicFilter(msgspec.Struct, frozen=True):
+    """A subscription filter whose `+` levels may carry a name: `cells/+cell/scan`.
+
+    `wire` is what goes to the broker; `names` are the names of its `+` levels, "" for a bare `+`.
+    """
+
+    text: str
+    wire: str
+    names: tuple[str, ...]
+    _pattern: re.Pattern[str]
+
+    @classmethod
+    def parse(cls, text: str) -> TopicFilter:
+        """Raises ValueError with the reason for a filter that MQTT does not allow."""
+        levels = _check_text(text).split("/")
+        wire, names, pattern = [], [], []
+        for index, level in enumerate(levels):
+            if level.startswith("+"):
+                if level != "+" and not re.fullmatch(r"\+[A-Za-z_][A-Za-z0-9_]*", level):
+                    raise ValueError(f"{level!r}: a named level is + and a name of letters, digits and _")
+                names.append(level[1:])
+                wire.append("+")
+                pattern.append("([^/]*)")
+            elif level == "#" and index == len(levels) - 1:
+                wire.append("#")
+            elif "#" in level or "+" in level:
+                raise ValueError(f"{level!r}: + stands at the start of a level, # alone at the end")
+            else:
+                wire.append(level)
+                pattern.append(re.escape(level))
+        named = [name for name in names if name]
+        if len(set(named)) != len(named):
+            raise ValueError("a level name is used twice")
+        expression = "/".join(pattern)
+        if wire[-1] == "#":  # a/# also matches a (MQTT 5, 4.7.1.2)
+            expression = f"{expression}(?:/.*)?" if pattern else ".*"
+        # A wildcard in the first level does not match $SYS and the like (MQTT 5, 4.7.2).
+        guard = r"(?!\$)" if wire[0] in "+#" else ""
+        return cls(text, "/".join(wire), tuple(names), re.compile(guard + expression, re.DOTALL))
+
+    def match(self, topic: str) -> dict[str, str] | None:
+        """The named levels of `topic`, or None when it does not match."""
+        found = self._pattern.fullmatch(topic)
+        if found is None:
+            return None
+        return {name: value for name, value in zip(self.names, found.groups(), strict=True) if name}
+
+
+def fill(template: str, levels: dict[str, str]) -> str:
+    """An output topic with `{name}` replaced by the input topic's levels; ValueError for an unknown name."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in levels:
+            raise ValueError(f"{{{found[1]}}} names no + level of the input's topic")
+        return levels[found[1]]
+
+    return check_topic(re.sub(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", value, template))
+
+
+def template_names(template: str) -> list[str]:
+    """The `{name}`s that a template asks for."""
+    return re.findall(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", template)
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """edged's own topics on one box: CONTRACT's table, in one place."""
+
+    base: str
+    device: str
+
+    @property
+    def root(self) -> str:
+        return f"{self.base}/{self.device}"
+
+    @property
+    def status(self) -> str:
+        return f"{self.root}/status"
+
+    @property
+    def info(self) -> str:
+        return f"{self.root}/info"
+
+    @property
+    def telemetry(self) -> str:
+        return f"{self.root}/telemetry"
+
+    def infer(self, model: str) -> str:
+        return f"{self.root}/models/{model}/infer"
+
+    def result(self, model: str, id: str = "") -> str:
+        return self._with_id(f"{self.root}/models/{model}/result", id)
+
+    def error(self, model: str, id: str = "") -> str:
+        return self._with_id(f"{self.root}/models/{model}/error", id)
+
+    def model_status(self, model: str) -> str:
+        return f"{self.root}/models/{model}/status"
+
+    def push(self, model: str) -> str:
+        return f"{self.root}/models/{model}/push"
+
+    def install(self, model: str) -> str:
+        return f"{self.root}/install/{model}"
+
+    @staticmethod
+    def _with_id(topic: str, id: str) -> str:
+        return f"{topic}/{id}" if id else topic
