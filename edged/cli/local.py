@@ -1,0 +1,176 @@
+"""The commands' way to the daemon on this box: finds its UNIX socket and speaks HTTP over it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pwd
+import select
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import quote
+
+import msgspec
+
+from edged.config.places import places
+from edged.errors import CODES, EdgedError
+
+SERVICE_SOCKET: Final = Path("/run/edged/edged.sock")
+_TIMEOUT_S: Final = 60.0  # above HTTP's default deadline of 10 s, so that the daemon's own error arrives first
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> object:
+        """The body as JSON; EdgedError `internal` when it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise EdgedError(
+                "internal", f"the daemon's answer is no JSON: {error}"
+            ) from error
+
+
+def sockets(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Where a daemon may listen when nobody says: this user's own one first, then the service's."""
+    own = places(environment).runtime / "edged.sock"
+    return tuple(dict.fromkeys((own, SERVICE_SOCKET)))
+
+
+class Daemon:
+    """A daemon reached over the first of `candidates` that somebody listens on. Use as a context manager."""
+
+    def __init__(
+        self, candidates: Iterable[Path], timeout_s: float = _TIMEOUT_S
+    ) -> None:
+        self._connection = _Connection(list(candidates), timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def get(self, path: str) -> Reply:
+        """Raises what `request` raises."""
+        return self.request("GET", path)
+
+    def post(self, path: str, body: object = None) -> Reply:
+        """POSTs `body` as JSON; None sends an empty body. Raises what `request` raises."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        return self.request(
+            "POST",
+            path,
+            payload,
+            {"Content-Type": "application/json"} if payload else {},
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One exchange on a kept connection.
+
+        Raises EdgedError: `no_daemon` when nobody listens or it went away, `forbidden` when this user may
+        not open the socket, and the daemon's own code for an answer of 400 and above.
+        """
+        self._connection.drop_if_ended()
+        try:
+            self._connection.request(method, path, body or None, dict(headers or {}))
+            answer = self._connection.getresponse()
+            reply = Reply(
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
+        except TimeoutError as error:
+            self._connection.close()
+            raise EdgedError(
+                "no_daemon", f"the daemon did not answer within {_TIMEOUT_S:g} s"
+            ) from error
+        except (http.client.HTTPException, OSError) as error:
+            self._connection.close()
+            raise EdgedError(
+                "no_daemon",
+                f"the daemon ended the connection: {error or type(error).__name__}",
+            ) from error
+        if reply.status >= 400:
+            raise _error(reply)
+        return reply
+
+
+def segment(name: str) -> str:
+    """`name` as one level of an address: nothing in it can become another path."""
+    return quote(name, safe="")
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, candidates: Sequence[Path], timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._candidates = candidates
+
+    def drop_if_ended(self) -> None:
+        """Forgets a kept connection that the daemon has closed meanwhile, so that the next request opens one."""
+        if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
+            self.close()
+
+    def connect(self) -> None:
+        tried = []
+        for path in self._candidates:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(self.timeout)
+            try:
+                sock.connect(os.fspath(path))
+            except PermissionError as error:
+                sock.close()
+                raise EdgedError(
+                    "forbidden", f"{path}: no access for {_user()}", _access_hint()
+                ) from error
+            except OSError as error:
+                sock.close()
+                tried.append(f"{path}: {error.strerror or error}")
+            else:
+                self.sock = sock
+                return
+        raise EdgedError("no_daemon", f"no daemon answers ({'; '.join(tried)})")
+
+
+def _error(reply: Reply) -> EdgedError:
+    """What the daemon said, with its own code; a code of a newer daemon is kept in the message."""
+    try:
+        said = json.loads(reply.body)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        said = {"error": reply.body.decode(errors="replace").strip()[:500]}
+    code, message = (
+        str(said.get("code", "")),
+        str(said.get("error") or f"the daemon answered {reply.status}"),
+    )
+    if code in CODES:
+        return EdgedError(code, message, str(said.get("hint", "")) or None)
+    return EdgedError(
+        "internal", f"{code or reply.status}: {message}", str(said.get("hint", ""))
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a uid without an entry, in a container
+        return f"uid {os.geteuid()}"
+
+
+def _access_hint() -> str:
+    return "Join its group and log in again: sudo usermod -aG edged $USER"
