@@ -1,0 +1,309 @@
+"""One model's inputs: from its lane in batches through the generation in use, each settled once.
+
+- At most two batches are in flight; with nothing waiting there is no added delay.
+- Suspects of a death run before everything else, one at a time, with nothing else in flight (RULES 13).
+- While paused nothing is sent; `on_idle` tells when nothing is in flight (RULES 15).
+- A ticket is settled once; an answer that comes after its deadline is counted as `late` (RULES 14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from edged.channel import Answers, InputHead, split
+from edged.config.schema import Model
+from edged.errors import Fault, fault
+from edged.messages import Admission, Answer, Input, Outcome
+from edged.serving.generation import Generation
+from edged.serving.lane import Lane, Ticket
+
+IN_FLIGHT: Final = 2
+_RECENT: Final = 16
+_RECENT_BYTES: Final = 4 * 2**20
+
+log = logging.getLogger("edged.serving")
+
+
+class Observer(Protocol):
+    """What serving tells the counters; observe.metrics.Metrics is one."""
+
+    def answered(
+        self, model: str, version: str, outcome: str, seconds: float
+    ) -> None: ...
+    def dropped(self, model: str, reason: str) -> None: ...
+    def restarted(self, model: str) -> None: ...
+
+
+class Feeder:
+    """The inputs of one model."""
+
+    def __init__(self, settings: Model, observer: Observer, *, record: bool) -> None:
+        self.lane: Final = Lane(settings.queue.size, settings.queue.overflow)
+        self.on_idle: Callable[[], None] = lambda: None
+        self.on_room: Callable[[str], None] = lambda _model: None
+        self.version = ""
+        self._settings = settings
+        self._observer = observer
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._generation: Generation | None = None
+        self._paused = False
+        self._suspects: collections.deque[Ticket] = collections.deque()
+        self._running: collections.deque[list[Ticket]] = collections.deque()
+        self._recorded: collections.deque[tuple[InputHead, bytes]] = collections.deque(
+            maxlen=_RECENT
+        )
+        self._deadline: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing in flight."""
+        return not self._running
+
+    @property
+    def empty(self) -> bool:
+        """Nothing in flight and nothing waiting."""
+        return not (self._running or self._suspects or len(self.lane))
+
+    def offer(self, item: Input) -> Admission:
+        """Takes an input, refuses it when the queue is full (its reply is called), or asks to wait."""
+        offer = self.lane.offer(Ticket(item))
+        if offer.evicted is not None:
+            self._drop(
+                offer.evicted,
+                fault("queue_full", "a newer input took its place in the full queue"),
+            )
+        if offer.admission is Admission.REFUSED:
+            return self.refuse(
+                item,
+                fault("queue_full", f"{self.lane.size} inputs are waiting already"),
+            )
+        if offer.admission is Admission.TAKEN:
+            self._arm_deadline()
+            self._dispatch()
+        return offer.admission
+
+    def refuse(self, item: Input, problem: Fault) -> Admission:
+        """Answers an input that was never admitted."""
+        self._drop(Ticket(item), problem)
+        return Admission.REFUSED
+
+    def use(self, generation: Generation | None) -> None:
+        """Feeds `generation` from now on; None = nobody for now."""
+        self._generation = generation
+        self._paused = False
+        if generation is not None:
+            self.version = generation.release.version
+        self._dispatch()
+
+    def pause(self) -> None:
+        """Sends nothing more until `use`; `on_idle` is called when nothing is in flight."""
+        self._paused = True
+
+    def lost(self, *, in_probe: bool, reason: Fault | None) -> bool:
+        """The generation in use has died: takes its batches back. True when a poison input was found.
+
+        The oldest batch is suspect, unless the process died in a probe that was sent before it.
+        """
+        self._generation = None
+        batches, poison = list(self._running), False
+        self._running.clear()
+        if batches and not in_probe:
+            poison = self._suspect(batches.pop(0), reason)
+        for batch in reversed(batches):
+            self.lane.put_back(batch)
+        return poison
+
+    def recent(self) -> list[tuple[InputHead, bytes]]:
+        """The last real inputs, newest last: at most 16 and 4 MiB; none when push.record is false."""
+        kept: list[tuple[InputHead, bytes]] = []
+        room = _RECENT_BYTES
+        for head, payload in reversed(self._recorded):
+            room -= len(payload)
+            if room < 0:
+                break
+            kept.append((head, payload))
+        return kept[::-1]
+
+    def abandon(self, problem: Fault) -> None:
+        """Answers everything that waits with `problem`."""
+        for ticket in [*self._suspects, *self.lane.drain()]:
+            self._drop(ticket, problem)
+        self._suspects.clear()
+
+    # --- batches ------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        generation = self._generation
+        while (
+            generation is not None
+            and not self._paused
+            and len(generation.flights) < IN_FLIGHT
+        ):
+            if self._suspects:
+                if generation.flights or not self._send(
+                    generation, [self._suspects.popleft()], alone=True
+                ):
+                    break
+            elif (
+                self._suspect_runs() or not len(self.lane) or self._lingers(generation)
+            ):
+                break
+            elif not self._send(
+                generation, self.lane.take(generation.batch_max), alone=False
+            ):
+                break
+        if self.lane.has_room_again():
+            self.on_room(self._settings.name)
+
+    def _suspect_runs(self) -> bool:
+        return bool(self._running) and any(
+            ticket.retried for ticket in self._running[0]
+        )
+
+    def _send(
+        self, generation: Generation, batch: list[Ticket], *, alone: bool
+    ) -> bool:
+        """Sends a batch; False when the channel takes no more just now, the batch back in its place."""
+        batch = [ticket for ticket in batch if not ticket.settled]
+        if not batch:
+            return True
+        heads = [_head(ticket.item) for ticket in batch]
+        payloads = [ticket.item.payload for ticket in batch]
+        if not generation.submit(
+            heads, payloads, partial(self._done, generation, batch)
+        ):
+            if alone:
+                self._suspects.extendleft(batch)
+            else:
+                self.lane.put_back(batch)
+            generation.when_writable(self._dispatch)
+            return False
+        self._running.append(batch)
+        if self._record and not alone:
+            self._recorded.extend(zip(heads, payloads, strict=True))
+        return True
+
+    def _lingers(self, generation: Generation) -> bool:
+        """With `batch.wait`: gives a batch time to fill, counted from its oldest input."""
+        wait_s = float(self._settings.batch.wait)
+        oldest = self.lane.oldest()
+        if wait_s <= 0 or oldest is None or len(self.lane) >= generation.batch_max:
+            return False
+        left_s = oldest.item.arrived_s + wait_s - self._loop.time()
+        if left_s <= 0:
+            return False
+        if self._linger is None:
+            self._linger = self._loop.call_later(left_s, self._waited)
+        return True
+
+    def _waited(self) -> None:
+        self._linger = None
+        self._dispatch()
+
+    def _done(
+        self,
+        generation: Generation,
+        batch: list[Ticket],
+        answers: Answers | None,
+        payload: memoryview,
+    ) -> None:
+        if answers is None:
+            return  # `lost` deals with all batches of a dead generation, in order
+        self._running.popleft()
+        tally, version = generation.tally, generation.release.version
+        now_s = self._loop.time()
+        tally.cpu_s.append(answers.cpu_ns / 1e9 / len(batch))
+        for ticket, head, part in zip(
+            batch, answers.heads, split(answers.heads, payload), strict=True
+        ):
+            tally.runs += 1
+            tally.faults += head.own
+            tally.nonfinite += head.nonfinite
+            outcome: Outcome = head.fault or Answer(
+                bytes(part),
+                head.json_length,
+                version,
+                head.ts_ms,
+                head.nonfinite,
+                ticket.retried,
+            )
+            self._settle(ticket, outcome, version, now_s)
+        if self._paused and not self._running:
+            self.on_idle()
+        self._dispatch()
+
+    def _suspect(self, batch: list[Ticket], reason: Fault | None) -> bool:
+        """Puts a batch under suspicion; True when it was one suspect, alone: poison."""
+        open_tickets = [ticket for ticket in batch if not ticket.settled]
+        if len(open_tickets) == 1 and open_tickets[0].retried:
+            how = f": {reason.message}" if reason is not None else ""
+            problem = fault(
+                "poison_input", f"this input ended the model's process twice{how}"
+            )
+            log.error(
+                "%s",
+                problem.message,
+                extra={"model": self._settings.name, "code": problem.code},
+            )
+            self._drop(open_tickets[0], problem)
+            return True
+        for ticket in open_tickets:
+            ticket.retried = True
+        self._suspects.extendleft(reversed(open_tickets))
+        return False
+
+    # --- outcomes -----------------------------------------------------------------------------------
+
+    def _settle(
+        self, ticket: Ticket, outcome: Outcome, version: str, now_s: float
+    ) -> None:
+        if ticket.settled:
+            self._observer.dropped(self._settings.name, "late")
+            return
+        ticket.settled = True
+        code = outcome.code if isinstance(outcome, Fault) else "ok"
+        self._observer.answered(
+            self._settings.name, version, code, now_s - ticket.item.arrived_s
+        )
+        ticket.item.reply(outcome)
+
+    def _drop(self, ticket: Ticket, problem: Fault) -> None:
+        self._observer.dropped(self._settings.name, problem.code)
+        self._settle(ticket, problem, self.version, self._loop.time())
+
+    def _arm_deadline(self) -> None:
+        deadline_s = self.lane.next_deadline_s()
+        if deadline_s is None or (
+            self._deadline is not None and self._deadline.when() <= deadline_s
+        ):
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_at(deadline_s, self._expire)
+
+    def _expire(self) -> None:
+        self._deadline = None
+        for ticket in self.lane.expire(self._loop.time()):
+            self._drop(
+                ticket, fault("deadline", "the deadline passed before the answer")
+            )
+        self._arm_deadline()
+        self._dispatch()  # a place in the queue may be free again
+
+
+def _head(item: Input) -> InputHead:
+    return InputHead(
+        len(item.payload),
+        item.form,
+        item.content_type,
+        item.json_length,
+        item.binary,
+        item.id,
+    )

@@ -1,0 +1,400 @@
+"""A handle on one worker process: one version of a model, loaded, and what it has been asked to do."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from edged import channel
+from edged.channel import (
+    Answers,
+    Batch,
+    Generate,
+    InputHead,
+    Open,
+    Opened,
+    Ready,
+    Refused,
+)
+from edged.errors import EdgedError, Fault, fault
+from edged.serving.starter import Starter, Worker
+
+OPEN_LIMIT_S: Final = 120.0
+FIRST_RUN_LIMIT_S: Final = 10.0  # of a model that nobody has measured yet
+_TURN: Final = 32  # answers read in one turn of the loop
+
+log = logging.getLogger("edged.serving")
+
+T = TypeVar("T")
+
+
+class Release(msgspec.Struct, frozen=True):
+    """One version of a model as a file on this box."""
+
+    model: str
+    version: str
+    sha256: str
+    file: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it."""
+
+    code: int | None
+    reason: Fault | None
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"ended by the daemon: {self.reason.message}"
+        if self.code is None:
+            return "ended, nobody knows how"
+        return (
+            f"killed by signal {-self.code}"
+            if self.code < 0
+            else f"exited with {self.code}"
+        )
+
+
+class Died(Exception):
+    """The process ended before it answered."""
+
+
+class Tally:
+    """What a release did since it was started: read by probation, shared by its processes."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.faults = 0
+        self.nonfinite = 0
+        self.crashes = 0
+        self.cpu_s: collections.deque[float] = collections.deque(maxlen=512)
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What one input, run alone, gave: its fault (`own`: the model's), its cost, its answer."""
+
+    fault: Fault | None
+    own: bool
+    nonfinite: bool
+    cpu_s: float
+    wall_s: float
+    payload: bytes
+
+
+Done = Callable[[Answers | None, memoryview], None]
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """A message on its way. `done` gets its answers, or None when the process ended before them."""
+
+    number: int
+    sent_s: float
+    inputs: int
+    probe: bool
+    done: Done
+
+
+class Generation:
+    """One worker process, from its first message to its end.
+
+    `on_end` is called once, in the loop; its second argument says whether the process ended in a probe
+    rather than in a batch, as far as the oldest unanswered message tells.
+    """
+
+    def __init__(
+        self, worker: Worker, release: Release, tally: Tally, *, message_limit: int
+    ) -> None:
+        self.release: Final = release
+        self.tally: Final = tally
+        self.facts: Ready | None = None
+        self.reason: Fault | None = None
+        self.run_limit_s = FIRST_RUN_LIMIT_S
+        self.on_end: Callable[[Generation, bool], None] | None = None
+        self.flights: collections.deque[Flight] = collections.deque()
+        self.answered = 0
+        self._worker = worker
+        self._message_limit = message_limit
+        self._loop = asyncio.get_running_loop()
+        self._number = 0
+        self._answered_s = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._opened: asyncio.Future[Opened] = self._loop.create_future()
+        self._ready: asyncio.Future[Ready] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._on_writable: Callable[[], None] | None = None
+        self._loop.add_reader(worker.sock.fileno(), self._read)
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._closed.done()
+
+    @property
+    def batch_max(self) -> int:
+        return self.facts.batch_max if self.facts else 1
+
+    async def load(self, opening: Open, *, run_limit_s: float | None) -> Ready:
+        """Sends the first message and waits until the model has run.
+
+        Raises EdgedError: what the worker said, too_slow past a limit, trial_crash when the process ended.
+        """
+        channel.send(self._worker.sock, opening)
+        first_run_s = run_limit_s or FIRST_RUN_LIMIT_S
+        try:
+            await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
+            self.facts = await self._stage(
+                self._ready, 3 * first_run_s, "its first runs"
+            )
+        except BaseException:
+            self.kill()
+            raise
+        self.run_limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
+        return self.facts
+
+    async def _stage(self, future: asyncio.Future[T], limit_s: float, what: str) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), limit_s)
+        except TimeoutError as error:
+            raise EdgedError(
+                "too_slow", f"{what} took longer than {limit_s:g} s"
+            ) from error
+
+    def submit(
+        self,
+        heads: Sequence[InputHead],
+        payloads: Sequence[bytes],
+        done: Done,
+        *,
+        probe: bool = False,
+    ) -> bool:
+        """Sends a batch; False when the channel is full just now (`when_writable` tells)."""
+        size = sum(map(len, payloads))
+        batch = Batch(
+            self._number + 1,
+            tuple(heads),
+            external=not channel.inline_room(size, len(heads)),
+        )
+        if not self._send(batch, payloads):
+            return False
+        self._fly(len(heads), done, probe=probe)
+        return True
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when the channel takes messages again."""
+        if self._on_writable is None and self.alive:
+            self._on_writable = callback
+            self._loop.add_writer(self._worker.sock.fileno(), self._writable)
+
+    async def probe(self, head: InputHead, payload: bytes) -> Probe:
+        """Runs one input alone, beside ordinary work. Raises Died when the process ended meanwhile."""
+        sent_s = self._loop.time()
+        answers, answer = await self._ask(
+            lambda done: self.submit([head], [payload], done, probe=True)
+        )
+        first = answers.heads[0]
+        return Probe(
+            fault=first.fault,
+            own=first.own,
+            nonfinite=first.nonfinite,
+            cpu_s=answers.cpu_ns / 1e9,
+            wall_s=self._loop.time() - sent_s,
+            payload=bytes(answer),
+        )
+
+    async def generate(self, seed: int) -> tuple[bytes, int]:
+        """One made-up input as an Open Inference Protocol binary request: (payload, length of its JSON).
+
+        Raises Died when the process ended meanwhile.
+        """
+
+        def ask(done: Done) -> bool:
+            if not self._send(Generate(self._number + 1, seed), ()):
+                return False
+            self._fly(0, done, probe=True)
+            return True
+
+        answers, payload = await self._ask(ask)
+        return bytes(payload), answers.heads[0].json_length
+
+    def kill(self, reason: Fault | None = None) -> None:
+        """SIGKILL; `reason` is what whoever asks is told. The end is noticed as any other."""
+        if self.alive:
+            self.reason = self.reason or reason
+            self._worker.kill()
+
+    def close(self) -> None:
+        """Asks the worker to end by closing its channel."""
+        if self.alive:
+            self._end()
+
+    async def ended(self, starter: Starter) -> Ended:
+        """Waits for the end of the channel, then for that of the process, which is killed past a second."""
+        await asyncio.shield(self._closed)
+        return Ended(await starter.reap(self._worker), self.reason)
+
+    # --- the channel --------------------------------------------------------------------------------
+
+    async def _ask(self, submit: Callable[[Done], bool]) -> tuple[Answers, memoryview]:
+        future: asyncio.Future[tuple[Answers, memoryview]] = self._loop.create_future()
+
+        def done(answers: Answers | None, payload: memoryview) -> None:
+            if future.done():
+                return
+            if answers is None:
+                future.set_exception(Died(self.release.version))
+            else:
+                future.set_result((answers, payload))
+
+        while not self.alive or not submit(done):
+            if not self.alive:
+                raise Died(self.release.version)
+            await asyncio.sleep(0.01)
+        return await future
+
+    def _send(self, message: Batch | Generate, payloads: Sequence[bytes]) -> bool:
+        if not self.alive:
+            return False
+        try:
+            channel.send(self._worker.sock, message, payloads)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return False  # the reader finds the end, after the answers sent before it
+        return True
+
+    def _fly(self, inputs: int, done: Done, *, probe: bool) -> None:
+        self._number += 1
+        self.flights.append(
+            Flight(self._number, self._loop.time(), inputs, probe, done)
+        )
+        if self._watch is None:
+            self._watch = self._loop.call_later(self.run_limit_s, self._check_run)
+
+    def _check_run(self) -> None:
+        """`limits.run` bounds one batch, counted from max(sent, the answer to the one before) (RULES 10)."""
+        self._watch = None
+        if not self.flights:
+            return
+        left_s = (
+            max(self.flights[0].sent_s, self._answered_s)
+            + self.run_limit_s
+            - self._loop.time()
+        )
+        if left_s <= 0:
+            log.error(
+                "a run took longer than %g s",
+                self.run_limit_s,
+                extra=self._fields("model_failed"),
+            )
+            self.tally.faults += 1
+            self.kill(
+                fault(
+                    "model_failed", f"the run took longer than {self.run_limit_s:g} s"
+                )
+            )
+        else:
+            self._watch = self._loop.call_later(left_s, self._check_run)
+
+    def oldest_s(self, now_s: float) -> float:
+        """How long the oldest batch has been running; 0 with none in flight."""
+        return (
+            now_s - max(self.flights[0].sent_s, self._answered_s)
+            if self.flights
+            else 0.0
+        )
+
+    def _read(self) -> None:
+        try:
+            for _ in range(_TURN):
+                message, payload = channel.receive(
+                    self._worker.sock, payload_limit=self._message_limit
+                )
+                self._take(message, payload)
+        except BlockingIOError:
+            return
+        except channel.Closed:
+            self._end()
+        except (channel.ProtocolError, OSError) as error:
+            log.error(
+                "the worker broke the protocol: %s",
+                error,
+                extra=self._fields("model_failed"),
+            )
+            self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
+            self._end()
+
+    def _take(self, message: channel.Message, payload: memoryview) -> None:
+        if isinstance(message, Answers):
+            flight = self.flights.popleft() if self.flights else None
+            if (
+                flight is None
+                or flight.number != message.number
+                or len(message.heads) != max(flight.inputs, 1)
+            ):
+                raise channel.ProtocolError("an answer to nothing that was asked")
+            self._answered_s = self._loop.time()
+            self.answered += flight.inputs
+            flight.done(message, payload)
+        elif isinstance(message, Opened) and not self._opened.done():
+            self._opened.set_result(message)
+        elif (
+            isinstance(message, Ready)
+            and self._opened.done()
+            and not self._ready.done()
+        ):
+            self._ready.set_result(message)
+        elif isinstance(message, Refused) and not self._ready.done():
+            failure = EdgedError(
+                message.fault.code, message.fault.message, message.fault.hint
+            )
+            self._fail_start(failure)
+        else:
+            raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
+
+    def _fail_start(self, error: EdgedError) -> None:
+        for future in (self._opened, self._ready):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # read, so that nobody is told twice
+
+    def _end(self) -> None:
+        """The channel has ended; whatever was not answered is handed back."""
+        if not self.alive:
+            return
+        self._loop.remove_reader(self._worker.sock.fileno())
+        if self._on_writable is not None:
+            self._writable()
+        channel.close(self._worker.sock)
+        if self._watch is not None:
+            self._watch.cancel()
+        self._closed.set_result(None)
+        self._fail_start(
+            EdgedError("trial_crash", "its process ended while it was loading")
+        )
+        unanswered = list(self.flights)
+        self.flights.clear()
+        for flight in unanswered:
+            flight.done(None, memoryview(b""))
+        if self.on_end is not None:
+            self.on_end(self, bool(unanswered) and unanswered[0].probe)
+
+    def _writable(self) -> None:
+        callback, self._on_writable = self._on_writable, None
+        self._loop.remove_writer(self._worker.sock.fileno())
+        if callback is not None:
+            callback()
+
+    def _fields(self, code: str) -> dict[str, str]:
+        return {
+            "model": self.release.model,
+            "version": self.release.version,
+            "code": code,
+        }

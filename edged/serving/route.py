@@ -1,0 +1,261 @@
+"""One model: the release it should serve, the generation that answers, and the one that is warm.
+
+A switch stops feeding the old generation and uses the new one when the old has nothing in flight, so
+that results leave in the order of their inputs (RULES 15). A dead generation is followed by a new
+process of its release, at once or, when the model itself is at fault, after a pause (RULES 13).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from edged.channel import InputHead, Open
+from edged.config.schema import Model
+from edged.errors import EdgedError, Fault, fault
+from edged.messages import Admission, Input, Source
+from edged.serving.deaths import Deaths
+from edged.serving.feeder import Feeder, Observer
+from edged.serving.generation import Generation, Release, Tally
+from edged.serving.starter import Starter
+from edged.tensors import Signature
+
+log = logging.getLogger("edged.serving")
+
+
+class Route:
+    """Who answers one model's inputs."""
+
+    def __init__(
+        self, settings: Model, starter: Starter, observer: Observer, *, record: bool
+    ) -> None:
+        self.settings: Final = settings
+        self.feeder: Final = Feeder(settings, observer, record=record)
+        self.release: Release | None = None
+        self.live: Generation | None = None
+        self.previous: Generation | None = None
+        self.signature: Signature | None = None
+        self.fault: Fault | None = None
+        self.on_faulty: Callable[[Generation, Fault], bool] = (
+            lambda _generation, _fault: False
+        )
+        self.on_change: Callable[[str], None] = lambda _model: None
+        self.feeder.on_idle = self._assign
+        self._starter = starter
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._deaths = Deaths()
+        self._next: Generation | None = None
+        self._switched: asyncio.Future[None] | None = None
+        self._processes: set[asyncio.Task[None]] = set()
+        self._revival: asyncio.Task[None] | None = None
+
+    def offer(self, item: Input) -> Admission:
+        """Takes an input, refuses it with a fault (its reply is called), or asks to wait."""
+        problem = self._refusal(item)
+        return (
+            self.feeder.offer(item)
+            if problem is None
+            else self.feeder.refuse(item, problem)
+        )
+
+    def _refusal(self, item: Input) -> Fault | None:
+        limit = self.settings.limits.message
+        if len(item.payload) > limit:
+            return fault(
+                "input_too_large",
+                f"{len(item.payload)} bytes are above the limit of {limit}",
+            )
+        if self.release is None:
+            return self.fault or fault("starting", "the model waits for its first push")
+        # A failed model may come back, and what can wait for it does.
+        if self.fault is not None and item.source is not Source.MQTT_QOS1:
+            return self.fault
+        return None
+
+    def recent(self) -> list[tuple[InputHead, bytes]]:
+        """The last real inputs, for a trial: at most 16 and 4 MiB."""
+        return self.feeder.recent()
+
+    async def start(self, release: Release, tally: Tally | None = None) -> Generation:
+        """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded."""
+        settings = self.settings
+        worker = await self._starter.start(f"edged-{release.model}-{release.version}")
+        generation = Generation(
+            worker, release, tally or Tally(), message_limit=settings.limits.message
+        )
+        self._processes.add(reaper := self._loop.create_task(self._reap(generation)))
+        reaper.add_done_callback(self._processes.discard)
+        opening = Open(
+            model=release.model,
+            version=release.version,
+            file=release.file,
+            threads=settings.threads,
+            memory=settings.limits.memory,
+            message_limit=settings.limits.message,
+            batch_max=settings.batch.max,
+            forms=tuple(entry.form for entry in settings.inputs),
+            preprocess=settings.preprocess,
+            postprocess=settings.postprocess,
+        )
+        run_s = settings.limits.run
+        generation.on_end = self._on_end
+        await generation.load(
+            opening, run_limit_s=None if run_s is None else float(run_s)
+        )
+        if not generation.alive:
+            raise EdgedError(
+                "trial_crash", "its process ended right after it was loaded"
+            )
+        return generation
+
+    async def serve(self, release: Release) -> None:
+        """Starts `release` and makes it live; returns after the first try.
+
+        A model that cannot be loaded is failed, and tried again after a pause that grows.
+        """
+        self.release = release
+        await self._try_start(release, Tally())
+
+    def fail(self, problem: Fault) -> None:
+        """Nothing can be served, and why."""
+        self.fault = problem
+        self.on_change(self.settings.name)
+
+    async def switch(self, to: Generation) -> None:
+        """Makes `to` live once the old generation has nothing in flight; the old one stays as `previous`.
+
+        Raises EdgedError trial_crash when `to` ended before that.
+        """
+        self._next, self._switched = to, self._loop.create_future()
+        self.feeder.pause()
+        if self.feeder.idle:
+            self._assign()
+        await self._switched
+
+    async def retire(self, generation: Generation) -> None:
+        """Ends the process of a generation that is not live."""
+        if generation is self.live:
+            raise ValueError("the live generation is not retired")
+        if self.previous is generation:
+            self.previous = None
+        generation.close()
+
+    async def stop(self, drain_s: float) -> None:
+        """Waits up to `drain_s` for what is queued, answers the rest, and ends every process."""
+        until_s = self._loop.time() + drain_s
+        while (
+            not self.feeder.empty
+            and self.live is not None
+            and self._loop.time() < until_s
+        ):
+            await asyncio.sleep(0.02)
+        self.feeder.use(None)
+        self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))
+        self.release = None
+        if self._revival is not None:
+            self._revival.cancel()
+        for generation in (self.live, self.previous, self._next):
+            if generation is not None:
+                generation.on_end = None
+                generation.close()
+        await asyncio.gather(*self._processes)
+
+    # --- changes of generation ----------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """The switch: one assignment, when nothing is in flight on the old generation."""
+        if self._next is None or self._switched is None:
+            return
+        to, done, self._next, self._switched = self._next, self._switched, None, None
+        if to.alive and not done.cancelled():
+            self.previous = self.live
+            self._deaths.forgive()
+            self._go_live(to)
+            done.set_result(None)
+            return
+        if not done.cancelled():
+            done.set_exception(
+                EdgedError("trial_crash", "its process ended before it became live")
+            )
+        self.feeder.use(self.live)
+
+    def _go_live(self, generation: Generation) -> None:
+        self.live, self.release, self.fault = generation, generation.release, None
+        if generation.facts is not None:
+            self.signature = generation.facts.signature
+        self.feeder.use(generation)
+        self.on_change(self.settings.name)
+
+    def _on_end(self, generation: Generation, in_probe: bool) -> None:
+        """A generation has ended: by itself, by our hand, or by somebody's kill -9."""
+        if generation is self.previous:
+            self.previous = None
+        if generation is not self.live:
+            return
+        self.live = None
+        generation.tally.crashes += 1
+        self._observer.restarted(self.settings.name)
+        poison = self.feeder.lost(in_probe=in_probe, reason=generation.reason)
+        if self._next is not None:
+            self._assign()
+            return
+        if poison:
+            self._deaths.forgive()
+        elif self._deaths.died(self._loop.time(), answered=generation.answered):
+            problem = generation.reason or fault(
+                "model_failed", "its process ended by itself, again and again"
+            )
+            if not self.on_faulty(generation, problem):
+                self._revive_later(generation.release, generation.tally, problem)
+            return
+        self._revive(self._try_start(generation.release, generation.tally))
+
+    async def _try_start(
+        self, release: Release, tally: Tally, *, pause_s: float = 0.0
+    ) -> None:
+        """Starts `release` and makes it live, unless another release is wanted or live by then."""
+        await asyncio.sleep(pause_s)
+        if self.release is not release or self.live is not None:
+            return
+        try:
+            generation = await self.start(release, tally)
+        except EdgedError as error:
+            if self.release is release and self.live is None:
+                self._revive_later(release, tally, error.fault)
+            return
+        if self.release is not release or self.live is not None:
+            generation.close()
+        else:
+            self._go_live(generation)
+
+    def _revive_later(self, release: Release, tally: Tally, problem: Fault) -> None:
+        pause_s = self._deaths.pause_s()
+        extra = {
+            "model": release.model,
+            "version": release.version,
+            "code": problem.code,
+        }
+        log.error(
+            "the model failed: %s; next start in %g s",
+            problem.message,
+            pause_s,
+            extra=extra,
+        )
+        self.fail(problem)
+        self._revive(self._try_start(release, tally, pause_s=pause_s))
+
+    def _revive(self, work: Coroutine[None, None, None]) -> None:
+        self._revival = self._loop.create_task(work)
+
+    async def _reap(self, generation: Generation) -> None:
+        ended = await generation.ended(self._starter)
+        release = generation.release
+        log.info(
+            "worker %d: %s",
+            generation.pid,
+            ended,
+            extra={"model": release.model, "version": release.version},
+        )

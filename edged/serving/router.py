@@ -1,0 +1,91 @@
+"""Model name -> route: the one door that every transport uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from edged.errors import Fault, fault
+from edged.messages import Admission, Input
+from edged.serving.route import Route
+from edged.tensors import Signature
+
+
+class ModelView(msgspec.Struct, frozen=True):
+    """One model as others may see it. `state`: serving, starting, waiting or failed; sizes in inputs."""
+
+    name: str
+    state: str
+    version: str
+    sha256: str
+    signature: Signature | None
+    fault: Fault | None
+    queue: int
+    in_flight: int
+    pid: int | None
+    message_limit: int
+    deadline_s: float | None
+
+
+class Router:
+    """The models of this box."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = {route.settings.name: route for route in routes}
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def route(self, model: str) -> Route:
+        """Raises KeyError for a model that is not configured."""
+        return self._routes[model]
+
+    def offer(self, item: Input) -> Admission:
+        """Hands an input to its model; `item.reply` gets its one outcome unless the answer is BLOCKED."""
+        route = self._routes.get(item.model)
+        if route is None:
+            known = ", ".join(sorted(self._routes)) or "none"
+            item.reply(
+                fault(
+                    "unknown_model", f"no model {item.model!r} here; there is: {known}"
+                )
+            )
+            return Admission.REFUSED
+        return route.offer(item)
+
+    def on_room(self, callback: Callable[[str], None]) -> None:
+        """`callback` gets the name of each model whose lane said BLOCKED and has room again."""
+        for route in self:
+            route.feeder.on_room = callback
+
+    def views(self) -> tuple[ModelView, ...]:
+        return tuple(_view(route) for route in self)
+
+    def view(self, model: str) -> ModelView | None:
+        route = self._routes.get(model)
+        return _view(route) if route is not None else None
+
+
+def _view(route: Route) -> ModelView:
+    live, release, settings = route.live, route.release, route.settings
+    if live is not None:
+        state = "serving"
+    elif route.fault is not None:
+        state = "failed"
+    else:
+        state = "starting" if release is not None else "waiting"
+    deadline = settings.queue.deadline
+    return ModelView(
+        name=settings.name,
+        state=state,
+        version=release.version if release else "",
+        sha256=release.sha256 if release else "",
+        signature=route.signature,
+        fault=route.fault,
+        queue=len(route.feeder.lane),
+        in_flight=sum(flight.inputs for flight in live.flights) if live else 0,
+        pid=live.pid if live else None,
+        message_limit=settings.limits.message,
+        deadline_s=None if deadline is None else float(deadline),
+    )

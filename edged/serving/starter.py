@@ -1,0 +1,156 @@
+"""The one thread that starts worker processes, through the standard library's fork server.
+
+Everything that touches a `multiprocessing.Process` happens in that thread: starting blocks for
+80-90 ms when the fork server is cold and longer when it is stalled (RULES 2), and reading an exit
+code in two threads at once would lose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from typing import Final, TypeVar
+
+from edged import channel
+from edged.errors import EdgedError
+from edged.worker import entry
+
+START_LIMIT_S: Final = 10.0
+
+T = TypeVar("T")
+
+
+class Worker:
+    """A started process: our end of its channel and a pidfd, which never names another process."""
+
+    def __init__(self, process: BaseProcess, sock: socket.socket, pidfd: int) -> None:
+        self.process: Final = process
+        self.sock: Final = sock
+        self.pid: Final = int(process.pid or 0)
+        self._pidfd = pidfd
+
+    def kill(self) -> None:
+        """SIGKILL, to exactly this process; nothing when it has ended."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Gives the descriptors back, after the end of the process."""
+        channel.close(self.sock)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+class Starter:
+    """Starts workers one after the other."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["edged.worker.preload"])
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # A daemon thread: a stalled fork server must not keep the daemon from ending.
+        self._thread = threading.Thread(target=self._work, name="starter", daemon=True)
+        self._thread.start()
+
+    async def warm(self) -> None:
+        """Starts the fork server, which loads numpy and onnxruntime meanwhile."""
+        await self._run(forkserver.ensure_running)
+
+    async def start(self, name: str) -> Worker:
+        """A new worker process. Raises EdgedError model_failed when it cannot be started within the limit."""
+        abandoned = threading.Event()
+
+        def job() -> Worker:
+            ours, theirs = channel.pair()
+            try:
+                process = self._context.Process(
+                    target=entry.main, args=(theirs,), name=name
+                )
+                process.start()
+            except BaseException:
+                channel.close(ours)
+                raise
+            finally:
+                channel.close(theirs)  # or its end would never be read on ours
+            worker = Worker(process, ours, os.pidfd_open(int(process.pid or 0)))
+            if abandoned.is_set():
+                worker.kill()
+                worker.forget()
+            return worker
+
+        try:
+            return await asyncio.wait_for(self._run(job), START_LIMIT_S)
+        except TimeoutError as error:
+            abandoned.set()
+            raise EdgedError(
+                "model_failed",
+                f"no worker process could be started within {START_LIMIT_S:g} s",
+            ) from error
+        except OSError as error:
+            raise EdgedError(
+                "model_failed", f"no worker process could be started: {error}"
+            ) from error
+
+    async def reap(self, worker: Worker, *, patience_s: float = 1.0) -> int | None:
+        """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.
+
+        An exit code, minus a signal, or None when nobody can say: 255 is what the fork server's own
+        death looks like, and then the worker may still be there (RULES 3).
+        """
+
+        def job() -> int | None:
+            worker.process.join(patience_s)
+            if worker.process.exitcode is None:
+                worker.kill()
+                worker.process.join(1.0)
+            code = worker.process.exitcode
+            if code is None or code == 255:
+                worker.kill()
+                code = None
+            worker.forget()
+            return code
+
+        return await self._run(job)
+
+    def stop(self) -> None:
+        self._jobs.put(None)
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        def fail(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        def work() -> None:
+            report: Callable[[], None]
+            try:
+                report = partial(settle, job())
+            except BaseException as error:  # noqa: BLE001 - handed to whoever awaits it
+                report = partial(fail, error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(report)
+
+        self._jobs.put(work)
+        return await future
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
