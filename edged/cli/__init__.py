@@ -1,0 +1,105 @@
+"""The program `edged`: its table of commands, and the one place that prints an error and picks the exit code.
+
+Each command is one module, named in COMMANDS, that offers
+
+    HELP: str          one line for `edged --help`, without a full stop
+    EXAMPLES: str      command lines shown below the command's own help, one per line
+    def arguments(parser: argparse.ArgumentParser) -> None
+    def run(args: argparse.Namespace) -> int
+
+At its top a command's module imports nothing but the standard library and edged's light modules
+(errors, tensors, topics, config.mistakes, config.places); `run` imports what it needs inside.
+`run` prints its answer itself and returns 0 (ok) or 1 (the answer is no). Anything that went wrong it
+raises: EdgedError and ConfigErrors are turned into a message, a hint and an exit code here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol, cast
+
+from edged.config.mistakes import ConfigErrors
+from edged.errors import EdgedError
+
+COMMANDS: Final = {
+    "run": "edged.cli.run",
+    "check": "edged.cli.check",
+    "status": "edged.cli.status",
+    "infer": "edged.cli.infer",
+    "inspect": "edged.cli.describe",
+    "push": "edged.cli.push",
+    "rollback": "edged.cli.rollback",
+    "version": "edged.cli.version",
+}
+
+OK: Final = 0
+NO: Final = 1
+WRONG_USE: Final = 2
+_INTERRUPTED: Final = 130  # what a shell reports for SIGINT
+
+
+class Command(Protocol):
+    """What a command's module offers."""
+
+    HELP: str
+    EXAMPLES: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def command(name: str) -> Command:
+    """The module of one command; KeyError for an unknown one."""
+    return cast("Command", importlib.import_module(COMMANDS[name]))
+
+
+def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The argument parser for these commands; importing only the one asked for keeps the program quick."""
+    program = argparse.ArgumentParser(
+        prog="edged", description="The inference daemon for edge boxes."
+    )
+    commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in names:
+        module = command(name)
+        module.arguments(
+            commands.add_parser(
+                name,
+                help=module.HELP,
+                description=module.HELP[:1].upper() + module.HELP[1:] + ".",
+                epilog="examples:\n"
+                + "\n".join(
+                    f"  {line.strip()}" for line in module.EXAMPLES.strip().splitlines()
+                ),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    return program
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line. Exit codes: 0 ok, 1 the answer is no, 2 wrong use or configuration."""
+    wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
+    args = parser(wanted).parse_args(argv)
+    try:
+        return command(args.command).run(args)
+    except ConfigErrors as errors:
+        for mistake in errors.mistakes:
+            print(mistake, file=sys.stderr)
+        return WRONG_USE
+    except EdgedError as error:
+        print(f"edged: {error.fault.message} [{error.fault.code}]", file=sys.stderr)
+        if error.fault.hint:
+            print(f"  {error.fault.hint}", file=sys.stderr)
+        return WRONG_USE if error.fault.code == "bad_config" else NO
+    except BrokenPipeError:
+        # The reader of our output went away (`edged status | head`): nothing is left to say, and the
+        # interpreter's own flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO
+    except KeyboardInterrupt:
+        return _INTERRUPTED
