@@ -1,0 +1,224 @@
+"""Real MQTT brokers on loopback for tests: own configuration, a free port, ended by their own pid.
+
+    with Mosquitto(tmp_path) as broker:
+        ... broker.url, broker.port ...
+
+`Mosquitto` takes extra lines of mosquitto.conf and, with `tls=True`, listens with TLS, a password and
+a certificate authority of its own (`broker.ca`). `kill()` is SIGKILL; `start()` starts it again on the
+same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1 only, silent to MQTT 5.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+USERNAME = "press-07"
+PASSWORD = "not-a-secret"  # noqa: S105  only ever of a broker on loopback that lives for one test
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def have_mosquitto() -> bool:
+    return _program() is not None
+
+
+def _program() -> str | None:
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+class Process:
+    """A broker's process: starts, is waited for until its port answers, and ends by its own pid."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.log = folder / "broker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    self.stop()
+                    raise RuntimeError(f"the broker did not start: {self.log.read_text()}") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the broker is not running")
+        return self._process.pid
+
+    def stop(self) -> None:
+        """SIGTERM, as an operator would."""
+        self._end(kill=False)
+
+    def kill(self) -> None:
+        """SIGKILL: what was not saved is gone."""
+        self._end(kill=True)
+
+    def _end(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Mosquitto(Process):
+    """Eclipse Mosquitto; `config` is appended to its configuration file as it is."""
+
+    def __init__(self, folder: Path, config: str = "", *, tls: bool = False, port: int = 0) -> None:
+        super().__init__(folder, port or free_port())
+        self.tls = tls
+        self.ca = folder / "ca.crt"
+        owner = pwd.getpwuid(os.geteuid()).pw_name
+        # As root Mosquitto becomes its own user, which may not read a test's folder.
+        lines = [
+            f"user {owner}",
+            f"listener {self.port} 127.0.0.1",
+            "set_tcp_nodelay true",
+            "log_type all",
+        ]
+        if tls:
+            _certificates(folder)
+            passwords = folder / "passwords"
+            passwords.write_text(f"{USERNAME}:{PASSWORD}\n")
+            passwords.chmod(0o600)
+            # -U turns the plain password into a hash, in place.
+            subprocess.run([_tool("mosquitto_passwd"), "-U", str(passwords)], check=True)
+            lines += [f"certfile {folder}/server.crt", f"keyfile {folder}/server.key"]
+            lines += ["allow_anonymous false", f"password_file {passwords}"]
+        else:
+            lines.append("allow_anonymous true")
+        (folder / "mosquitto.conf").write_text("\n".join([*lines, config, ""]))
+
+    @property
+    def url(self) -> str:
+        return f"mqtts://localhost:{self.port}" if self.tls else f"mqtt://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [_tool("mosquitto"), "-c", str(self.folder / "mosquitto.conf")]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+
+class Amqtt(Process):
+    """amqtt: pure Python, MQTT 3.1.1; it never answers a CONNECT of MQTT 5."""
+
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
+        super().__init__(folder, port or free_port())
+        (folder / "amqtt.yaml").write_text(
+            f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{self.port}\n"
+            "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [
+            str(Path(sys.executable).parent / "amqtt"),
+            "-c",
+            str(self.folder / "amqtt.yaml"),
+        ]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; scripts/test installs it")
+    return found
+
+
+def _certificates(folder: Path) -> None:
+    """A certificate authority (ca.crt) and a server certificate for localhost and 127.0.0.1."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (subject, issuer)]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(names[0])
+            .issuer_name(names[1])
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+        )
+
+    root_key, key = (
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+    )
+    root = builder("edged tests", "edged tests", root_key.public_key())
+    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    server = builder("localhost", "edged tests", key.public_key())
+    names = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    server = server.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    pem = serialization.Encoding.PEM
+    (folder / "ca.crt").write_bytes(root.sign(root_key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.crt").write_bytes(server.sign(root_key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
