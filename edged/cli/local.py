@@ -6,11 +6,11 @@ import http.client
 import json
 import os
 import pwd
-import select
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -34,9 +34,7 @@ class Reply(msgspec.Struct, frozen=True):
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise EdgedError(
-                "internal", f"the daemon's answer is no JSON: {error}"
-            ) from error
+            raise EdgedError("internal", f"the daemon's answer is no JSON: {error}") from error
 
 
 def sockets(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
@@ -46,18 +44,15 @@ def sockets(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
 
 
 class Daemon:
-    """A daemon reached over the first of `candidates` that somebody listens on. Use as a context manager."""
+    """A daemon reached over the first of `candidates` that somebody listens on.
 
-    def __init__(
-        self, candidates: Iterable[Path], timeout_s: float = _TIMEOUT_S
-    ) -> None:
-        self._connection = _Connection(list(candidates), timeout_s)
+    Each request has a connection of its own: a UNIX socket's costs little, and a kept one may be closed
+    by the daemon in the moment it is used again.
+    """
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+    def __init__(self, candidates: Iterable[Path], timeout_s: float = _TIMEOUT_S) -> None:
+        self._candidates = tuple(candidates)
+        self._timeout_s = timeout_s
 
     def get(self, path: str) -> Reply:
         """Raises what `request` raises."""
@@ -80,31 +75,22 @@ class Daemon:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One exchange on a kept connection.
+        """One exchange.
 
         Raises EdgedError: `no_daemon` when nobody listens or it went away, `forbidden` when this user may
         not open the socket, and the daemon's own code for an answer of 400 and above.
         """
-        self._connection.drop_if_ended()
-        try:
-            self._connection.request(method, path, body or None, dict(headers or {}))
-            answer = self._connection.getresponse()
-            reply = Reply(
-                answer.status,
-                {name.lower(): value for name, value in answer.getheaders()},
-                answer.read(),
-            )
-        except TimeoutError as error:
-            self._connection.close()
-            raise EdgedError(
-                "no_daemon", f"the daemon did not answer within {_TIMEOUT_S:g} s"
-            ) from error
-        except (http.client.HTTPException, OSError) as error:
-            self._connection.close()
-            raise EdgedError(
-                "no_daemon",
-                f"the daemon ended the connection: {error or type(error).__name__}",
-            ) from error
+        with closing(_Connection(self._candidates, self._timeout_s)) as connection:
+            try:
+                connection.request(method, path, body or None, {"Connection": "close", **(headers or {})})
+                answer = connection.getresponse()
+                names = {name.lower(): value for name, value in answer.getheaders()}
+                reply = Reply(answer.status, names, answer.read())
+            except TimeoutError as error:
+                raise EdgedError("no_daemon", f"the daemon did not answer within {self._timeout_s:g} s") from error
+            except (http.client.HTTPException, OSError) as error:
+                said = str(error) or type(error).__name__
+                raise EdgedError("no_daemon", f"the daemon ended the connection: {said}") from error
         if reply.status >= 400:
             raise _error(reply)
         return reply
@@ -120,11 +106,6 @@ class _Connection(http.client.HTTPConnection):
         super().__init__("localhost", timeout=timeout_s)
         self._candidates = candidates
 
-    def drop_if_ended(self) -> None:
-        """Forgets a kept connection that the daemon has closed meanwhile, so that the next request opens one."""
-        if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
-            self.close()
-
     def connect(self) -> None:
         tried = []
         for path in self._candidates:
@@ -134,9 +115,7 @@ class _Connection(http.client.HTTPConnection):
                 sock.connect(os.fspath(path))
             except PermissionError as error:
                 sock.close()
-                raise EdgedError(
-                    "forbidden", f"{path}: no access for {_user()}", _access_hint()
-                ) from error
+                raise EdgedError("forbidden", f"{path}: no access for {_user()}", _access_hint()) from error
             except OSError as error:
                 sock.close()
                 tried.append(f"{path}: {error.strerror or error}")
@@ -160,9 +139,7 @@ def _error(reply: Reply) -> EdgedError:
     )
     if code in CODES:
         return EdgedError(code, message, str(said.get("hint", "")) or None)
-    return EdgedError(
-        "internal", f"{code or reply.status}: {message}", str(said.get("hint", ""))
-    )
+    return EdgedError("internal", f"{code or reply.status}: {message}", str(said.get("hint", "")))
 
 
 def _user() -> str:

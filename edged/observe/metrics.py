@@ -1,0 +1,272 @@
+"""Every counter of the daemon: what became of inputs, how long answers took, and their Prometheus text.
+
+Counted in plain dicts and lists in the event loop, so that an answer costs well under 1 us; the client
+library only writes the text. The histogram is finer than the promised one, so that an interval's p50
+and p99 come from the same numbers. docs/metrics.md is the page for users.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Final
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from edged import __version__
+
+UNKNOWN: Final = ""  # counts inputs for names that are no model: senders choose those, so they are no labels
+BUCKETS_S: Final = tuple(float(f"{step}e{power}") for power in range(-5, 2) for step in ("1", "2.5", "5"))
+_SPLIT: Final = 8  # parts of a promised bucket: a percentile is off by less than 2.5 ** (1/8), 12 %
+_BOUNDS_S: Final[tuple[float, ...]] = (
+    *(low * (high / low) ** (part / _SPLIT) for low, high in pairwise(BUCKETS_S) for part in range(_SPLIT)),
+    BUCKETS_S[-1],
+)
+_VERSIONS: Final = 16  # versions of one model with series of their own; older ones end, so that pushes do not add up
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One model's counts since the daemon started, and its answers over the last interval.
+
+    `errors` are the requests whose outcome was not ok, `dropped` inputs by reason. `rate` is requests
+    per second; p50 and p99 are seconds from arrival to answer, None when nothing was answered.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    dropped: dict[str, int] = {}
+    restarts: int = 0
+    rate: float = 0.0
+    p50_s: float | None = None
+    p99_s: float | None = None
+
+
+class ModelGauges(msgspec.Struct, frozen=True):
+    """What a scrape shows of a model beside the counters. `memory_bytes` and `cpu_s` None: no process."""
+
+    name: str
+    version: str = ""
+    sha256: str = ""
+    serving: bool = False
+    queue: int = 0
+    in_flight: int = 0
+    memory_bytes: int | None = None
+    cpu_s: float | None = None
+
+
+class Gauges(msgspec.Struct, frozen=True):
+    """What a scrape shows beside the counters. `mqtt_connected` None: no broker is configured."""
+
+    models: tuple[ModelGauges, ...] = ()
+    mqtt_connected: bool | None = None
+
+
+class _Tally:
+    """The counters of one model."""
+
+    def __init__(self) -> None:
+        self.outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)  # (version, outcome)
+        self.dropped: defaultdict[str, int] = defaultdict(int)
+        self.restarts = 0
+        self.ended = [0, 0]  # requests and errors of versions whose series have ended
+        self.seconds = 0.0
+        self.buckets = [0] * (len(_BOUNDS_S) + 1)
+
+    def totals(self) -> tuple[int, int]:
+        """Requests and errors since the start."""
+        ok = sum(count for (_, outcome), count in self.outcomes.items() if outcome == "ok")
+        requests = sum(self.outcomes.values())
+        return self.ended[0] + requests, self.ended[1] + requests - ok
+
+    def end_old_versions(self) -> None:
+        versions = list(dict.fromkeys(version for version, _ in self.outcomes))
+        for key in [key for key in self.outcomes if key[0] in versions[:-_VERSIONS]]:
+            count = self.outcomes.pop(key)
+            self.ended[0] += count
+            self.ended[1] += count if key[1] != "ok" else 0
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """The counters at one moment: requests and buckets by model."""
+
+    at_s: float
+    counts: dict[str, tuple[int, list[int]]]
+
+
+class Metrics:
+    """The daemon's counters. Every method is for the event loop's thread."""
+
+    def __init__(self, models: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tallies = _Tallies({name: _Tally() for name in (*models, UNKNOWN)})
+        self._faults: defaultdict[str, int] = defaultdict(int)
+        self._marks: deque[_Mark] = deque([self._mark()], maxlen=2)
+
+    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None:
+        """One input has its final outcome: "ok" or an error code, `seconds` after it arrived.
+
+        Only "ok" enters the durations: refusals take no time and would make a full queue look quick.
+        """
+        tally = self._tallies[model]
+        tally.outcomes[version, outcome] += 1
+        if outcome == "ok":
+            tally.seconds += seconds
+            tally.buckets[bisect_left(_BOUNDS_S, seconds)] += 1
+
+    def dropped(self, model: str, reason: str, count: int = 1) -> None:
+        """Inputs that left without an answer of their own; `reason` is one of a fixed set of words."""
+        self._tallies[model].dropped[reason] += count
+
+    def restarted(self, model: str) -> None:
+        """A process of the model ended unasked and another takes its place."""
+        self._tallies[model].restarts += 1
+
+    def fault(self, where: str) -> None:
+        """A fault of edged itself was caught at a boundary; `where` names the boundary."""
+        self._faults[where] += 1
+
+    def figures(self) -> dict[str, Figures]:
+        """By model, over the last one to two intervals: for a status that may be asked at any moment."""
+        return self._since(self._marks[0])
+
+    def roll(self) -> dict[str, Figures]:
+        """By model, over the time since the last call: for telemetry, which calls this once an interval."""
+        found = self._since(self._marks[-1])
+        for tally in self._tallies.values():
+            tally.end_old_versions()
+        self._marks.append(self._mark())
+        return found
+
+    def render(self, gauges: Gauges | None = None) -> bytes:
+        """All of it in Prometheus' text format 0.0.4."""
+        return generate_latest(_Scrape([*self._counters(), *_gauges(gauges or Gauges())]))
+
+    def _mark(self) -> _Mark:
+        return _Mark(
+            self._clock(), {name: (tally.totals()[0], tally.buckets.copy()) for name, tally in self._tallies.items()}
+        )
+
+    def _since(self, mark: _Mark) -> dict[str, Figures]:
+        elapsed_s = max(self._clock() - mark.at_s, 1e-3)
+        found = {}
+        for name, tally in self._tallies.items():
+            if name == UNKNOWN:
+                continue
+            before, buckets_before = mark.counts[name]
+            requests, errors = tally.totals()
+            recent = [now - then for now, then in zip(tally.buckets, buckets_before, strict=True)]
+            found[name] = Figures(
+                requests=requests,
+                errors=errors,
+                dropped=dict(tally.dropped),
+                restarts=tally.restarts,
+                rate=(requests - before) / elapsed_s,
+                p50_s=_percentile(recent, 0.50),
+                p99_s=_percentile(recent, 0.99),
+            )
+        return found
+
+    def _counters(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "edged_inference_requests", "Inputs by their final outcome.", labels=["model", "version", "outcome"]
+        )
+        durations = HistogramMetricFamily(
+            "edged_inference_duration_seconds", "From an input's arrival to its answer, ok only.", labels=["model"]
+        )
+        dropped = CounterMetricFamily(
+            "edged_dropped", "Inputs that left without an answer of their own.", labels=["model", "reason"]
+        )
+        restarts = CounterMetricFamily(
+            "edged_worker_restarts", "Processes of the model that ended unasked.", labels=["model"]
+        )
+        faults = CounterMetricFamily("edged_internal_faults", "Faults of edged itself, by boundary.", labels=["where"])
+        for name, tally in self._tallies.items():
+            for (version, outcome), count in tally.outcomes.items():
+                requests.add_metric([name, version, outcome], count)
+            for reason, count in tally.dropped.items():
+                dropped.add_metric([name, reason], count)
+            if name != UNKNOWN:
+                restarts.add_metric([name], tally.restarts)
+                durations.add_metric([name], _promised(tally.buckets), tally.seconds)
+        for where, count in self._faults.items():
+            faults.add_metric([where], count)
+        yield from (requests, durations, dropped, restarts, faults)
+
+
+class _Tallies(dict[str, _Tally]):
+    def __missing__(self, model: str) -> _Tally:
+        return self[UNKNOWN]
+
+
+class _Scrape(msgspec.Struct, frozen=True):
+    """The families of one scrape, in the shape that the client library's writer wants."""
+
+    families: list[Metric]
+
+    def collect(self) -> list[Metric]:
+        return self.families
+
+
+def _promised(buckets: Sequence[int]) -> list[tuple[str, float]]:
+    """The fine counts as Prometheus' cumulative buckets."""
+    cumulative = list(accumulate(buckets))
+    named = [(repr(bound), float(cumulative[index * _SPLIT])) for index, bound in enumerate(BUCKETS_S)]
+    return [*named, ("+Inf", float(cumulative[-1]))]
+
+
+def _percentile(counts: Sequence[int], quantile: float) -> float | None:
+    """The value below which `quantile` of the counted durations lie, between two bounds by geometric share."""
+    total = sum(counts)
+    if not total:
+        return None
+    rank = max(1, math.ceil(quantile * total))
+    cumulative = list(accumulate(counts))
+    index = bisect_left(cumulative, rank)  # the bucket that holds the value of this rank
+    if index == 0 or index == len(_BOUNDS_S):
+        return BUCKETS_S[0] if index == 0 else BUCKETS_S[-1]
+    low, high = _BOUNDS_S[index - 1], _BOUNDS_S[index]
+    return low * math.pow(high / low, (rank - cumulative[index - 1]) / counts[index])
+
+
+def _gauges(gauges: Gauges) -> Iterator[Metric]:
+    build = GaugeMetricFamily("edged_build_info", "This edged, always 1.", labels=["version", "python"])
+    build.add_metric([__version__, platform.python_version()], 1)
+    yield build
+    if gauges.mqtt_connected is not None:
+        yield GaugeMetricFamily("edged_mqtt_connected", "1 while the broker answers.", value=gauges.mqtt_connected)
+    info = GaugeMetricFamily(
+        "edged_model_info", "The version that answers, always 1.", labels=["model", "version", "sha256"]
+    )
+    for one in gauges.models:
+        if one.version:
+            info.add_metric([one.name, one.version, one.sha256], 1)
+    yield info
+    yield _by_model(gauges, "edged_model_serving", "1 while the model answers.", lambda one: one.serving)
+    yield _by_model(gauges, "edged_queue_depth", "Inputs waiting in the model's lane.", lambda one: one.queue)
+    yield _by_model(gauges, "edged_in_flight", "Inputs handed to the model's process.", lambda one: one.in_flight)
+    yield _by_model(
+        gauges, "edged_model_memory_bytes", "Memory of the model's process, its share.", lambda one: one.memory_bytes
+    )
+    cpu = CounterMetricFamily(
+        "edged_model_cpu_seconds", "CPU time of the model's process; starts at 0 with each.", labels=["model"]
+    )
+    for one in gauges.models:
+        if one.cpu_s is not None:
+            cpu.add_metric([one.name], one.cpu_s)
+    yield cpu
+
+
+def _by_model(gauges: Gauges, name: str, means: str, value: Callable[[ModelGauges], float | None]) -> Metric:
+    family = GaugeMetricFamily(name, means, labels=["model"])
+    for one in gauges.models:
+        found = value(one)
+        if found is not None:
+            family.add_metric([one.name], found)
+    return family
