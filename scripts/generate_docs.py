@@ -1,7 +1,7 @@
 """Writes the documents that are made from the code: docs/errors.md from the table of codes.
 
-    generate_docs.py            writes them
-    generate_docs.py --check    exits 1 when one differs from what it would write
+generate_docs.py            writes them
+generate_docs.py --check    exits 1 when one differs from what it would write
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def errors() -> str:
         "",
         "Made by `scripts/generate_docs.py` from `edged/errors.py`; change it there.",
         "",
-        'Every error has a stable `code`, a `message` that says what happened and a `hint` that says what to do. Over HTTP it is'
-        ' `{"error": message, "code", "hint"}` with the status below; over MQTT `{"id", "code", "message", "hint"}`; on the'
-        " command line the program says the same and exits 1, or 2 for `bad_config`. Scripts key on `code`.",
+        "Every error has a stable `code`, a `message` that says what happened and a `hint` that says what to do. Over HTTP",
+        'it is `{"error": message, "code", "hint"}` with the status below; over MQTT `{"id", "code", "message", "hint"}`;',
+        "on the command line the program prints the same and exits 1, or 2 for `bad_config`. Scripts key on `code`.",
         "",
         "| code | HTTP | means | hint, where nothing better is known |",
         "|---|---|---|---|",

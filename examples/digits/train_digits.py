@@ -33,9 +33,7 @@ OPSET = 17
 
 def small() -> nn.Module:
     """v1: one convolution."""
-    return nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 10)
-    )
+    return nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 10))
 
 
 def better(width: int = 32) -> nn.Module:
