@@ -1,0 +1,56 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Mosquitto, free_port, have_mosquitto
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """The folder of the digits example: two models of one signature and 597 scans."""
+    return ROOT / "examples" / "digits"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real photos, sensors and audio that $EDGED_TEST_DATA names; without it the test is skipped."""
+    named = os.environ.get("EDGED_TEST_DATA")
+    if not named:
+        pytest.skip("EDGED_TEST_DATA names no folder with real inputs")
+    folder = Path(named)
+    if not (folder / "expected.json").is_file():
+        pytest.fail(f"EDGED_TEST_DATA={named}: there is no expected.json in it")
+    return folder
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """An empty folder with a short path: a UNIX socket's address has at most 107 bytes, tmp_path may have more."""
+    with tempfile.TemporaryDirectory(prefix="edged-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def port() -> Callable[[], int]:
+    """Gives a TCP port of loopback that was free a moment ago, another one at each call."""
+    return free_port
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real Mosquitto on loopback that lets everyone in."""
+    if not have_mosquitto():
+        pytest.skip("mosquitto is not installed; scripts/test installs it")
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with Mosquitto(folder) as running:
+        yield running
