@@ -95,6 +95,7 @@ CODES: Final[dict[str, Meaning]] = {
     # --- a pushed model ---------------------------------------------------------------------------
     "unsigned": Meaning(403, "A simple push needs push.require_signature: false.", "Sign it, or allow simple pushes."),
     "retained_push": Meaning(400, "A simple push must not be retained.", "Publish it without the retain flag."),
+    "bad_version": Meaning(400, "A push's version is a positive whole number.", "Leave it out to count on by one."),
     "not_a_model": Meaning(400, "The file is not an ONNX model that onnxruntime can load.", "Check the file sent."),
     "io_mismatch": Meaning(
         400, "Its inputs or outputs differ from the running model's.", "Give a model with another signature a new name."
@@ -109,12 +110,17 @@ CODES: Final[dict[str, Meaning]] = {
     "probation_crash": Meaning(400, "It ended its own process after the switch.", "See the journal."),
     "blacklisted": Meaning(409, "This file has failed on this box before.", "Push a corrected file."),
     "superseded": Meaning(409, "A newer push took its place.", "Nothing to do."),
+    "undone": Meaning(409, "An operator went back to the version before.", "Push the version you want."),
     "no_previous": Meaning(409, "There is no previous version to go back to.", "Push the version you want."),
     "busy": Meaning(409, "Another installation of this model is under way.", "Try again when it has ended."),
     "no_space": Meaning(507, "There is not enough disk or memory to try it.", "Make room on the box and push again."),
     "bad_store": Meaning(500, "A stored model file is missing or damaged.", "Push the model again."),
     # --- the box ----------------------------------------------------------------------------------
+    "state_in_use": Meaning(
+        500, "Another edged uses the state directory.", "Stop it, or give this one a directory of its own."
+    ),
     "bad_config": Meaning(500, "The configuration is not valid.", "`edged check` shows every mistake."),
+    "no_listener": Meaning(500, "A socket cannot be opened for listening.", "Does another edged run on this box?"),
     "no_daemon": Meaning(503, "No daemon answers on the socket.", "Is it running? `systemctl status edged`"),
     "broker": Meaning(503, "The broker cannot be reached or refused the connection.", "Check mqtt.url."),
 }

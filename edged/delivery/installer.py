@@ -1,0 +1,161 @@
+"""Pushed files on their way in: bounded, hashed off the loop, refused at once where the rules say so.
+
+Each model's own installation then takes its file through rollout's table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from edged.config.schema import Model, Push
+from edged.delivery.installation import Installation
+from edged.delivery.ledger import Publish, Pushed
+from edged.delivery.report import Subject
+from edged.delivery.rollout import Phase, Record
+from edged.delivery.shelf import Shelf
+from edged.delivery.store import Store
+from edged.errors import EdgedError, Fault, fault
+from edged.serving.generation import Release
+from edged.serving.route import Route
+
+INBOX: Final = 16  # pushes that wait to be hashed; their bytes are bounded besides
+
+log = logging.getLogger("edged.delivery")
+
+
+class _Arrived(msgspec.Struct, frozen=True):
+    model: str
+    payload: bytes
+    version: str | None
+    retained: bool
+
+
+class Installer:
+    """All models of the box. `open` before anything is served, `run` while the daemon runs, then `stop`.
+
+    `publish(model, status)` is called in the loop and must not block.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[Model],
+        settings: Push,
+        store: Store,
+        *,
+        route: Callable[[str], Route],
+        publish: Publish,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        turn = asyncio.Lock()
+        self._settings: Final = settings
+        self._store: Final = store
+        self._inbox: Final[asyncio.Queue[_Arrived]] = asyncio.Queue(INBOX)
+        self._inbox_bytes = 0
+        self._tasks: Final[list[asyncio.Task[None]]] = []
+        self._models: Final = {
+            model.name: Installation(
+                Shelf(model.name, model.file, store),
+                store,
+                route(model.name),
+                settings,
+                turn=turn,
+                publish=publish,
+                clock=clock,
+            )
+            for model in models
+        }
+
+    async def open(self) -> None:
+        """Takes the store and counts the attempts. Raises EdgedError state_in_use, OSError."""
+        records = await asyncio.to_thread(self._store.open)
+        for name, installation in self._models.items():
+            await installation.open(records.get(name, Record()))
+
+    def boot_release(self, model: str) -> Release | None:
+        """What to serve at start; None: `boot_fault` says why, or the model waits for its first push."""
+        return self._models[model].boot_release()
+
+    def boot_fault(self, model: str) -> Fault | None:
+        """bad_store when every file that could be served is missing or damaged."""
+        return self._models[model].boot_fault
+
+    def phase(self, model: str) -> Phase:
+        """Where a model stands. Raises KeyError for an unknown one."""
+        return self._models[model].phase
+
+    async def run(self) -> None:
+        """Works until `stop`. What it raises is a mistake in edged, and ends the daemon."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks.append(group.create_task(self._receive()))
+            self._tasks.extend(group.create_task(one.run()) for one in self._models.values())
+
+    async def stop(self) -> None:
+        """A clean stop: ends the trial under way, gives back the attempts, and closes the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for installation in self._models.values():
+            await installation.stop()
+        await asyncio.to_thread(self._store.close)
+
+    # --- in the loop --------------------------------------------------------------------------------
+
+    def on_push(self, model: str, payload: bytes, version: str | None, retained: bool) -> None:  # noqa: FBT001 - a callback
+        """Takes a pushed file; its fate is published. `version` is the user property as it came."""
+        arrived = _Arrived(model, payload, version, retained)
+        held = self._inbox_bytes + sum(one.waiting_bytes for one in self._models.values())
+        known = self._models.get(model)
+        if known is None:
+            log.warning("a push for an unknown model", extra={"model": model, "code": "unknown_model"})
+        elif self._inbox.full() or (held and held + len(payload) > 2 * self._settings.max_size):
+            known.reject(Subject(size=len(payload)), fault("busy", "other pushes are waiting already"))
+        else:
+            self._inbox_bytes += len(payload)
+            self._inbox.put_nowait(arrived)
+
+    async def rollback(self, model: str) -> dict[str, object]:
+        """The operator's way back to the previous version; returns the status after it.
+
+        Raises EdgedError unknown_model, busy, no_previous.
+        """
+        if model not in self._models:
+            raise EdgedError("unknown_model", f"no model {model!r} here")
+        return await self._models[model].rollback()
+
+    async def _receive(self) -> None:
+        while True:
+            arrived = await self._inbox.get()
+            installation = self._models[arrived.model]
+            digest = await asyncio.to_thread(hashlib.sha256, arrived.payload)
+            subject = Subject(digest.hexdigest(), 0, len(arrived.payload))
+            problem, version = self._refusal(arrived)
+            self._inbox_bytes -= subject.size
+            if problem is not None:
+                installation.reject(subject, problem)
+            else:
+                installation.push(Pushed(arrived.payload, subject.sha256, version))
+
+    def _refusal(self, arrived: _Arrived) -> tuple[Fault | None, int | None]:
+        """Why the push is refused as it came, and its version as a number."""
+        size, limit = len(arrived.payload), self._settings.max_size
+        if arrived.retained:
+            return fault("retained_push", "the push was retained: each new connection would bring it again"), None
+        if self._settings.require_signature:
+            return fault("unsigned", "this box takes signed pushes only"), None
+        if size > limit:
+            return fault("too_large", f"{size} bytes are above push.max_size of {limit}", "Raise push.max_size."), None
+        if not size:
+            return fault("not_a_model", "the push is empty"), None
+        if arrived.version is None:
+            return None, None
+        text = arrived.version.strip()
+        if not (text.isascii() and text.isdigit()) or not 0 < len(text) < 16 or int(text) < 1:
+            return fault("bad_version", f"{arrived.version[:40]!r} is not a positive whole number"), None
+        return None, int(text)

@@ -1,0 +1,46 @@
+"""Makes an earlier release answer again, and ends the process of the one that left."""
+
+from __future__ import annotations
+
+import logging
+
+from edged.errors import EdgedError, Fault
+from edged.serving.generation import Release
+from edged.serving.route import Route
+
+log = logging.getLogger("edged.delivery")
+
+
+async def put_live(route: Route, release: Release, why: Fault) -> None:
+    """Makes `release` answer: its warm process where there is one, so that nothing is loaded, else a new one.
+
+    Where that fails the route is told to serve it and goes on trying; the one before, which is not
+    wanted any more because of `why`, is ended.
+    """
+    warm = route.previous
+    if warm is not None and warm.alive and warm.release == release:
+        try:
+            await route.switch(warm)
+        except EdgedError as error:
+            _log(release, error.fault)
+    if route.live is None or route.live.release != release:
+        try:
+            await route.switch(await route.start(release))
+        except EdgedError as error:
+            _log(release, error.fault)
+    bad = route.live
+    if bad is None or bad.release != release:
+        await route.serve(release)
+        if bad is not None:
+            bad.kill(why)
+
+
+async def retire_previous(route: Route) -> None:
+    """Ends the process that was kept warm."""
+    if route.previous is not None:
+        await route.retire(route.previous)
+
+
+def _log(release: Release, problem: Fault) -> None:
+    extra = {"model": release.model, "version": release.version, "code": problem.code}
+    log.error("it does not answer yet: %s", problem.message, extra=extra)

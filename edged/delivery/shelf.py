@@ -1,0 +1,97 @@
+"""One model's files on this box: the factory model and the stored releases, and which of them can be served."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from edged.delivery import rollout
+from edged.delivery.rollout import Action, Phase, Record, Stored
+from edged.delivery.store import Store, hash_of
+from edged.errors import Fault, fault
+from edged.serving.generation import Release
+
+FACTORY_VERSION: Final = 1
+
+log = logging.getLogger("edged.delivery")
+
+
+class Shelf:
+    """What can be served as `model`. `factory_file` "" when the configuration names none."""
+
+    def __init__(self, model: str, factory_file: str, store: Store) -> None:
+        self.model: Final = model
+        self._file: Final = factory_file
+        self._store: Final = store
+        self.factory: Stored | None = None
+
+    async def open(self) -> None:
+        """Looks at the factory file; one that cannot be read is as good as none."""
+        if self._file:
+            self.factory = await asyncio.to_thread(_factory, Path(self._file))
+
+    def active(self, record: Record) -> Stored | None:
+        """What answers by this record: the factory model where it names nothing else."""
+        if record.active is None or record.active.factory:
+            return self.factory
+        return record.active
+
+    def release(self, stored: Stored) -> Release:
+        """A stored release as what serving loads."""
+        file = self._file if stored.factory else str(self._store.path(stored.sha256))
+        return Release(self.model, str(stored.version), stored.sha256, file)
+
+    async def intact(self, stored: Stored) -> bool:
+        """Whether the file is there and what it should be."""
+        if stored.factory:
+            return self.factory is not None
+        return await asyncio.to_thread(self._store.intact, stored.sha256)
+
+    async def way_back(self, record: Record) -> Stored | None:
+        """What to go back to: the previous release when its file is whole, else the factory model, else nothing."""
+        now = self.active(record)
+        for choice in (record.previous, self.factory):
+            stored = self.factory if choice is not None and choice.factory else choice
+            if stored is not None and (now is None or stored.sha256 != now.sha256) and await self.intact(stored):
+                return stored
+        return None
+
+    def has_way_back(self, record: Record) -> bool:
+        """As `way_back`, without looking at the disk."""
+        return record.previous is not None or (self.factory is not None and record.active is not None)
+
+
+async def resume(record: Record, shelf: Shelf) -> tuple[Record, Fault | None]:
+    """What a start of the daemon makes of `record`, and the fault when there is nothing left to serve.
+
+    Counts the attempt, goes back where there were too many, and checks the file that would be loaded.
+    """
+    found, event = rollout.restarted(record)
+    found = msgspec.structs.replace(found, highest=max(found.highest, FACTORY_VERSION if shelf.factory else 0))
+    what = rollout.action(found.phase, event)
+    if what is Action.DROP:
+        found = rollout.failed(found, fault("trial_crash_loop", f"{rollout.TRIALS} trials of it were cut short"))
+    elif what is Action.GO_BACK:
+        problem = fault("probation_crash", f"{rollout.LOADS} starts of the daemon did not outlive its probation")
+        found = rollout.faulted(found, problem, await shelf.way_back(found))
+    active = shelf.active(found)
+    if active is None or await shelf.intact(active):
+        return found, None
+    problem = fault("bad_store", f"the file of version {active.version} is missing or damaged")
+    log.error("%s", problem.message, extra={"model": shelf.model, "code": problem.code})
+    back_to = await shelf.way_back(found)
+    lost_on_probation = found.phase is Phase.PROBATION
+    found = rollout.faulted(found, problem, back_to) if lost_on_probation else rollout.lost(found, back_to)
+    return found, problem if back_to is None else None
+
+
+def _factory(file: Path) -> Stored | None:
+    try:
+        return Stored(FACTORY_VERSION, hash_of(file), file.stat().st_size, factory=True)
+    except OSError as error:
+        log.error("the factory model cannot be read: %s", error, extra={"code": "bad_store"})
+        return None

@@ -1,0 +1,109 @@
+"""Whether a candidate may take over (RULES 24, 25). Pure: what its inputs gave comes in, a verdict goes out.
+
+- A crash, a hang or too much memory always fails; the examiner sees those and they never get here.
+- An error, or NaN or infinity, fails only where the live model does better on the same input: random
+  ids fail a Gather rightly, and a NaN that a sensor sends comes out of every model.
+- With no live model there is nothing to compare with: flag `untested`.
+- Two runs of one input that differ: flag `nondeterministic`; values are not compared.
+- Latency is CPU time per input, medians over the same inputs; see probation.too_slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from edged.delivery import probation
+from edged.errors import Fault, fault
+from edged.tensors import Signature, differences
+
+UNTESTED: Final = "untested"
+NONDETERMINISTIC: Final = "nondeterministic"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What one input gave on one side."""
+
+    fault: Fault | None
+    nonfinite: bool
+    cpu_s: float
+    payload: bytes = b""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One input, run twice on the candidate and, where there is one, once on the live model."""
+
+    first: Run
+    second: Run
+    live: Run | None = None
+    recorded: bool = False
+
+
+class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the status says of a trial. `ratio` is the candidate's CPU time over the live model's."""
+
+    load_s: float
+    inputs: int = 0
+    recorded: int = 0
+    cpu_ms: float = 0.0
+    live_cpu_ms: float = 0.0
+    ratio: float = 0.0
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """`fault` None: it may take over. `cpu_s` is the live model's median, 0 unknown."""
+
+    fault: Fault | None
+    flags: tuple[str, ...]
+    figures: Figures
+    live_cpu_s: float = 0.0
+
+
+def signature_fault(live: Signature | None, candidate: Signature) -> Fault | None:
+    """io_mismatch with every difference that would break a client of the live model."""
+    found = differences(live, candidate) if live is not None else []
+    return fault("io_mismatch", "; ".join(found)) if found else None
+
+
+def case_fault(case: Case) -> Fault | None:
+    """What this input says against the candidate; nothing where the live model did no better."""
+    if case.live is None or case.live.fault is not None:
+        return None
+    for run in (case.first, case.second):
+        if run.fault is not None:
+            kind = "a recorded" if case.recorded else "a generated"
+            return fault("trial_error", f"{kind} input that the live model answers: {run.fault.message}")
+        if run.nonfinite and not case.live.nonfinite:
+            return fault("nonfinite", "it answers NaN or infinity where the live model does not")
+    return None
+
+
+def judge(cases: Sequence[Case], *, load_s: float, factor: float) -> Judgement:
+    """The verdict on all inputs; the first fault wins. `factor` is how much slower it may be."""
+    flags: list[str] = []
+    if not any(case.live for case in cases):
+        flags.append(UNTESTED)
+    if any(case.first.payload != case.second.payload for case in cases):
+        flags.append(NONDETERMINISTIC)
+    # Only inputs that both sides answered: an error costs less than a run.
+    both = [case for case in cases if case.live and not (case.first.fault or case.second.fault or case.live.fault)]
+    mine = both or [case for case in cases if not (case.first.fault or case.second.fault)]
+    cpu_s = probation.median([run.cpu_s for case in mine for run in (case.first, case.second)])
+    live_cpu_s = probation.median([case.live.cpu_s for case in both if case.live])
+    figures = Figures(
+        load_s=round(load_s, 4),
+        inputs=len(cases),
+        recorded=sum(case.recorded for case in cases),
+        cpu_ms=round(cpu_s * 1e3, 4),
+        live_cpu_ms=round(live_cpu_s * 1e3, 4),
+        ratio=round(cpu_s / live_cpu_s, 3) if live_cpu_s else 0.0,
+    )
+    problem = next((found for case in cases if (found := case_fault(case))), None)
+    if problem is None and probation.too_slow(cpu_s, live_cpu_s, factor):
+        problem = fault(
+            "too_slow",
+            f"{figures.cpu_ms:g} ms of CPU per input where the live model takes {figures.live_cpu_ms:g} ms",
+        )
+    return Judgement(problem, tuple(flags), figures, live_cpu_s)
