@@ -1,0 +1,228 @@
+"""The Open Inference Protocol's infer request: JSON, raw tensors behind it, or one raw tensor alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, NoReturn
+
+import msgspec
+
+from edged.channel import InputHead
+from edged.config.steps import Form
+from edged.tensors import Signature, TensorSpec
+from edged.worker.formats import elements
+from edged.worker.formats.decoded import NOTHING, Array, Decoded, bad_input, target
+
+_NO_SHARED_MEMORY: Final = "Send the tensor in the request, as JSON or as raw bytes."
+_NAMES: Final = "`edged inspect`, or the model's metadata, lists its inputs and outputs."
+
+
+class _InputParameters(msgspec.Struct, frozen=True):
+    binary_data_size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    shared_memory_region: str | None = None
+
+
+class _OutputParameters(msgspec.Struct, frozen=True):
+    binary_data: bool | None = None
+    classification: int | None = None
+    shared_memory_region: str | None = None
+
+
+class _RequestParameters(msgspec.Struct, frozen=True):
+    binary_data_output: bool = False
+    steps: bool = False
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    name: str
+    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(max_length=32)]
+    datatype: str
+    parameters: _InputParameters | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    name: str
+    parameters: _OutputParameters | None = None
+
+
+class _Request(msgspec.Struct, frozen=True):
+    inputs: list[_Tensor]
+    id: str | None = None
+    parameters: _RequestParameters | None = None
+    outputs: list[_Wanted] | None = None
+
+
+_REQUEST: Final = msgspec.json.Decoder(_Request)
+_NO_INPUT_PARAMETERS: Final = _InputParameters()
+_NO_OUTPUT_PARAMETERS: Final = _OutputParameters()
+_NO_PARAMETERS: Final = _RequestParameters()
+
+
+def decode(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:
+    """An infer request's tensors, checked against the signature; raises EdgedError bad_input.
+
+    With the request parameter `steps`, the tensor that preprocess works on may have another shape and
+    datatype than the model's input.
+    """
+    if head.json_length == 0:
+        return _raw_body(form, head, payload, signature)
+    request = _parse(head.json_length, payload)
+    parameters = request.parameters or _NO_PARAMETERS
+    stepped = _stepped(form, signature) if parameters.steps else ""
+    requested, binary = _wanted(request.outputs, signature, all_binary=parameters.binary_data_output)
+    return Decoded(
+        _tensors(request.inputs, head.json_length, payload, signature, stepped),
+        plain=False,
+        stepped=stepped,
+        id=request.id or "",
+        requested=requested,
+        binary=binary if head.binary else NOTHING,
+        steps=parameters.steps,
+    )
+
+
+def _parse(json_length: int, payload: memoryview) -> _Request:
+    if json_length > len(payload):
+        raise bad_input(
+            f"Inference-Header-Content-Length is {json_length}, the body has {len(payload)} bytes",
+            "It is the length in bytes of the JSON before the raw tensors.",
+        )
+    try:
+        return _REQUEST.decode(payload[:json_length] if json_length > 0 else payload)
+    except msgspec.ValidationError as error:
+        raise bad_input(f"the request: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_input(f"the request is not JSON: {error}") from error
+    except RecursionError as error:
+        raise bad_input("the request's JSON is nested too deep") from error
+
+
+def _stepped(form: Form, signature: Signature) -> str:
+    return target(form, signature).name if form.tensor or len(signature.inputs) == 1 else ""
+
+
+def _tensors(
+    given: list[_Tensor], json_length: int, payload: memoryview, signature: Signature, stepped: str
+) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
+    start = json_length if json_length > 0 else len(payload)
+    for tensor in given:
+        name = tensor.name
+        if name in tensors:
+            raise bad_input(f"input {name} is there twice")
+        _check(tensor, _spec(name, signature), stepped)
+        parameters = tensor.parameters or _NO_INPUT_PARAMETERS
+        size = parameters.binary_data_size
+        if parameters.shared_memory_region is not None:
+            raise bad_input(f"input {name}: shared memory regions are not served", _NO_SHARED_MEMORY)
+        if (size is None) is (len(tensor.data) == 0):
+            _neither_or_both(name, both=size is not None)
+        if size is None:
+            tensors[name] = elements.from_json(tensor.data, name, tensor.datatype, tensor.shape)
+            continue
+        if json_length < 0 or start + size > len(payload):
+            _too_short(name, size, len(payload) - start, json_length)
+        tensors[name] = elements.from_bytes(payload[start : start + size], name, tensor.datatype, tensor.shape)
+        start += size
+    if start != len(payload):
+        raise bad_input(f"{len(payload) - start} bytes are left after the last input", "Give its binary_data_size.")
+    if len(tensors) != len(signature.inputs):
+        missing = ", ".join(str(spec) for spec in signature.inputs if spec.name not in tensors)
+        raise bad_input(f"missing input: {missing}", _NAMES)
+    return tensors
+
+
+def _spec(name: str, signature: Signature) -> TensorSpec:
+    for spec in signature.inputs:
+        if spec.name == name:
+            return spec
+    names = ", ".join(str(spec) for spec in signature.inputs)
+    raise bad_input(f"the model has no input {name[:80]!r}, only {names}", _NAMES)
+
+
+def _check(tensor: _Tensor, spec: TensorSpec, stepped: str) -> None:
+    if stepped == spec.name:
+        if tensor.datatype not in elements.DTYPES:
+            raise bad_input(f"input {spec.name}: there is no datatype {tensor.datatype[:40]!r}")
+        return
+    if tensor.datatype != spec.datatype:
+        raise bad_input(f"input {spec.name} is {spec.datatype}, the request says {tensor.datatype[:40]}")
+    if len(tensor.shape) != len(spec.shape) or any(
+        axis not in (-1, size) for axis, size in zip(spec.shape, tensor.shape, strict=True)
+    ):
+        raise bad_input(
+            f"input {spec.name} has shape {list(spec.shape)}, the request says {tensor.shape}",
+            "-1 stands for any size; the other sizes and their number must be the model's.",
+        )
+
+
+def _neither_or_both(name: str, *, both: bool) -> NoReturn:
+    found = "both `data` and" if both else "neither `data` nor"
+    raise bad_input(f"input {name} has {found} binary_data_size", "Exactly one of them says where its values are.")
+
+
+def _too_short(name: str, size: int, left: int, json_length: int) -> NoReturn:
+    if json_length < 0:
+        raise bad_input(
+            f"input {name} is binary, but the length of the JSON is not known",
+            "Send the header Inference-Header-Content-Length.",
+        )
+    raise bad_input(f"input {name}: its binary_data_size is {size}, the body has {left} bytes left")
+
+
+def _wanted(
+    outputs: list[_Wanted] | None, signature: Signature, *, all_binary: bool
+) -> tuple[tuple[str, ...] | None, frozenset[str]]:
+    """Which outputs are asked for (None: all), and which of them as raw bytes."""
+    if not outputs:
+        return None, frozenset(spec.name for spec in signature.outputs) if all_binary else NOTHING
+    known = {spec.name for spec in signature.outputs}
+    names: list[str] = []
+    binary: set[str] = set()
+    for wanted in outputs:
+        parameters = wanted.parameters or _NO_OUTPUT_PARAMETERS
+        if wanted.name not in known:
+            raise bad_input(f"the model has no output {wanted.name[:80]!r}, only {', '.join(sorted(known))}", _NAMES)
+        if wanted.name in names:
+            raise bad_input(f"output {wanted.name} is asked for twice")
+        if parameters.shared_memory_region is not None:
+            raise bad_input(f"output {wanted.name}: shared memory regions are not served", _NO_SHARED_MEMORY)
+        if parameters.classification:
+            raise bad_input(
+                f"output {wanted.name}: classification is not served",
+                "Give the model `postprocess: [{top_k: N}]`: the answer then has `prediction`.",
+            )
+        names.append(wanted.name)
+        if parameters.binary_data or (all_binary and parameters.binary_data is None):
+            binary.add(wanted.name)
+    return tuple(names), frozenset(binary)
+
+
+def _raw_body(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:
+    """A header length of 0: the body is the only input's raw bytes; every output comes back binary.
+
+    A BYTES input takes the whole body as its one element.
+    """
+    spec = target(form, signature)
+    if len(signature.inputs) != 1:
+        raise bad_input(f"a raw body is one tensor, the model has {len(signature.inputs)} inputs")
+    binary = frozenset(output.name for output in signature.outputs) if head.binary else NOTHING
+    if spec.datatype == "BYTES":
+        return Decoded({spec.name: _one_string(payload, spec)}, plain=False, binary=binary)
+    free = spec.shape.count(-1)
+    if free > 1:
+        raise bad_input(f"a raw body cannot tell the shape of {spec}", "Send an Open Inference Protocol request.")
+    row = elements.DTYPES[spec.datatype].itemsize
+    for axis in spec.shape:
+        row *= 1 if axis == -1 else axis
+    found = len(payload) // row if free and row else 0
+    shape = tuple(found if axis == -1 else axis for axis in spec.shape)
+    tensor = elements.from_bytes(payload, spec.name, spec.datatype, shape)
+    return Decoded({spec.name: tensor}, plain=False, binary=binary)
+
+
+def _one_string(payload: memoryview, spec: TensorSpec) -> Array:
+    if any(axis not in (-1, 1) for axis in spec.shape):
+        raise bad_input(f"a raw body is one string, {spec} takes more", "Send an Open Inference Protocol request.")
+    data = len(payload).to_bytes(4, "little") + payload
+    return elements.from_bytes(memoryview(data), spec.name, "BYTES", [1] * len(spec.shape))

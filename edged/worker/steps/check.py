@@ -1,0 +1,133 @@
+"""What cannot work, told when a model is loaded: steps against its signature."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from edged.config.steps import (
+    Argmax,
+    Cast,
+    Labels,
+    MinScore,
+    Normalize,
+    Postprocess,
+    Preprocess,
+    Reshape,
+    Round,
+    Sigmoid,
+    Softmax,
+    TopK,
+    UseOutput,
+)
+from edged.tensors import BY_NUMPY, Signature, TensorSpec
+from edged.worker.steps.arithmetic import channel_axis
+
+
+def check(preprocess: Sequence[Preprocess], postprocess: Sequence[Postprocess], signature: Signature) -> list[str]:
+    """Every step that cannot fit the model, in words; empty when all may.
+
+    Preprocess is checked against the model's only input; with several, which one it is for is known only
+    with a payload.
+    """
+    found = list(_values(preprocess))
+    if len(signature.inputs) == 1 and not found:
+        found += _against_input(preprocess, signature.inputs[0])
+    return found + list(_against_outputs(postprocess, signature))
+
+
+def _values(steps: Sequence[Preprocess]) -> Iterator[str]:
+    """Steps that no tensor fits."""
+    for step in steps:
+        if isinstance(step, Cast) and (step.dtype not in BY_NUMPY or not BY_NUMPY[step.dtype].size):
+            yield f"preprocess cast: there is no dtype {step.dtype!r}{_meant(step.dtype, BY_NUMPY)}"
+        elif isinstance(step, Reshape) and (step.shape.count(-1) > 1 or any(n < 1 and n != -1 for n in step.shape)):
+            yield f"preprocess reshape: {list(step.shape)} must have sizes above 0, and -1 at most once"
+        elif isinstance(step, Normalize):
+            sizes = {len(step.mean), len(step.std)} - {1}
+            if 0 in sizes or len(sizes) > 1:
+                yield f"preprocess normalize: {len(step.mean)} numbers in mean, {len(step.std)} in std"
+            if 0.0 in step.std:
+                yield "preprocess normalize: std must not be 0"
+
+
+def _against_input(steps: Sequence[Preprocess], spec: TensorSpec) -> Iterator[str]:
+    if steps and spec.datatype == "BYTES":
+        yield f"preprocess: input {spec} takes strings, which no step can work on"
+        return
+    first = 1 if spec.shape[:1] in ((-1,), (1,)) else 0
+    reshapes = [index for index, step in enumerate(steps) if isinstance(step, Reshape)]
+    last = reshapes[-1] if reshapes else -1
+    for index, step in enumerate(steps):
+        if isinstance(step, Reshape) and index == last and not _reshape_fits(step, spec, first):
+            yield f"preprocess reshape: {list(step.shape)} does not fit input {spec}"
+        if isinstance(step, Normalize) and index > last:
+            channels = max(len(step.mean), len(step.std))
+            if channels > 1 and channel_axis(channels, spec.shape, first) is None:
+                yield f"preprocess normalize: input {spec} does not have {channels} channels"
+    if steps and isinstance(steps[-1], Cast) and BY_NUMPY[steps[-1].dtype].oip != spec.datatype:
+        yield f"preprocess cast: to {steps[-1].dtype}, but input {spec} is {spec.datatype}"
+
+
+def _reshape_fits(step: Reshape, spec: TensorSpec, first: int) -> bool:
+    """Whether the step's shape can be a row of the input, or all of it."""
+    rows = [spec.shape[first:], spec.shape]
+    return any(
+        len(row) == len(step.shape) and all(-1 in (a, b) or a == b for a, b in zip(row, step.shape, strict=True))
+        for row in rows
+    )
+
+
+def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iterator[str]:
+    specs = {spec.name: spec for spec in signature.outputs}
+    current = signature.outputs[0] if signature.outputs else None
+    ranked: str | None = None  # the first step that makes the prediction
+    limit: str | None = None
+    for step in steps:
+        word = f"postprocess {step.__struct_config__.tag}"
+        if isinstance(step, UseOutput):
+            if step.name not in specs:
+                yield f"{word}: the model has no output {step.name!r}{_meant(step.name, specs)}"
+            current = specs.get(step.name)
+        if ranked and isinstance(step, UseOutput | Softmax | Sigmoid):
+            yield f"{word}: comes after {ranked}, which has made the prediction already; put it before"
+        if isinstance(step, Argmax | TopK):
+            if limit:
+                yield f"{word}: {limit} is there too; keep one of them"
+            limit = limit or str(step.__struct_config__.tag)
+        if isinstance(step, Argmax | TopK | Labels | MinScore):
+            ranked = ranked or str(step.__struct_config__.tag)
+        if current is not None and not isinstance(step, UseOutput):
+            yield from (f"{word}: {reason}" for reason in _against_output(step, current))
+
+
+def _against_output(step: Postprocess, spec: TensorSpec) -> Iterator[str]:
+    if spec.datatype == "BYTES":
+        yield f"output {spec} has strings, not numbers"
+        return
+    if isinstance(step, Softmax | Sigmoid) and not spec.datatype.startswith("FP"):
+        yield f"output {spec} has no floating-point numbers"
+    if isinstance(step, Round | Sigmoid):
+        return
+    if spec.shape == (-1,):
+        yield f"output {spec} has one number a row, no classes"
+        return
+    classes = _classes(spec.shape)
+    if isinstance(step, TopK) and (step.n < 1 or (classes is not None and step.n > classes)):
+        yield f"{step.n} of output {spec}, which has {classes or 'its'} classes"
+    if isinstance(step, Labels) and classes is not None and len(step.names) < classes:
+        yield f"{len(step.names)} names for the {classes} classes of output {spec}"
+
+
+def _classes(shape: tuple[int, ...]) -> int | None:
+    """How many classes an output of this shape has, as scores.by_class sees it; None when that is not fixed."""
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    last = math.prod(shape[-1:])
+    return None if last == -1 else last
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,102 @@
+"""Which function does which step, and how a list of steps runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from edged.config.steps import (
+    Cast,
+    Normalize,
+    Postprocess,
+    Preprocess,
+    Reshape,
+    Round,
+    Scale,
+    Sigmoid,
+    Softmax,
+    UseOutput,
+)
+from edged.tensors import Signature
+from edged.worker.formats.decoded import Array
+from edged.worker.steps.arithmetic import cast, normalize, scale
+from edged.worker.steps.ranking import RANKINGS, Ranking, rank, round_scores
+from edged.worker.steps.scores import rounded, sigmoid, softmax
+from edged.worker.steps.shape import reshape
+
+PREPROCESS: Final[dict[type, Callable[[Any, Array, int], Array]]] = {
+    Scale: scale,
+    Normalize: normalize,
+    Cast: cast,
+    Reshape: reshape,
+}
+SCORES: Final[dict[type, Callable[[Any, Array], Array]]] = {Softmax: softmax, Sigmoid: sigmoid, Round: rounded}
+
+
+def preprocess(steps: Sequence[Preprocess], array: Array, *, batched: bool = False) -> Array:
+    """`array` after the steps: one row, or rows along the first axis when `batched`.
+
+    A reshape may find several rows in it; the result then has the batch axis in front of the step's shape.
+    Raises EdgedError bad_input when a step does not fit.
+    """
+    first = int(batched)
+    with np.errstate(all="ignore"):  # infinity and NaN go on as values
+        for step in steps:
+            array = PREPROCESS[type(step)](step, array, first)
+            if isinstance(step, Reshape):
+                first = array.ndim - len(step.shape)
+    return array
+
+
+def postprocess(steps: Sequence[Postprocess], outputs: dict[str, Array]) -> tuple[dict[str, Array], list[Any] | None]:
+    """One input's outputs after the steps, and its `prediction` where a step asks for one.
+
+    A prediction is the entries of the only row, or a list of them for several rows.
+    """
+    outputs, rows = postprocess_rows(steps, outputs)
+    return outputs, None if rows is None else prediction(rows)
+
+
+def postprocess_rows(
+    steps: Sequence[Postprocess], outputs: dict[str, Array]
+) -> tuple[dict[str, Array], list[Any] | None]:
+    """postprocess for several inputs stacked along the first axis: the prediction has one item per row.
+
+    `outputs` has the model's first output first, and at least those of outputs_used; it is not changed.
+    """
+    if not steps:
+        return outputs, None
+    outputs = dict(outputs)
+    name = next(iter(outputs))
+    ranking: Ranking | None = None
+    with np.errstate(all="ignore"):  # a model's NaN and infinity go on as values
+        for step in steps:
+            kind = type(step)
+            if isinstance(step, UseOutput):
+                name = step.name
+            elif kind in SCORES:
+                outputs[name] = SCORES[kind](step, outputs[name])
+                ranking = round_scores(step, ranking) if ranking and isinstance(step, Round) else ranking
+            else:
+                ranking = RANKINGS[kind](step, ranking or Ranking(outputs[name]))
+        return outputs, None if ranking is None else rank(ranking)
+
+
+def prediction(rows: list[Any]) -> list[Any]:
+    """What one input's rows of postprocess_rows are in its answer: the only row's entries, or all rows."""
+    only: list[Any] = rows[0] if len(rows) == 1 else rows
+    return only
+
+
+def outputs_used(steps: Sequence[Postprocess], signature: Signature) -> tuple[str, ...]:
+    """The outputs that the steps read, to be run even where a request does not ask for them."""
+    used: list[str] = []
+    name = signature.outputs[0].name if signature.outputs else ""
+    for step in steps:
+        if isinstance(step, UseOutput):
+            name = step.name
+        elif name not in used:
+            used.append(name)
+    return tuple(used)
