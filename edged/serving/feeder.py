@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
@@ -32,9 +33,7 @@ log = logging.getLogger("edged.serving")
 class Observer(Protocol):
     """What serving tells the counters; observe.metrics.Metrics is one."""
 
-    def answered(
-        self, model: str, version: str, outcome: str, seconds: float
-    ) -> None: ...
+    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
     def dropped(self, model: str, reason: str) -> None: ...
     def restarted(self, model: str) -> None: ...
 
@@ -55,9 +54,7 @@ class Feeder:
         self._paused = False
         self._suspects: collections.deque[Ticket] = collections.deque()
         self._running: collections.deque[list[Ticket]] = collections.deque()
-        self._recorded: collections.deque[tuple[InputHead, bytes]] = collections.deque(
-            maxlen=_RECENT
-        )
+        self._recorded: collections.deque[tuple[InputHead, bytes]] = collections.deque(maxlen=_RECENT)
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
 
@@ -141,21 +138,11 @@ class Feeder:
 
     def _dispatch(self) -> None:
         generation = self._generation
-        while (
-            generation is not None
-            and not self._paused
-            and len(generation.flights) < IN_FLIGHT
-        ):
+        while generation is not None and not self._paused and len(generation.flights) < IN_FLIGHT:
             if self._suspects:
-                if generation.flights or not self._send(
-                    generation, [self._suspects.popleft()], alone=True
-                ):
+                if generation.flights or not self._send(generation, [self._suspects.popleft()], alone=True):
                     break
-            elif (
-                self._suspect_runs() or not len(self.lane) or self._lingers(generation)
-            ):
-                break
-            elif not self._send(
+            elif (self._suspect_runs() or not len(self.lane) or self._lingers(generation)) or not self._send(
                 generation, self.lane.take(generation.batch_max), alone=False
             ):
                 break
@@ -163,22 +150,16 @@ class Feeder:
             self.on_room(self._settings.name)
 
     def _suspect_runs(self) -> bool:
-        return bool(self._running) and any(
-            ticket.retried for ticket in self._running[0]
-        )
+        return bool(self._running) and any(ticket.retried for ticket in self._running[0])
 
-    def _send(
-        self, generation: Generation, batch: list[Ticket], *, alone: bool
-    ) -> bool:
+    def _send(self, generation: Generation, batch: list[Ticket], *, alone: bool) -> bool:
         """Sends a batch; False when the channel takes no more just now, the batch back in its place."""
         batch = [ticket for ticket in batch if not ticket.settled]
         if not batch:
             return True
         heads = [_head(ticket.item) for ticket in batch]
         payloads = [ticket.item.payload for ticket in batch]
-        if not generation.submit(
-            heads, payloads, partial(self._done, generation, batch)
-        ):
+        if not generation.submit(heads, payloads, partial(self._done, generation, batch)):
             if alone:
                 self._suspects.extendleft(batch)
             else:
@@ -196,7 +177,7 @@ class Feeder:
         oldest = self.lane.oldest()
         if wait_s <= 0 or oldest is None or len(self.lane) >= generation.batch_max:
             return False
-        left_s = oldest.item.arrived_s + wait_s - self._loop.time()
+        left_s = oldest.item.arrived_s + wait_s - time.monotonic()
         if left_s <= 0:
             return False
         if self._linger is None:
@@ -218,11 +199,9 @@ class Feeder:
             return  # `lost` deals with all batches of a dead generation, in order
         self._running.popleft()
         tally, version = generation.tally, generation.release.version
-        now_s = self._loop.time()
+        now_s = time.monotonic()
         tally.cpu_s.append(answers.cpu_ns / 1e9 / len(batch))
-        for ticket, head, part in zip(
-            batch, answers.heads, split(answers.heads, payload), strict=True
-        ):
+        for ticket, head, part in zip(batch, answers.heads, split(answers.heads, payload), strict=True):
             tally.runs += 1
             tally.faults += head.own
             tally.nonfinite += head.nonfinite
@@ -244,9 +223,7 @@ class Feeder:
         open_tickets = [ticket for ticket in batch if not ticket.settled]
         if len(open_tickets) == 1 and open_tickets[0].retried:
             how = f": {reason.message}" if reason is not None else ""
-            problem = fault(
-                "poison_input", f"this input ended the model's process twice{how}"
-            )
+            problem = fault("poison_input", f"this input ended the model's process twice{how}")
             log.error(
                 "%s",
                 problem.message,
@@ -261,28 +238,22 @@ class Feeder:
 
     # --- outcomes -----------------------------------------------------------------------------------
 
-    def _settle(
-        self, ticket: Ticket, outcome: Outcome, version: str, now_s: float
-    ) -> None:
+    def _settle(self, ticket: Ticket, outcome: Outcome, version: str, now_s: float) -> None:
         if ticket.settled:
             self._observer.dropped(self._settings.name, "late")
             return
         ticket.settled = True
         code = outcome.code if isinstance(outcome, Fault) else "ok"
-        self._observer.answered(
-            self._settings.name, version, code, now_s - ticket.item.arrived_s
-        )
+        self._observer.answered(self._settings.name, version, code, now_s - ticket.item.arrived_s)
         ticket.item.reply(outcome)
 
     def _drop(self, ticket: Ticket, problem: Fault) -> None:
         self._observer.dropped(self._settings.name, problem.code)
-        self._settle(ticket, problem, self.version, self._loop.time())
+        self._settle(ticket, problem, self.version, time.monotonic())
 
     def _arm_deadline(self) -> None:
         deadline_s = self.lane.next_deadline_s()
-        if deadline_s is None or (
-            self._deadline is not None and self._deadline.when() <= deadline_s
-        ):
+        if deadline_s is None or (self._deadline is not None and self._deadline.when() <= deadline_s):
             return
         if self._deadline is not None:
             self._deadline.cancel()
@@ -290,10 +261,8 @@ class Feeder:
 
     def _expire(self) -> None:
         self._deadline = None
-        for ticket in self.lane.expire(self._loop.time()):
-            self._drop(
-                ticket, fault("deadline", "the deadline passed before the answer")
-            )
+        for ticket in self.lane.expire(time.monotonic()):
+            self._drop(ticket, fault("deadline", "the deadline passed before the answer"))
         self._arm_deadline()
         self._dispatch()  # a place in the queue may be free again
 

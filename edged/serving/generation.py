@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -53,11 +54,7 @@ class Ended(msgspec.Struct, frozen=True):
             return f"ended by the daemon: {self.reason.message}"
         if self.code is None:
             return "ended, nobody knows how"
-        return (
-            f"killed by signal {-self.code}"
-            if self.code < 0
-            else f"exited with {self.code}"
-        )
+        return f"killed by signal {-self.code}" if self.code < 0 else f"exited with {self.code}"
 
 
 class Died(Exception):
@@ -106,9 +103,7 @@ class Generation:
     rather than in a batch, as far as the oldest unanswered message tells.
     """
 
-    def __init__(
-        self, worker: Worker, release: Release, tally: Tally, *, message_limit: int
-    ) -> None:
+    def __init__(self, worker: Worker, release: Release, tally: Tally, *, message_limit: int) -> None:
         self.release: Final = release
         self.tally: Final = tally
         self.facts: Ready | None = None
@@ -150,9 +145,7 @@ class Generation:
         first_run_s = run_limit_s or FIRST_RUN_LIMIT_S
         try:
             await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
-            self.facts = await self._stage(
-                self._ready, 3 * first_run_s, "its first runs"
-            )
+            self.facts = await self._stage(self._ready, 3 * first_run_s, "its first runs")
         except BaseException:
             self.kill()
             raise
@@ -163,9 +156,7 @@ class Generation:
         try:
             return await asyncio.wait_for(asyncio.shield(future), limit_s)
         except TimeoutError as error:
-            raise EdgedError(
-                "too_slow", f"{what} took longer than {limit_s:g} s"
-            ) from error
+            raise EdgedError("too_slow", f"{what} took longer than {limit_s:g} s") from error
 
     def submit(
         self,
@@ -195,17 +186,15 @@ class Generation:
 
     async def probe(self, head: InputHead, payload: bytes) -> Probe:
         """Runs one input alone, beside ordinary work. Raises Died when the process ended meanwhile."""
-        sent_s = self._loop.time()
-        answers, answer = await self._ask(
-            lambda done: self.submit([head], [payload], done, probe=True)
-        )
+        sent_s = time.monotonic()
+        answers, answer = await self._ask(lambda done: self.submit([head], [payload], done, probe=True))
         first = answers.heads[0]
         return Probe(
             fault=first.fault,
             own=first.own,
             nonfinite=first.nonfinite,
             cpu_s=answers.cpu_ns / 1e9,
-            wall_s=self._loop.time() - sent_s,
+            wall_s=time.monotonic() - sent_s,
             payload=bytes(answer),
         )
 
@@ -272,9 +261,7 @@ class Generation:
 
     def _fly(self, inputs: int, done: Done, *, probe: bool) -> None:
         self._number += 1
-        self.flights.append(
-            Flight(self._number, self._loop.time(), inputs, probe, done)
-        )
+        self.flights.append(Flight(self._number, time.monotonic(), inputs, probe, done))
         if self._watch is None:
             self._watch = self._loop.call_later(self.run_limit_s, self._check_run)
 
@@ -283,11 +270,7 @@ class Generation:
         self._watch = None
         if not self.flights:
             return
-        left_s = (
-            max(self.flights[0].sent_s, self._answered_s)
-            + self.run_limit_s
-            - self._loop.time()
-        )
+        left_s = max(self.flights[0].sent_s, self._answered_s) + self.run_limit_s - time.monotonic()
         if left_s <= 0:
             log.error(
                 "a run took longer than %g s",
@@ -295,28 +278,18 @@ class Generation:
                 extra=self._fields("model_failed"),
             )
             self.tally.faults += 1
-            self.kill(
-                fault(
-                    "model_failed", f"the run took longer than {self.run_limit_s:g} s"
-                )
-            )
+            self.kill(fault("model_failed", f"the run took longer than {self.run_limit_s:g} s"))
         else:
             self._watch = self._loop.call_later(left_s, self._check_run)
 
     def oldest_s(self, now_s: float) -> float:
         """How long the oldest batch has been running; 0 with none in flight."""
-        return (
-            now_s - max(self.flights[0].sent_s, self._answered_s)
-            if self.flights
-            else 0.0
-        )
+        return now_s - max(self.flights[0].sent_s, self._answered_s) if self.flights else 0.0
 
     def _read(self) -> None:
         try:
             for _ in range(_TURN):
-                message, payload = channel.receive(
-                    self._worker.sock, payload_limit=self._message_limit
-                )
+                message, payload = channel.receive(self._worker.sock, payload_limit=self._message_limit)
                 self._take(message, payload)
         except BlockingIOError:
             return
@@ -334,27 +307,17 @@ class Generation:
     def _take(self, message: channel.Message, payload: memoryview) -> None:
         if isinstance(message, Answers):
             flight = self.flights.popleft() if self.flights else None
-            if (
-                flight is None
-                or flight.number != message.number
-                or len(message.heads) != max(flight.inputs, 1)
-            ):
+            if flight is None or flight.number != message.number or len(message.heads) != max(flight.inputs, 1):
                 raise channel.ProtocolError("an answer to nothing that was asked")
-            self._answered_s = self._loop.time()
+            self._answered_s = time.monotonic()
             self.answered += flight.inputs
             flight.done(message, payload)
         elif isinstance(message, Opened) and not self._opened.done():
             self._opened.set_result(message)
-        elif (
-            isinstance(message, Ready)
-            and self._opened.done()
-            and not self._ready.done()
-        ):
+        elif isinstance(message, Ready) and self._opened.done() and not self._ready.done():
             self._ready.set_result(message)
         elif isinstance(message, Refused) and not self._ready.done():
-            failure = EdgedError(
-                message.fault.code, message.fault.message, message.fault.hint
-            )
+            failure = EdgedError(message.fault.code, message.fault.message, message.fault.hint)
             self._fail_start(failure)
         else:
             raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
@@ -376,9 +339,7 @@ class Generation:
         if self._watch is not None:
             self._watch.cancel()
         self._closed.set_result(None)
-        self._fail_start(
-            EdgedError("trial_crash", "its process ended while it was loading")
-        )
+        self._fail_start(EdgedError("trial_crash", "its process ended while it was loading"))
         unanswered = list(self.flights)
         self.flights.clear()
         for flight in unanswered:

@@ -88,9 +88,7 @@ class Lane:
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
         """Returns tickets to the head, in their order; they may exceed `size`. Settled ones stay out."""
-        self._waiting.extendleft(
-            ticket for ticket in reversed(list(tickets)) if not ticket.settled
-        )
+        self._waiting.extendleft(ticket for ticket in reversed(list(tickets)) if not ticket.settled)
 
     def drain(self) -> list[Ticket]:
         """Everything that waits, taken out."""
@@ -118,15 +116,11 @@ class Lane:
         place (RULES 14).
         """
         late: list[Ticket] = []
-        while (
-            deadline_s := self.next_deadline_s()
-        ) is not None and deadline_s <= now_s:
+        while (deadline_s := self.next_deadline_s()) is not None and deadline_s <= now_s:
             late.append(heapq.heappop(self._deadlines)[2])
         if late:
             gone = set(map(id, late))
-            self._waiting = collections.deque(
-                ticket for ticket in self._waiting if id(ticket) not in gone
-            )
+            self._waiting = collections.deque(ticket for ticket in self._waiting if id(ticket) not in gone)
         return late
 
     def _append(self, ticket: Ticket) -> None:
@@ -134,17 +128,12 @@ class Lane:
         if ticket.item.deadline_s is not None:
             self.next_deadline_s()  # lets go of what was settled meanwhile
             self._count += 1
-            heapq.heappush(
-                self._deadlines, (ticket.item.deadline_s, self._count, ticket)
-            )
+            heapq.heappush(self._deadlines, (ticket.item.deadline_s, self._count, ticket))
 
     def _evict(self) -> Ticket | None:
         """The oldest that may be dropped: any when the configuration says so, else only QoS 0 inputs."""
         for index, ticket in enumerate(self._waiting):
-            if (
-                self._overflow == "drop-oldest"
-                or ticket.item.source is Source.MQTT_QOS0
-            ):
+            if self._overflow == "drop-oldest" or ticket.item.source is Source.MQTT_QOS0:
                 del self._waiting[index]
                 return ticket
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -28,9 +29,7 @@ log = logging.getLogger("edged.serving")
 class Route:
     """Who answers one model's inputs."""
 
-    def __init__(
-        self, settings: Model, starter: Starter, observer: Observer, *, record: bool
-    ) -> None:
+    def __init__(self, settings: Model, starter: Starter, observer: Observer, *, record: bool) -> None:
         self.settings: Final = settings
         self.feeder: Final = Feeder(settings, observer, record=record)
         self.release: Release | None = None
@@ -38,9 +37,7 @@ class Route:
         self.previous: Generation | None = None
         self.signature: Signature | None = None
         self.fault: Fault | None = None
-        self.on_faulty: Callable[[Generation, Fault], bool] = (
-            lambda _generation, _fault: False
-        )
+        self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
         self.feeder.on_idle = self._assign
         self._starter = starter
@@ -55,11 +52,7 @@ class Route:
     def offer(self, item: Input) -> Admission:
         """Takes an input, refuses it with a fault (its reply is called), or asks to wait."""
         problem = self._refusal(item)
-        return (
-            self.feeder.offer(item)
-            if problem is None
-            else self.feeder.refuse(item, problem)
-        )
+        return self.feeder.offer(item) if problem is None else self.feeder.refuse(item, problem)
 
     def _refusal(self, item: Input) -> Fault | None:
         limit = self.settings.limits.message
@@ -83,9 +76,7 @@ class Route:
         """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded."""
         settings = self.settings
         worker = await self._starter.start(f"edged-{release.model}-{release.version}")
-        generation = Generation(
-            worker, release, tally or Tally(), message_limit=settings.limits.message
-        )
+        generation = Generation(worker, release, tally or Tally(), message_limit=settings.limits.message)
         self._processes.add(reaper := self._loop.create_task(self._reap(generation)))
         reaper.add_done_callback(self._processes.discard)
         opening = Open(
@@ -93,8 +84,8 @@ class Route:
             version=release.version,
             file=release.file,
             threads=settings.threads,
-            memory=settings.limits.memory,
-            message_limit=settings.limits.message,
+            memory=int(settings.limits.memory),
+            message_limit=int(settings.limits.message),
             batch_max=settings.batch.max,
             forms=tuple(entry.form for entry in settings.inputs),
             preprocess=settings.preprocess,
@@ -102,13 +93,9 @@ class Route:
         )
         run_s = settings.limits.run
         generation.on_end = self._on_end
-        await generation.load(
-            opening, run_limit_s=None if run_s is None else float(run_s)
-        )
+        await generation.load(opening, run_limit_s=None if run_s is None else float(run_s))
         if not generation.alive:
-            raise EdgedError(
-                "trial_crash", "its process ended right after it was loaded"
-            )
+            raise EdgedError("trial_crash", "its process ended right after it was loaded")
         return generation
 
     async def serve(self, release: Release) -> None:
@@ -145,12 +132,8 @@ class Route:
 
     async def stop(self, drain_s: float) -> None:
         """Waits up to `drain_s` for what is queued, answers the rest, and ends every process."""
-        until_s = self._loop.time() + drain_s
-        while (
-            not self.feeder.empty
-            and self.live is not None
-            and self._loop.time() < until_s
-        ):
+        until_s = time.monotonic() + drain_s
+        while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:
             await asyncio.sleep(0.02)
         self.feeder.use(None)
         self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))
@@ -177,9 +160,7 @@ class Route:
             done.set_result(None)
             return
         if not done.cancelled():
-            done.set_exception(
-                EdgedError("trial_crash", "its process ended before it became live")
-            )
+            done.set_exception(EdgedError("trial_crash", "its process ended before it became live"))
         self.feeder.use(self.live)
 
     def _go_live(self, generation: Generation) -> None:
@@ -189,7 +170,7 @@ class Route:
         self.feeder.use(generation)
         self.on_change(self.settings.name)
 
-    def _on_end(self, generation: Generation, in_probe: bool) -> None:
+    def _on_end(self, generation: Generation, in_probe: bool) -> None:  # noqa: FBT001 - a callback
         """A generation has ended: by itself, by our hand, or by somebody's kill -9."""
         if generation is self.previous:
             self.previous = None
@@ -204,18 +185,14 @@ class Route:
             return
         if poison:
             self._deaths.forgive()
-        elif self._deaths.died(self._loop.time(), answered=generation.answered):
-            problem = generation.reason or fault(
-                "model_failed", "its process ended by itself, again and again"
-            )
+        elif self._deaths.died(time.monotonic(), answered=generation.answered):
+            problem = generation.reason or fault("model_failed", "its process ended by itself, again and again")
             if not self.on_faulty(generation, problem):
                 self._revive_later(generation.release, generation.tally, problem)
             return
         self._revive(self._try_start(generation.release, generation.tally))
 
-    async def _try_start(
-        self, release: Release, tally: Tally, *, pause_s: float = 0.0
-    ) -> None:
+    async def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> None:
         """Starts `release` and makes it live, unless another release is wanted or live by then."""
         await asyncio.sleep(pause_s)
         if self.release is not release or self.live is not None:

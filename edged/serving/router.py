@@ -46,11 +46,7 @@ class Router:
         route = self._routes.get(item.model)
         if route is None:
             known = ", ".join(sorted(self._routes)) or "none"
-            item.reply(
-                fault(
-                    "unknown_model", f"no model {item.model!r} here; there is: {known}"
-                )
-            )
+            item.reply(fault("unknown_model", f"no model {item.model!r} here; there is: {known}"))
             return Admission.REFUSED
         return route.offer(item)
 

@@ -75,9 +75,7 @@ class Starter:
         def job() -> Worker:
             ours, theirs = channel.pair()
             try:
-                process = self._context.Process(
-                    target=entry.main, args=(theirs,), name=name
-                )
+                process = self._context.Process(target=entry.main, args=(theirs,), name=name)
                 process.start()
             except BaseException:
                 channel.close(ours)
@@ -99,9 +97,7 @@ class Starter:
                 f"no worker process could be started within {START_LIMIT_S:g} s",
             ) from error
         except OSError as error:
-            raise EdgedError(
-                "model_failed", f"no worker process could be started: {error}"
-            ) from error
+            raise EdgedError("model_failed", f"no worker process could be started: {error}") from error
 
     async def reap(self, worker: Worker, *, patience_s: float = 1.0) -> int | None:
         """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.

@@ -21,7 +21,7 @@ def main(channel: socket.socket) -> None:
     # The kernel should take a worker before the daemon or anything else on the box.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
-    from edged.worker.main import serve  # noqa: PLC0415 - see the module's docstring
+    from edged.worker.main import serve
 
     serve(channel)
 
@@ -38,8 +38,6 @@ def _end_with_the_daemon() -> None:
     descriptor = int(parent.sentinel)
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(
-        descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC
-    )
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([descriptor], [], [], 0)[0]:  # gone before the line above
         os._exit(1)

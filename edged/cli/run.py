@@ -1,0 +1,41 @@
+"""`edged run`: the daemon in the foreground, from a configuration file or from model files alone."""
+
+from __future__ import annotations
+
+import argparse
+
+from edged.errors import EdgedError
+
+HELP = "run the daemon"
+EXAMPLES = """
+edged run
+edged run --config ./edged.yaml
+edged run --model digits=digits_v1_int8.onnx
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--config", metavar="FILE", help="the configuration (default: where `edged check` looks)")
+    what.add_argument(
+        "--model",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="serve this model on the UNIX socket, without a configuration; may be given more than once",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from edged import daemon
+    from edged.config.load import find, from_models, load
+
+    config = from_models(dict(map(_model, args.model))) if args.model else load(find(args.config))
+    return daemon.main(config)
+
+
+def _model(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise EdgedError("bad_config", f"--model {text}: expected NAME=FILE", "edged run --model digits=digits.onnx")
+    return name, file

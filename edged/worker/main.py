@@ -1,0 +1,229 @@
+"""The worker's loop: receive a batch, decode, preprocess, stack, run, split, postprocess, encode, answer.
+
+One thread, one model, plain synchronous code. Batches are answered in order and never merged; one may
+be run in several parts when its inputs cannot share a run.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edged import channel
+from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
+from edged.config.steps import Form
+from edged.errors import EdgedError, Fault, fault
+from edged.tensors import BY_NUMPY
+from edged.worker.formats.decoded import Decoded
+from edged.worker.formats.encode import Output, encode, encode_request
+from edged.worker.formats.table import decode
+from edged.worker.session import Array, Model
+from edged.worker.stack import Feeds, shape_key, stack, unstack
+from edged.worker.steps.check import check
+from edged.worker.steps.prepare import prepare
+from edged.worker.steps.table import outputs_used, postprocess_rows, prediction
+
+# A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
+_OWN: Final = frozenset({"model_failed", "over_memory"})
+_ANY_FORM: Final = Form()
+
+
+class Job(msgspec.Struct, eq=False):
+    """One input on its way through the worker. `rows` 0: it shares no first axis and runs alone."""
+
+    head: InputHead
+    decoded: Decoded | None = None
+    feeds: Feeds = {}
+    rows: int = 0
+    outputs: dict[str, Array] = {}
+    prediction: list[Any] | None = None
+    fault: Fault | None = None
+
+    def fail(self, error: EdgedError) -> None:
+        self.fault = error.fault
+
+
+def serve(sock: socket.socket) -> None:
+    """Loads what the first message names, then answers until the channel is closed."""
+    opening, _ = channel.receive(sock, payload_limit=0)
+    if not isinstance(opening, Open):
+        raise channel.ProtocolError("the first message must say what to load")
+    try:
+        worker = Worker(sock, opening)
+    except EdgedError as error:
+        channel.send(sock, Refused(error.fault))
+        return
+    worker.loop()
+
+
+class Worker:
+    """A loaded model behind its channel. Raises EdgedError when the model cannot be loaded."""
+
+    def __init__(self, sock: socket.socket, opening: Open) -> None:
+        self._sock = sock
+        self._opening = opening
+        _limit_memory(opening.memory)
+        started_s = time.monotonic()
+        self._model = Model.open(opening.file, threads=opening.threads)
+        load_s = time.monotonic() - started_s
+        signature = self._model.signature
+        if misfits := check(opening.preprocess, opening.postprocess, signature):
+            raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
+        channel.send(sock, Opened(signature))
+        measured = self._model.measure(batch_max=opening.batch_max)
+        self._stacks = self._model.stackable
+        self._all = [spec.name for spec in signature.outputs]
+        self._used = outputs_used(opening.postprocess, signature)
+        channel.send(
+            sock,
+            Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain),
+        )
+
+    def loop(self) -> None:
+        """Answers messages until the daemon closes the channel."""
+        while True:
+            try:
+                message, payload = channel.receive(self._sock, payload_limit=2 * self._opening.message_limit)
+            except channel.Closed:
+                return
+            if isinstance(message, Batch):
+                self._answer(message, payload)
+            elif isinstance(message, Generate):
+                self._generate(message)
+            else:
+                raise channel.ProtocolError(f"a worker is not sent {type(message).__name__}")
+
+    def _answer(self, batch: Batch, payload: memoryview) -> None:
+        cpu_ns, started_ns = time.process_time_ns(), time.perf_counter_ns()
+        parts = channel.split(batch.heads, payload)
+        jobs = [self._decode(head, part) for head, part in zip(batch.heads, parts, strict=True)]
+        decoded_ns = time.perf_counter_ns()
+        self._run(jobs)
+        run_ns = time.perf_counter_ns()
+        answers = [self._encode(job) for job in jobs]
+        heads, payloads = [head for head, _ in answers], [part for _, part in answers]
+        external = not channel.inline_room(sum(map(len, payloads)), len(payloads))
+        channel.send(
+            self._sock,
+            Answers(
+                batch.number,
+                tuple(heads),
+                external=external,
+                decode_ns=decoded_ns - started_ns,
+                run_ns=run_ns - decoded_ns,
+                encode_ns=time.perf_counter_ns() - run_ns,
+                cpu_ns=time.process_time_ns() - cpu_ns,
+            ),
+            payloads,
+        )
+
+    def _generate(self, request: Generate) -> None:
+        payload, json_length = encode_request(self._model.generate(request.seed))
+        external = not channel.inline_room(len(payload), 1)
+        head = AnswerHead(len(payload), json_length)
+        channel.send(self._sock, Answers(request.number, (head,), external=external), [payload])
+
+    # --- the steps of a batch -------------------------------------------------------------------------
+
+    def _decode(self, head: InputHead, part: memoryview) -> Job:
+        job, opening = Job(head), self._opening
+        form = opening.forms[head.form] if 0 <= head.form < len(opening.forms) else _ANY_FORM
+        try:
+            job.decoded = decode(form, head, part, self._model.signature)
+            job.feeds, job.rows = prepare(job.decoded, opening.preprocess, self._model.signature)
+        except EdgedError as error:
+            job.fail(error)
+        except MemoryError:
+            job.fail(EdgedError("over_memory", "the input does not fit into limits.memory"))
+        return job
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Runs what was decoded, stacked where possible; whose fault an error is shows only alone."""
+        groups: dict[Hashable, list[Job]] = {}
+        for job in jobs:
+            if job.fault is None:
+                key = shape_key(job.feeds) if self._stacks and job.rows and len(jobs) > 1 else id(job)
+                groups.setdefault(key, []).append(job)
+        for group in groups.values():
+            if len(group) > 1 and self._run_stacked(group):
+                continue
+            for job in group:
+                self._run_alone(job)
+
+    def _run_alone(self, job: Job) -> None:
+        names = self._names([job])
+        try:
+            outputs = dict(zip(names, self._model.run(job.feeds, names), strict=True))
+            stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
+        except EdgedError as error:
+            job.fail(error)
+            return
+        job.outputs = stepped if _takes_steps(job) else outputs
+        job.prediction = None if rows is None else prediction(rows)
+
+    def _run_stacked(self, group: list[Job]) -> bool:
+        """One run for all; False when it failed, or when an output does not have a row for each input row."""
+        names, counts = self._names(group), [job.rows for job in group]
+        try:
+            arrays = self._model.run(stack([job.feeds for job in group]), names)
+            parts = unstack(arrays, counts)
+            if parts is None:
+                return False
+            stepped, rows = postprocess_rows(self._opening.postprocess, dict(zip(names, arrays, strict=True)))
+        except EdgedError:
+            return False
+        stepped_parts = unstack(list(stepped.values()), counts)
+        if stepped_parts is None or (rows is not None and len(rows) != sum(counts)):
+            return False
+        start = 0
+        for job, own, changed in zip(group, parts, stepped_parts, strict=True):
+            job.outputs = dict(zip(names, changed if _takes_steps(job) else own, strict=True))
+            job.prediction = None if rows is None else prediction(rows[start : start + job.rows])
+            start += job.rows
+        return True
+
+    def _names(self, group: Sequence[Job]) -> list[str]:
+        """The outputs to run for: all, or what is asked for and what the steps read, in the model's order."""
+        wanted: set[str] = set(self._used)
+        for job in group:
+            if job.decoded is None or job.decoded.requested is None:
+                return self._all
+            wanted.update(job.decoded.requested)
+        return [name for name in self._all if name in wanted]
+
+    def _encode(self, job: Job) -> tuple[AnswerHead, bytes]:
+        if job.fault is not None or job.decoded is None:
+            return AnswerHead(0, fault=job.fault, own=job.fault is not None and job.fault.code in _OWN), b""
+        decoded, opening = job.decoded, self._opening
+        outputs: list[Output] = [
+            (name, BY_NUMPY[job.outputs[name].dtype.name].oip, job.outputs[name], name in decoded.binary)
+            for name in decoded.requested or self._all
+        ]
+        extra = None if job.prediction is None else {"prediction": job.prediction}
+        payload, json_length, nonfinite = encode(
+            opening.model, opening.version, decoded.id or job.head.id, outputs, extra
+        )
+        if len(payload) > opening.message_limit:
+            text = f"the answer has {len(payload)} bytes, above the limit of {opening.message_limit}"
+            return AnswerHead(0, fault=fault("output_too_large", text)), b""
+        return AnswerHead(len(payload), json_length, ts_ms=decoded.ts_ms, nonfinite=nonfinite), payload
+
+
+def _takes_steps(job: Job) -> bool:
+    """Whether the answer shows the outputs as the steps left them, rather than the model's own."""
+    return job.decoded is not None and (job.decoded.plain or job.decoded.steps)
+
+
+def _limit_memory(limit: int) -> None:
+    """RLIMIT_DATA: what this process has mapped for data now, plus the limit (RULES 7)."""
+    used = 0
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            used = int(line.split()[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + limit, used + limit))
