@@ -133,7 +133,8 @@ class Route:
     async def stop(self, drain_s: float) -> None:
         """Waits up to `drain_s` for what is queued, answers the rest, and ends every process."""
         until_s = time.monotonic() + drain_s
-        while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:
+        # A poll, once, at the end: an event for it would be set by every answer of the daemon's life.
+        while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         self.feeder.use(None)
         self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))

@@ -73,16 +73,10 @@ class Starter:
         abandoned = threading.Event()
 
         def job() -> Worker:
-            ours, theirs = channel.pair()
             try:
-                process = self._context.Process(target=entry.main, args=(theirs,), name=name)
-                process.start()
-            except BaseException:
-                channel.close(ours)
-                raise
-            finally:
-                channel.close(theirs)  # or its end would never be read on ours
-            worker = Worker(process, ours, os.pidfd_open(int(process.pid or 0)))
+                worker = self._launch(name)
+            except (OSError, EOFError):
+                worker = self._launch(name)  # the fork server had died: now there is a new one
             if abandoned.is_set():
                 worker.kill()
                 worker.forget()
@@ -96,8 +90,20 @@ class Starter:
                 "model_failed",
                 f"no worker process could be started within {START_LIMIT_S:g} s",
             ) from error
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise EdgedError("model_failed", f"no worker process could be started: {error}") from error
+
+    def _launch(self, name: str) -> Worker:
+        ours, theirs = channel.pair()
+        try:
+            process = self._context.Process(target=entry.main, args=(theirs,), name=name)
+            process.start()
+        except BaseException:
+            channel.close(ours)
+            raise
+        finally:
+            channel.close(theirs)  # or its end would never be read on ours
+        return Worker(process, ours, os.pidfd_open(int(process.pid or 0)))
 
     async def reap(self, worker: Worker, *, patience_s: float = 1.0) -> int | None:
         """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.

@@ -53,7 +53,7 @@ class Model:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(str(file), options, providers=[PROVIDERS[name] for name in providers])
-        except Exception as error:
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
             raise _explained(error, "not_a_model") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
         return cls(session, Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs))))
@@ -72,3 +72,110 @@ class Model:
         """
         try:
             arrays: list[Array] = self._session.run(self._names if outputs is None else list(outputs), feeds)
+        except Exception as error:
+            raise _explained(error, "model_failed") from error
+        return arrays
+
+    def generate(self, seed: int, *, rows: int = 1) -> dict[str, Array]:
+        """A made-up input: free axes filled in, values from a generator with this seed."""
+        random = np.random.default_rng(seed)
+        return {spec.name: self._made_up(random, spec, rows, seed) for spec in self.signature.inputs}
+
+    def measure(self, *, batch_max: int, budget_s: float = 0.2) -> Measurement:
+        """Warms the model up and times it: one row, and where the graph allows it, stacked rows.
+
+        Raises EdgedError over_memory when a run does not fit the limit. A model that fails on made-up
+        values is not to blame: it is measured as zero seconds and never stacked.
+        """
+        if not self._settle_free_axes():
+            return Measurement(0.0, 1, 1.0)
+        one = self.generate(0)
+        run_s, alone_cpu_s = self._timed(one, budget_s)
+        if batch_max < 2 or not self.stackable or not self._rows_are_independent():
+            return Measurement(run_s, 1, 1.0)
+        _, stacked_cpu_s = self._timed(self.generate(1, rows=_TRIAL_ROWS), budget_s)
+        gain = alone_cpu_s * _TRIAL_ROWS / max(stacked_cpu_s, 1e-9)
+        return Measurement(run_s, batch_max if gain >= _PAYS else 1, round(gain, 2))
+
+    def _settle_free_axes(self) -> bool:
+        for size in _FREE_SIZES:
+            self._free_size = size
+            try:
+                self.run(self.generate(0))
+            except EdgedError as error:
+                if error.fault.code == "over_memory":
+                    raise
+                continue
+            return True
+        self._free_size = _FREE_SIZES[0]
+        return False
+
+    def _timed(self, feeds: dict[str, Array], budget_s: float) -> tuple[float, float]:
+        """The best wall and CPU seconds of a run, from as many runs as the budget allows (at most 50)."""
+        wall: list[int] = []
+        cpu: list[int] = []
+        end = time.perf_counter() + budget_s
+        while not wall or (len(wall) < 50 and time.perf_counter() < end):
+            started, started_cpu = time.perf_counter_ns(), time.process_time_ns()
+            self.run(feeds)
+            cpu.append(time.process_time_ns() - started_cpu)
+            wall.append(time.perf_counter_ns() - started)
+        return min(wall) / 1e9, min(cpu) / 1e9
+
+    def _rows_are_independent(self) -> bool:
+        """Whether a stacked run answers each row as it would alone.
+
+        A graph that scales by a maximum over the whole tensor (dynamic quantization) must not mix senders.
+        """
+        rows = [self.generate(seed) for seed in range(2, 4)]
+        stacked = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        try:
+            together = self.run(stacked)
+            alone = [self.run(row) for row in rows]
+        except EdgedError:
+            return False
+        for index, output in enumerate(together):
+            if output.shape[:1] != (len(rows),) or not _close(output, np.concatenate([one[index] for one in alone])):
+                return False
+        return True
+
+    def _made_up(self, random: np.random.Generator, spec: TensorSpec, rows: int, seed: int) -> Array:
+        shape = [size if size >= 0 else (self._free_size if axis else rows) for axis, size in enumerate(spec.shape)]
+        dtype = np.dtype(BY_OIP[spec.datatype].numpy)
+        if dtype.kind == "f":
+            values = random.random(shape) if seed % 2 == 0 else 3 * random.standard_normal(shape)
+            return np.asarray(values, dtype=dtype)
+        if dtype.kind == "O":
+            return np.full(shape, "a", dtype=object)
+        return np.asarray(random.integers(0, 2, shape), dtype=dtype)
+
+
+def _close(one: Array, other: Array) -> bool:
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    return bool(one.shape == other.shape and np.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True))
+
+
+def _spec(argument: Any) -> TensorSpec:
+    kind = BY_ONNX.get(argument.type)
+    if kind is None:
+        raise EdgedError(
+            "unsupported",
+            f"{argument.name} is a {argument.type}, which this version of edged does not carry",
+            "Export the model with plain tensors (for scikit-learn models: zipmap off).",
+        )
+    shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in argument.shape)
+    return TensorSpec(str(argument.name), kind.oip, shape)
+
+
+def _explained(error: Exception, code: str) -> EdgedError:
+    """onnxruntime's exception in edged's words; its types tell little, its texts more."""
+    text = " ".join(str(error).split())[:500]
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
+        return EdgedError(
+            "over_memory",
+            f"the model asked for more memory than limits.memory allows: {text}",
+        )
+    if code == "model_failed" and type(error).__name__ == "InvalidArgument":
+        return EdgedError("bad_input", f"the model refuses this input: {text}")
+    return EdgedError(code, text or type(error).__name__)
