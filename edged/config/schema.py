@@ -1,86 +1,140 @@
-"""The configuration as frozen values: every key, its type, its default and what it means.
+"""The configuration as frozen values: every key, its type, its bounds, its default and what it means.
 
-load.py turns a YAML file into these; a field's description is what `edged check` and the
-documentation print.
+load.py turns a YAML file into these; docs/configuration.md says the same in a table, which a test
+compares with this file.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edged.config import addresses, checks
+from edged.config.keys import Key
 from edged.config.steps import Form, Postprocess, Preprocess
 from edged.config.units import Duration, Factor, Percent, Size
 
 Overflow = Literal["reject", "drop-oldest", "block"]
+QoS = Literal[0, 1]
+BASE: Final = "edged"
+_HOUR_S: Final = 3600
+_DAY_S: Final = 24 * _HOUR_S
 
 
-class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Mqtt(msgspec.Struct, frozen=True):
     """The broker that inputs come from and results go to."""
 
-    url: str  # mqtt://host[:1883] or mqtts://host[:8883]
-    version: Literal["auto", "5", "3.1.1"] = "auto"
-    username: str = ""
-    password: str = ""  # resolved by load.py from password: ${ENV} or password_file
-    ca: str = ""  # absolute path; "" = the system's own certificate authorities
-    client_id: str = ""  # filled in by load.py: edged-<device>-<8 of machine-id>
-    keepalive: Duration = Duration(30)
-    session: Duration = Duration(3600)  # how long the broker keeps our session; 0 = clean
-    base: str = "edged"
+    url: Annotated[str, Key("the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`", check=addresses.broker)]
+    version: Annotated[
+        Literal["auto", "5", "3.1.1"], Key("the protocol's version; auto: 5, and 3.1.1 after a refusal")
+    ] = "auto"
+    username: Annotated[str, Key("the user at the broker", default="none")] = ""
+    password: Annotated[str, Key("the user's password, best as `${NAME}`", default="none")] = ""
+    ca: Annotated[
+        str,
+        Key(
+            "a file with the certificates that vouch for the broker; relative = the configuration's folder",
+            default="the system's",
+        ),
+    ] = ""
+    client_id: Annotated[
+        str, Key("the name of the session", check=checks.client_id, default="edged-<device>-<first 8 of machine-id>")
+    ] = ""
+    keepalive: Annotated[Duration, Key("how soon a dead connection is noticed", 5, _HOUR_S)] = Duration(30)
+    session: Annotated[
+        Duration, Key("how long the broker keeps QoS 1 inputs for us while we are away; 0 = not at all", 0, 30 * _DAY_S)
+    ] = Duration(3600)
+    base: Annotated[str, Key("the first level, or levels, of edged's own topics", check=checks.base_topic)] = BASE
 
 
-class Sockets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Sockets(msgspec.Struct, frozen=True):
     """The local doors. `unix` is filled in by load.py where the file does not say."""
 
-    unix: str = ""
-    http: tuple[str, ...] = ()  # loopback "host:port"
+    unix: Annotated[
+        str,
+        Key("the UNIX socket, HTTP inside", check=checks.socket_path, default="edged.sock in the runtime directory"),
+    ] = ""
+    http: Annotated[
+        tuple[str, ...],
+        Key("the same over TCP, loopback only: `127.0.0.1:8080`", check=addresses.loopback, one=True, default="off"),
+    ] = ()
 
 
 class Input(msgspec.Struct, frozen=True):
     """One MQTT subscription of a model: `topic` may have named levels (`cells/+cell/scan`)."""
 
-    topic: str
-    qos: Literal[0, 1] = 1
+    topic: Annotated[
+        str, Key("where inputs come from; `+`, `+name` (a level with a name) and `#` work", check=checks.topic_filter)
+    ]
+    qos: Annotated[QoS, Key("with 1 an input that a crash cut short comes again")] = 1
     form: Form = Form()
 
 
-class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Output(msgspec.Struct, frozen=True):
     """Where results of `inputs` go; "" = edged/<device>/models/<model>/result."""
 
-    topic: str = ""
-    qos: Literal[0, 1] = 1
+    topic: Annotated[
+        str,
+        Key(
+            "where results of `inputs` go; `{name}` is the level `+name` of the input's topic",
+            check=checks.output_topic,
+            default="<base>/<device>/models/<model>/result",
+        ),
+    ] = ""
+    qos: Annotated[QoS, Key("the results' QoS")] = 1
 
 
-class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Queue(msgspec.Struct, frozen=True):
     """A model's waiting inputs. `overflow` None: by source (reject HTTP, drop-oldest QoS 0, block QoS 1)."""
 
-    size: int = 64
-    overflow: Overflow | None = None
-    deadline: Duration | None = None  # None: 10 s on HTTP, none on MQTT
+    size: Annotated[int, Key("how many inputs may wait", 1, 100_000)] = 64
+    overflow: Annotated[
+        Overflow | None,
+        Key(
+            "what becomes of an input when the queue is full",
+            default="by source: reject for HTTP, drop-oldest for QoS 0, block for QoS 1",
+            later=("drop-newest", "latest"),
+        ),
+    ] = None
+    deadline: Annotated[
+        Duration | None,
+        Key(
+            "how long a sender waits before the answer is an error",
+            0.001,
+            _HOUR_S,
+            default="10s for HTTP, none for MQTT",
+        ),
+    ] = None
 
 
-class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Batch(msgspec.Struct, frozen=True):
     """At most `max` inputs in one run, where the measurement at load says that it pays."""
 
-    max: int = 16
-    wait: Duration = Duration(0)
+    max: Annotated[int, Key("at most so many inputs in one run, where that pays", 1, 1024)] = 16
+    wait: Annotated[Duration, Key("how long an input may wait for company", 0, 10)] = Duration(0)
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Limits(msgspec.Struct, frozen=True):
     """What one model may take. `run` None: max(2 s, 20 x the measurement at load)."""
 
-    memory: Size = Size(256 * 2**20)
-    run: Duration | None = None
-    message: Size = Size(16 * 2**20)
+    memory: Annotated[Size, Key("the memory of the model's process", 2**20, 2**40)] = Size(256 * 2**20)
+    run: Annotated[
+        Duration | None,
+        Key("the longest run of one batch", 0.001, _HOUR_S, default="2s, or 20 x the run measured at load if longer"),
+    ] = None
+    message: Annotated[Size, Key("the largest input and the largest result", 2**10, 2**30)] = Size(16 * 2**20)
 
 
 class Model(msgspec.Struct, frozen=True):
     """One model: a name, how its inputs become tensors and what becomes of its results."""
 
     name: str
-    file: str = ""  # absolute path of the factory model; "" = waits for its first push
-    threads: int = 1
+    file: Annotated[
+        str,
+        Key("the factory model; relative = the configuration's folder", default="waits for its first push"),
+    ] = ""
+    threads: Annotated[int, Key("threads of one run", 1, 64, later=("auto",))] = 1
     inputs: tuple[Input, ...] = ()
     preprocess: tuple[Preprocess, ...] = ()
     postprocess: tuple[Postprocess, ...] = ()
@@ -90,32 +144,43 @@ class Model(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-class Probation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Probation(msgspec.Struct, frozen=True):
     """When a switched model is kept (RULES 26)."""
 
-    time: Duration = Duration(60)
-    runs: int = 100
-    max_errors: Percent = Percent(0.01)
-    max_latency: Factor = Factor(3)
+    time: Annotated[Duration, Key("how long a new model is watched", 0.1, _DAY_S)] = Duration(60)
+    runs: Annotated[int, Key("how many runs it is watched for, at least", 0, 1_000_000)] = 100
+    max_errors: Annotated[Percent, Key("more failed runs than this, and at least 5: back to the one before", 0, 1)] = (
+        Percent(0.01)
+    )
+    max_latency: Annotated[Factor, Key("slower than this, compared with the one before: back", 1, 1000)] = Factor(3)
 
 
-class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Push(msgspec.Struct, frozen=True):
     """How models arrive over MQTT."""
 
-    require_signature: bool = True
-    max_size: Size = Size(256 * 2**20)
-    record: bool = True
+    require_signature: Annotated[bool, Key("false allows the simple push: a bare .onnx file in one message")] = True
+    max_size: Annotated[Size, Key("the largest model file", 2**10, 2**34)] = Size(256 * 2**20)
+    record: Annotated[bool, Key("keep the last 16 inputs in memory, to try a new model on")] = True
     probation: Probation = Probation()
 
 
-class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    interval: Duration = Duration(10)
+class Telemetry(msgspec.Struct, frozen=True):
+    """What the box reports about itself."""
+
+    interval: Annotated[Duration, Key("how often the box's figures are published", 1, _HOUR_S)] = Duration(10)
 
 
 class Config(msgspec.Struct, frozen=True):
     """Everything the daemon needs to know, checked."""
 
-    device: str
+    device: Annotated[
+        str,
+        Key(
+            "this box's name in topics",
+            check=checks.device_name,
+            default="the host name, lower case, other characters become -",
+        ),
+    ]
     sockets: Sockets
     mqtt: Mqtt | None = None
     models: tuple[Model, ...] = ()

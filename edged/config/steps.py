@@ -6,34 +6,39 @@ them live in worker/steps/ and worker/formats/. Shapes are without the batch axi
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+
+from edged.config import checks
+from edged.config.keys import Key
+
+_AXIS: Final = 2**31 - 1
 
 
 class Scale(msgspec.Struct, frozen=True, tag="scale"):
     """x * k."""
 
-    k: float
+    k: Annotated[float, Key("the factor")]
 
 
 class Normalize(msgspec.Struct, frozen=True, tag="normalize"):
     """(x - mean) / std; one number, or one per channel (the first axis after the batch)."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...] = (1.0,)
+    mean: Annotated[tuple[float, ...], Key("what is taken away", one=True)]
+    std: Annotated[tuple[float, ...], Key("what the rest is divided by", check=checks.divisor, one=True)] = (1.0,)
 
 
 class Reshape(msgspec.Struct, frozen=True, tag="reshape"):
     """Another shape with as many elements; -1 at most once."""
 
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], Key("the sizes, without the batch axis", -1, _AXIS, check=checks.shape)]
 
 
 class Cast(msgspec.Struct, frozen=True, tag="cast"):
     """Another dtype, in numpy's words: `float32`."""
 
-    dtype: str
+    dtype: Annotated[str, Key("the dtype", check=checks.dtype)]
 
 
 class UseOutput(msgspec.Struct, frozen=True, tag="output"):
@@ -53,7 +58,7 @@ class Sigmoid(msgspec.Struct, frozen=True, tag="sigmoid"):
 class Round(msgspec.Struct, frozen=True, tag="round"):
     """Values and scores rounded to n decimals."""
 
-    n: int
+    n: Annotated[int, Key("decimals", 0, 15)]
 
 
 class Argmax(msgspec.Struct, frozen=True, tag="argmax"):
@@ -63,7 +68,7 @@ class Argmax(msgspec.Struct, frozen=True, tag="argmax"):
 class TopK(msgspec.Struct, frozen=True, tag="top_k"):
     """The n best indices on the last axis, best first, as `prediction`."""
 
-    n: int
+    n: Annotated[int, Key("how many", 1, 100_000)]
 
 
 class Labels(msgspec.Struct, frozen=True, tag="labels"):
@@ -75,7 +80,7 @@ class Labels(msgspec.Struct, frozen=True, tag="labels"):
 class MinScore(msgspec.Struct, frozen=True, tag="min_score"):
     """Leaves out of `prediction` what scores below x."""
 
-    x: float
+    x: Annotated[float, Key("the lowest score that counts")]
 
 
 Preprocess = Scale | Normalize | Reshape | Cast
@@ -93,10 +98,21 @@ class Form(msgspec.Struct, frozen=True):
     stamp. `raw`: little-endian `dtype` ("" = the tensor's own), `columns` values interleaved per row.
     """
 
-    format: FormatName = "auto"
-    tensor: str = ""
-    fields: tuple[str, ...] = ()
-    missing: Literal["reject", "nan"] = "reject"
-    time: str = ""
-    dtype: str = ""
-    columns: int = 0
+    format: Annotated[
+        FormatName, Key("what a payload is; auto: by content type, then by the first bytes", later=("image",))
+    ] = "auto"
+    tensor: Annotated[str, Key("the model's input that is fed", default="the only one")] = ""
+    fields: Annotated[
+        tuple[str, ...],
+        Key("values: the JSON members taken, in this order", default="the payload is the bare number or list"),
+    ] = ()
+    missing: Annotated[Literal["reject", "nan"], Key("values: what an absent or null member does", later=("last",))] = (
+        "reject"
+    )
+    time: Annotated[str, Key("values: the JSON member with the time stamp", default="the arrival counts")] = ""
+    dtype: Annotated[
+        str, Key("raw: what the bytes are, little-endian", check=checks.dtype, default="the tensor's own")
+    ] = ""
+    columns: Annotated[
+        int, Key("raw: how many values, interleaved, make one row", 0, 65_536, default="one after another")
+    ] = 0

@@ -1,12 +1,16 @@
-"""Quantities people write in a configuration: `60s`, `64MiB`, `1%`, `3x`."""
+"""Quantities people write in a configuration: `60s`, `64MiB`, `1%`, `3x`; read and spelled."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from edged.config.mistakes import Refusal
+
 _DURATION: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# Bounded digits: no text can become infinity, or a number that takes long to make.
+_QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z%]*)")
 
 
 class Duration(float):
@@ -14,7 +18,7 @@ class Duration(float):
 
     @classmethod
     def parse(cls, value: object) -> Duration:
-        return cls(_quantity(value, _DURATION, "a duration such as 500ms, 60s or 1h"))
+        return cls(_quantity(value, _DURATION, "a duration such as 500ms, 60s or 1h", usual="s"))
 
 
 class Size(int):
@@ -32,7 +36,7 @@ class Percent(float):
     def parse(cls, value: object) -> Percent:
         ratio = _quantity(value, {"%": 0.01}, "a percentage such as 1%")
         if ratio > 1:
-            raise ValueError("expected at most 100%")
+            raise Refusal("expected at most 100%")
         return cls(ratio)
 
 
@@ -41,13 +45,44 @@ class Factor(float):
 
     @classmethod
     def parse(cls, value: object) -> Factor:
-        return cls(_quantity(value, {"x": 1.0}, "a factor such as 3x"))
+        return cls(_quantity(value, {"x": 1.0}, "a factor such as 3x", usual="x"))
 
 
-def _quantity(value: object, units: dict[str, float] | dict[str, int], expected: str) -> float:
-    if value == 0 and not isinstance(value, bool):
+def spelled(value: object) -> str:
+    """How a person writes `value` in YAML: `30s`, `256MiB`, `1%`, `3x`, `true`."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Duration():
+            return _largest(value, {"us": 1e-6, "ms": 1e-3, "s": 1.0, "h": 3600.0, "d": 86400.0})
+        case Size():
+            return _largest(value, {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
+        case Percent():
+            return f"{value * 100:g}%"
+        case Factor():
+            return f"{value:g}x"
+        case _:
+            return str(value)
+
+
+def _largest(value: float, units: dict[str, float] | dict[str, int]) -> str:
+    """`value` in the largest unit that leaves a whole number."""
+    for unit, worth in reversed(units.items()):
+        count = value / worth
+        if count >= 1 and abs(count - round(count)) < 1e-9:
+            return f"{round(count)}{unit}"
+    return "0"
+
+
+def _quantity(value: object, units: dict[str, float] | dict[str, int], expected: str, usual: str = "") -> float:
+    found = _QUANTITY.fullmatch(str(value))
+    if found is None:
+        raise Refusal(f"expected {expected}")
+    number, unit = found.groups()
+    if not unit and float(number) == 0:
         return 0
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]+)", value) if isinstance(value, str) else None
-    if found is None or found[2] not in units:
-        raise ValueError(f"expected {expected}")
-    return float(found[1]) * units[found[2]]
+    if unit not in units:
+        near = [known for known in units if known.lower() in (unit.lower(), f"{unit.lower()}ib")]
+        meant = near[0] if unit and near else usual if not unit else ""
+        raise Refusal(f"expected {expected}", f"did you mean {number}{meant}?" if meant else "")
+    return float(number) * units[unit]

@@ -1,0 +1,77 @@
+"""Where things listen, from what people write: the broker's URL and a loopback `host:port`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edged.config.mistakes import Refusal
+
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+_OTHER_NAMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "mqtt", "https": "mqtts"}
+
+
+class Broker(msgspec.Struct, frozen=True):
+    """A broker's address; `tls` when its certificate is to be checked."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def broker(url: str) -> Broker:
+    """The parts of `mqtt://host[:1883]` or `mqtts://host[:8883]`. Raises Refusal with the reason."""
+    if re.search(r"\s", url):
+        raise Refusal("an address has no space in it")
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise Refusal("expected mqtt://host or mqtts://host", f"did you mean mqtt://{url}?")
+    if scheme in ("ws", "wss"):
+        raise Refusal("MQTT over WebSockets is not in this version of edged", "use mqtt:// or mqtts://")
+    if scheme not in _PORTS:
+        meant = _OTHER_NAMES.get(scheme, "mqtt")
+        raise Refusal(f"{scheme}:// is no address of a broker", f"did you mean {url.replace(scheme, meant, 1)}?")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise Refusal(f"expected {scheme}://host:port", str(error)) from error
+    if not host:
+        raise Refusal("the broker's host is missing", f"such as {scheme}://broker.plant")
+    if parts.username is not None or parts.password is not None:
+        raise Refusal("an address holds no user and password", "they have keys of their own: username, password_file")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Refusal("an address ends after the port", f"did you mean {scheme}://{parts.netloc}?")
+    if port is not None and not 1 <= port <= 65535:
+        raise Refusal("a port is 1 to 65535")
+    return Broker(host, port or _PORTS[scheme], tls=scheme == "mqtts")
+
+
+def loopback(text: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:8080`, `localhost:8080` or `[::1]:8080`. Raises Refusal with the reason."""
+    if text.startswith("unix:"):
+        raise Refusal("further UNIX sockets are not in this version of edged", "sockets.unix is the one it has")
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):([0-9]{1,5})", text)
+    if found is None:
+        meant = f"127.0.0.1:{text.strip(':')}" if re.fullmatch(r":?[0-9]{2,5}", text) else ""
+        raise Refusal("expected host:port", f"did you mean {meant}?" if meant else "such as 127.0.0.1:8080")
+    host, port = found[1].strip("[]"), int(found[2])
+    if not 1 <= port <= 65535:
+        raise Refusal("a port is 1 to 65535")
+    if not _is_loopback(host):
+        raise Refusal(
+            f"{host} is not this box alone, and other addresses come with TLS and a token in a later version",
+            f"did you mean 127.0.0.1:{port}?",
+        )
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,118 @@
+"""A model's pre- or postprocessing: a list of steps, from its nodes to the structs of steps.py."""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+import msgspec
+from msgspec import UNSET
+
+from edged.config import files, keys, later, nodes, steps
+from edged.config.reader import Reader, suggest
+
+
+def _table(union: Any) -> dict[str, type[msgspec.Struct]]:
+    return {str(step.__struct_config__.tag): step for step in get_args(union)}
+
+
+TABLES: Final = {"preprocess": _table(steps.Preprocess), "postprocess": _table(steps.Postprocess)}
+
+
+def chain(reader: Reader, node: nodes.Node, path: str, section: str) -> tuple[Any, ...]:
+    """The steps of `section`, without those that cannot be used: the mistakes are noted."""
+    if isinstance(node, nodes.Scalar) and node.empty:
+        return ()
+    if not isinstance(node, nodes.Sequence):
+        reader.refuse(
+            node.line, path, f"expected a list of steps, found {nodes.describe(node)}", 'begin each step with "- "'
+        )
+        return ()
+    found = [_step(reader, item, f"{path}[{index}]", section) for index, item in enumerate(node.items)]
+    return tuple(step for step in found if step is not UNSET)
+
+
+def _step(reader: Reader, node: nodes.Node, path: str, section: str) -> Any:
+    """One step: a word, or one `name: options`. UNSET when it cannot be used."""
+    options: nodes.Node | None = None
+    if isinstance(node, nodes.Scalar) and not node.empty:
+        name = node.text
+    elif isinstance(node, nodes.Mapping) and len(node.members) == 1:
+        name, member = next(iter(node.members.items()))
+        options = member.value
+    elif isinstance(node, nodes.Mapping) and node.members:
+        reader.refuse(node.line, path, "one item is one step", 'begin each step with "- "')
+        return UNSET
+    else:
+        reader.refuse(node.line, path, f"expected a step, found {nodes.describe(node)}", "such as - softmax")
+        return UNSET
+    owner = TABLES[section].get(name)
+    if owner is None:
+        _refuse_unknown(reader, node.line, path, name, section)
+        return UNSET
+    return _with_options(reader, node.line, f"{path}.{name}", owner, options)
+
+
+def _refuse_unknown(reader: Reader, line: int, path: str, name: str, section: str) -> None:
+    elsewhere = [other for other, table in TABLES.items() if name in table]
+    if elsewhere:
+        reader.refuse(line, path, f"{name} is no step of {section}", f"it belongs to {elsewhere[0]}")
+    elif name in later.STEPS:
+        reader.refuse(line, path, f"{name} is not in this version of edged", "take it out")
+    else:
+        reader.refuse(line, path, f"{name!r} is no step", suggest(name, TABLES[section]))
+
+
+def _with_options(reader: Reader, line: int, path: str, owner: type[msgspec.Struct], options: nodes.Node | None) -> Any:
+    names = owner.__struct_fields__
+    if options is None or (isinstance(options, nodes.Scalar) and options.empty):
+        if names:
+            reader.refuse(line, path, "needs a value", EXAMPLES[owner])
+            return UNSET
+        return owner()
+    if not names:
+        reader.refuse(line, path, "takes no value", f"write it alone: - {EXAMPLES[owner]}")
+        return UNSET
+    if owner is steps.Normalize:
+        return _normalize(reader, options, path)
+    if owner is steps.Labels and isinstance(options, nodes.Scalar):
+        return _labels(reader, options, path)
+    value = reader.value(options, path, keys.fields(owner)[names[0]])
+    return UNSET if value is UNSET else owner(value)
+
+
+def _normalize(reader: Reader, node: nodes.Node, path: str) -> Any:
+    step = reader.struct(node, path, steps.Normalize)
+    if step is not UNSET and len(step.std) not in (1, len(step.mean)):
+        reader.refuse(
+            node.line, path, f"std has {len(step.std)} numbers and mean {len(step.mean)}", "one for all, or one each"
+        )
+        return UNSET
+    return step
+
+
+def _labels(reader: Reader, node: nodes.Scalar, path: str) -> Any:
+    """Names from a file beside the configuration."""
+    name = reader.value(node, path, str)
+    if name is UNSET:
+        return UNSET
+    try:
+        return steps.Labels(files.names(reader.folder / name))
+    except ValueError as error:
+        reader.refuse_error(node.line, path, error)
+        return UNSET
+
+
+EXAMPLES: Final[dict[type, str]] = {
+    steps.Scale: "scale: 0.0625",
+    steps.Normalize: "normalize: {mean: [0.5], std: [0.25]}",
+    steps.Reshape: "reshape: [1, 8, 8]",
+    steps.Cast: "cast: float32",
+    steps.UseOutput: "output: NAME",
+    steps.Softmax: "softmax",
+    steps.Sigmoid: "sigmoid",
+    steps.Round: "round: 3",
+    steps.Argmax: "argmax",
+    steps.TopK: "top_k: 3",
+    steps.Labels: "labels: labels.txt",
+    steps.MinScore: "min_score: 0.5",
+}

@@ -1,0 +1,77 @@
+"""What a single value must be beyond its type: each check raises ValueError with the reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edged.config.mistakes import Refusal
+from edged.tensors import BY_NUMPY
+from edged.topics import RESERVED_DEVICES, TopicFilter, check_topic, is_name, template_names
+
+_NAME_HINT: Final = "letters, digits, _ and -, at most 64"
+_SUN_PATH: Final = 107  # unix(7): 108 bytes with the NUL
+_CLIENT_ID: Final = 128  # a guard: brokers take more, some old ones only 23
+
+
+def device_name(text: str) -> None:
+    """A level of its own in topics, and no word that the topic tree needs."""
+    if text in RESERVED_DEVICES:
+        raise Refusal(f"{text!r} is a word of edged's own topics", "choose another name")
+    model_name(text)
+
+
+def model_name(text: str) -> None:
+    if not is_name(text):
+        raise Refusal(f"{text!r} is no name", _NAME_HINT)
+
+
+def client_id(text: str) -> None:
+    if not text.isprintable() or len(text) > _CLIENT_ID:
+        raise Refusal(f"expected at most {_CLIENT_ID} printable characters")
+
+
+def base_topic(text: str) -> None:
+    check_topic(text)
+    if text.startswith(("/", "$")) or text.endswith("/") or "//" in text:
+        raise Refusal("expected levels such as edged or plant/edged", "without / at the ends, and no $ at the start")
+
+
+def topic_filter(text: str) -> None:
+    """A filter to subscribe to. `{` in it is the mix-up of an input's `+name` with an output's `{name}`."""
+    names = template_names(text)
+    if names:
+        raise Refusal("an input's topic names a level with +", f"did you mean +{names[0]}?")
+    if text.startswith("$share/"):
+        raise Refusal("shared subscriptions are not in this version of edged")
+    TopicFilter.parse(text)
+
+
+def output_topic(text: str) -> None:
+    """A topic to publish to once its `{name}`s are filled; whether they are known is the model's check."""
+    if "+" in text:
+        raise Refusal("an output's topic names a level with {}", "such as cells/{cell}/digit")
+    check_topic(text)
+
+
+def socket_path(text: str) -> None:
+    if not text.startswith("/"):
+        raise Refusal("expected a path from the root", "such as /run/edged/edged.sock")
+    if len(text.encode()) > _SUN_PATH:
+        raise Refusal(f"a socket's path has at most {_SUN_PATH} bytes")
+
+
+def dtype(text: str) -> None:
+    """A dtype of fixed size, in numpy's words."""
+    known = [name for name, kind in BY_NUMPY.items() if kind.size]
+    if text not in known:
+        raise Refusal(f"{text!r} is no dtype", f"one of {', '.join(known)}")
+
+
+def shape(sizes: tuple[int, ...]) -> None:
+    if not sizes or 0 in sizes or sizes.count(-1) > 1:
+        raise Refusal("expected sizes above 0, with -1 at most once", "the batch axis is not part of it")
+
+
+def divisor(numbers: tuple[float, ...]) -> None:
+    if not numbers or 0 in numbers:
+        raise Refusal("expected numbers other than 0")

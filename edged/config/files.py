@@ -1,0 +1,91 @@
+"""Files that a configuration names: found, readable by the user we run as, and what is in the small ones."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edged.config.mistakes import Refusal
+
+_LOG: Final = logging.getLogger(__name__)
+_PASSWORD_LARGEST: Final = 64 * 2**10  # a guard: a password, not a mistaken path to something else
+_LABELS_LARGEST: Final = 2**20
+
+
+def readable(path: Path) -> None:
+    """Raises Refusal unless `path` is a file with something in it that we may read."""
+    _read(path, 1)
+
+
+def password(path: Path) -> str:
+    """The file's text without the newline at its end. Refusal when it cannot be a password."""
+    found = _text(path, _PASSWORD_LARGEST, "a password").rstrip("\r\n")
+    if not found:
+        raise Refusal(f"{path} is empty")
+    if path.stat().st_mode & stat.S_IROTH:
+        _LOG.warning("%s: everyone on this box can read it (chmod o-r)", path)
+    return found
+
+
+def find_password(name: str, environment: Mapping[str, str], folder: Path) -> Path:
+    """Where a password file lies: systemd's credentials first (systemd.exec(5)), then the configuration's folder."""
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / name).exists():
+        return Path(credentials) / name
+    return folder / name
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """One name per line; empty lines at the end do not count. Refusal when the file is none such."""
+    found = [line.strip() for line in _text(path, _LABELS_LARGEST, "a list of names").split("\n")]
+    while found and not found[-1]:
+        found.pop()
+    if not found:
+        raise Refusal(f"{path} is empty", "one name per line")
+    return tuple(found)
+
+
+def _text(path: Path, largest: int, what: str) -> str:
+    content = _read(path, largest + 1)
+    if len(content) > largest:
+        raise Refusal(f"{path} is too large for {what}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path} is no text in UTF-8") from error
+
+
+def _read(path: Path, count: int) -> bytes:
+    """The first `count` bytes, at least one. A pipe or a device is refused before it can block us."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Refusal(f"{path} is no file")
+        with path.open("rb") as file:
+            content = file.read(count)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not content:
+        raise Refusal(f"{path} is empty")
+    return content
+
+
+def unreadable(path: Path, error: OSError) -> Refusal:
+    """Why a file cannot be read, and what to do about it."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Refusal(f"{path} does not exist")
+    if isinstance(error, PermissionError):
+        return Refusal(f"{path} cannot be read by the user {_user()}", "check the rights of the file and its folders")
+    return Refusal(f"{path} cannot be read: {error.strerror or error}")
+
+
+def _user() -> str:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container may run under a number without a name
+        return str(uid)

@@ -1,0 +1,21 @@
+"""Keys and steps that edged is going to have and this version lacks: told apart from misspelt ones."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edged.config import schema
+
+_MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "capture", "drift"})
+
+KEYS: Final[dict[type, frozenset[str]]] = {
+    schema.Config: frozenset({"version", "groups", "defaults"}),
+    schema.Mqtt: frozenset({"cert", "key", "outbox", "home_assistant"}),
+    schema.Sockets: frozenset({"fast", "grpc", "metrics", "tls", "token_file", "admin_token_file"}),
+    schema.Model: _MODEL_LATER | {"providers", "swap", "cpus"},
+    schema.Input: frozenset({"max_rate", "max_age", "hold", "share", "window"}),
+    schema.Output: frozenset({"format", "retain", "expire", "from"}),
+    schema.Queue: frozenset({"per"}),
+    schema.Push: frozenset({"trust", "install", "models", "remote", "mqtt", "connection"}),
+}
+STEPS: Final = frozenset({"resize", "crop", "channels", "layout", "pad", "detect", "error"})

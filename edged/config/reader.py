@@ -1,0 +1,259 @@
+"""Reads nodes into the types that the schema's annotations name, and collects every mistake on the way.
+
+Nothing here raises for what a person wrote: a value that cannot be used is noted with its line and
+left out (UNSET), so that the rest of the file is still read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET
+
+from edged.config import keys, later, nodes, variables
+from edged.config.mistakes import Mistake, Refusal
+from edged.config.units import Duration, Factor, Percent, Size
+
+_WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,3})?")
+_TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_UNITS: Final = (Duration, Size, Percent, Factor)
+
+
+class Reader:
+    """One reading of one file: where relative paths start, the environment, and the mistakes so far."""
+
+    def __init__(self, file: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self.file: Final = file
+        self.folder: Final = folder
+        self.environment: Final = environment
+        self.mistakes: Final[list[Mistake]] = []
+
+    def refuse(self, line: int, path: str, what: str, hint: str = "") -> None:
+        self.mistakes.append(Mistake(self.file, line, path, what, hint))
+
+    def refuse_error(self, line: int, path: str, error: ValueError) -> None:
+        self.refuse(line, path, str(error), getattr(error, "hint", ""))
+
+    def struct(self, node: nodes.Node, path: str, owner: type[msgspec.Struct]) -> Any:
+        """A struct whose fields are a mapping's keys; UNSET when it cannot be made."""
+        found = self.members(node, path, owner, keys.fields(owner), required(owner))
+        return make(owner, found)
+
+    def members(
+        self,
+        node: nodes.Node,
+        path: str,
+        owner: type[msgspec.Struct],
+        known: Mapping[str, Any],
+        required: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """The usable values of a section by key; `known` has the annotations of the keys it is written with."""
+        if isinstance(node, nodes.Broken):
+            return {}
+        if not isinstance(node, nodes.Mapping):
+            if not (isinstance(node, nodes.Scalar) and node.empty):
+                self.refuse(
+                    node.line, path, f"expected keys and values, found {nodes.describe(node)}", _colon_hint(node)
+                )
+                return {}
+            node = nodes.Mapping({}, node.line)
+        found: dict[str, Any] = {}
+        for name, member in node.members.items():
+            here = below(path, name)
+            if name in known:
+                found[name] = self.value(member.value, here, known[name])
+            elif name in later.KEYS.get(owner, ()):
+                self.refuse(member.line, here, "is not in this version of edged", "take it out")
+            else:
+                self.refuse(member.line, here, "unknown key", suggest(name, known))
+        for name in required:
+            if name not in node.members:
+                self.refuse(node.line, below(path, name), "is missing", keys.kind(known[name]).key.about)
+        return {name: value for name, value in found.items() if value is not UNSET}
+
+    def value(self, node: nodes.Node, path: str, annotation: Any) -> Any:
+        """One value in the type of its annotation, or UNSET."""
+        if isinstance(node, nodes.Broken):
+            return UNSET
+        if annotation is nodes.Node:
+            return node
+        what = keys.kind(annotation)
+        if get_origin(what.type) is tuple:
+            return self._list(node, path, what)
+        if isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
+            return self.struct(node, path, what.type)
+        if not isinstance(node, nodes.Scalar):
+            self.refuse(
+                node.line, path, f"expected {keys.takes(what)}, found {nodes.describe(node)}", _brace_hint(node)
+            )
+            return UNSET
+        try:
+            value = scalar(self.resolved(node), what)
+            if what.key.check is not None:
+                what.key.check(value)
+        except ValueError as error:
+            self.refuse_error(node.line, path, error)
+            return UNSET
+        return value
+
+    def resolved(self, node: nodes.Scalar) -> nodes.Scalar:
+        """The scalar with its `${NAME}`s replaced; what came from the environment counts as written without quotes."""
+        if "${" not in node.text:
+            return node
+        text = variables.resolve(node.text, self.environment)
+        # An empty variable is an empty text, said on purpose: not a value that somebody forgot.
+        return nodes.Scalar(text, node.line, quoted=not text)
+
+    def _list(self, node: nodes.Node, path: str, what: keys.Kind) -> Any:
+        """Each item, without those that cannot be used: the mistake is noted."""
+        if isinstance(node, nodes.Scalar) and node.empty:
+            if node.comment:
+                self.refuse(node.line, path, "has no value", _comment_hint(node))
+                return UNSET
+            items: tuple[nodes.Node, ...] = ()
+        elif isinstance(node, nodes.Sequence):
+            items = node.items
+        elif isinstance(node, nodes.Scalar) and what.key.one:
+            return self._checked_list(node, path, (node,), what, single=True)
+        else:
+            self.refuse(node.line, path, f"expected a list, found {nodes.describe(node)}", "such as [a, b]")
+            return UNSET
+        return self._checked_list(node, path, items, what, single=False)
+
+    def _checked_list(
+        self, node: nodes.Node, path: str, items: tuple[nodes.Node, ...], what: keys.Kind, *, single: bool
+    ) -> Any:
+        """`check` is for an item where the items are text, and for the list as a whole where they are numbers."""
+        inner = get_args(what.type)[0]
+        of_text = inner is str
+        note = msgspec.structs.replace(what.key, check=what.key.check if of_text else None)
+        found = tuple(
+            self.value(item, path if single else f"{path}[{index}]", keys.annotated(inner, note))
+            for index, item in enumerate(items)
+        )
+        if UNSET in found:
+            return UNSET
+        if what.key.check is not None and not of_text:
+            try:
+                what.key.check(found)
+            except ValueError as error:
+                self.refuse_error(node.line, path, error)
+                return UNSET
+        return found
+
+
+def below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def make(owner: type[msgspec.Struct], found: Mapping[str, Any]) -> Any:
+    """The struct, or UNSET when a key that it cannot do without is absent (which is noted already)."""
+    if any(name not in found for name in required(owner)):
+        return UNSET
+    return owner(**found)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What somebody may have meant by `name`: the nearest word, else all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1) or difflib.get_close_matches(
+        name.lower(), known, n=1
+    )
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+
+
+def scalar(node: nodes.Scalar, what: keys.Kind) -> Any:
+    """A scalar's value in a type that is no list and no struct. Raises ValueError with the reason."""
+    if node.empty:
+        raise Refusal("has no value", _comment_hint(node) or f"it takes {keys.takes(what)}")
+    if node.text in what.key.later:
+        raise Refusal(f"{node.text} is not in this version of edged", f"it takes {keys.takes(what)}")
+    if get_origin(what.type) is Literal:
+        return _choice(node, what)
+    if what.type is str:
+        return _text(node.text)
+    value = _quantity(node, what)
+    low, high = what.key.low, what.key.high
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise Refusal(f"{node.text} is out of range", f"it takes {keys.takes(what)}")
+    return value
+
+
+def _quantity(node: nodes.Scalar, what: keys.Kind) -> Any:
+    """Everything that YAML writes without quotes: truth, numbers, and numbers with a unit."""
+    if what.type in _UNITS:
+        try:
+            return what.type.parse(node.text)
+        except ValueError as error:
+            hint = getattr(error, "hint", "") or _number_hint(node.text)
+            raise Refusal(f"{error}, found {nodes.describe(node)}", hint) from error
+    if node.quoted:
+        raise Refusal(f"expected {keys.takes(what)}, found text", f"did you mean {node.text} without quotes?")
+    if what.type is bool:
+        value = _TRUTH.get(node.text.lower())
+        if value is None:
+            raise Refusal(f"expected true or false, found {nodes.describe(node)}")
+        return value
+    pattern, expected = (_WHOLE, "a whole number") if what.type is int else (_NUMBER, "a number")
+    if pattern.fullmatch(node.text) is None or (what.type is float and not math.isfinite(float(node.text))):
+        raise Refusal(f"expected {expected}, found {nodes.describe(node)}", _number_hint(node.text))
+    return what.type(node.text)
+
+
+def _choice(node: nodes.Scalar, what: keys.Kind) -> Any:
+    words = {str(word): word for word in get_args(what.type)}
+    if node.text not in words:
+        near = difflib.get_close_matches(node.text.lower().replace("_", "-"), words, n=1)
+        meant = f"did you mean {near[0]}?" if near else ""
+        raise Refusal(f"expected {keys.takes(what)}, found {nodes.describe(node)}", meant)
+    value = words[node.text]
+    if node.quoted and not isinstance(value, str):
+        raise Refusal(f"expected {keys.takes(what)}, found text", f"did you mean {node.text} without quotes?")
+    return value
+
+
+def _text(text: str) -> str:
+    """`text`, unless it holds what no name, topic, path or password of ours can."""
+    if any(ord(letter) < 0x20 or 0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        raise Refusal("a value holds no control characters, and no halves of a character")
+    return text
+
+
+def required(owner: type[msgspec.Struct]) -> list[str]:
+    """The fields that a struct cannot do without."""
+    return [field.name for field in msgspec.structs.fields(owner) if field.required]
+
+
+def _number_hint(text: str) -> str:
+    if re.fullmatch(r"0[0-9_]+", text):
+        return f"a leading 0 makes YAML read it as octal: did you mean {text.lstrip('0') or '0'}?"
+    if re.fullmatch(r"[0-9]+(:[0-9]+)+", text):
+        return "YAML reads digits with colons as base 60"
+    return ""
+
+
+def _comment_hint(node: nodes.Scalar) -> str:
+    return f'# begins a comment: did you mean "{node.comment}"?' if node.comment else ""
+
+
+def _brace_hint(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Mapping) and len(node.members) == 1:
+        name, member = next(iter(node.members.items()))
+        if isinstance(member.value, nodes.Scalar) and member.value.empty:
+            return f'an unquoted {{ begins a mapping: did you mean "{{{name}}}"?'
+    return ""
+
+
+def _colon_hint(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Scalar) and not node.quoted:
+        found = re.match(r"([A-Za-z_]+):(\S+)", node.text)
+        if found:
+            return f"did you mean {found[1]}: {found[2]} (with a space)?"
+    return ""
