@@ -24,9 +24,7 @@ from edged.tensors import Signature
 
 MESSAGE_LIMIT: Final = 64 * 1024
 _LENGTH: Final = struct.Struct("<I")
-_SEALS: Final = (
-    fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-)
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class ProtocolError(Exception):
@@ -148,9 +146,7 @@ def inline_room(payload_bytes: int, inputs: int) -> bool:
     return payload_bytes + 512 * inputs + 256 <= MESSAGE_LIMIT
 
 
-def send(
-    sock: socket.socket, message: Message, payloads: Sequence[bytes | memoryview] = ()
-) -> None:
+def send(sock: socket.socket, message: Message, payloads: Sequence[bytes | memoryview] = ()) -> None:
     """Sends `message`, its payloads inline or in a memfd as its `external` says.
 
     Raises BlockingIOError when a non-blocking socket is full, BrokenPipeError or ConnectionResetError
@@ -181,9 +177,7 @@ def receive(sock: socket.socket, *, payload_limit: int) -> tuple[Message, memory
     ProtocolError for anything malformed, truncated, unsealed or above `payload_limit`.
     """
     try:
-        data, ancillary, flags, _ = sock.recvmsg(
-            MESSAGE_LIMIT, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC
-        )
+        data, ancillary, flags, _ = sock.recvmsg(MESSAGE_LIMIT, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError as error:
         raise Closed from error
     descriptors = _descriptors(ancillary)
@@ -198,9 +192,7 @@ def receive(sock: socket.socket, *, payload_limit: int) -> tuple[Message, memory
             os.close(descriptor)
 
 
-def _parse(
-    data: bytes, descriptors: list[int], payload_limit: int
-) -> tuple[Message, memoryview]:
+def _parse(data: bytes, descriptors: list[int], payload_limit: int) -> tuple[Message, memoryview]:
     if len(data) < _LENGTH.size:
         raise ProtocolError("a message without a header")
     end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
@@ -208,27 +200,19 @@ def _parse(
         raise ProtocolError("a header longer than its message")
     try:
         message = _DECODER.decode(memoryview(data)[_LENGTH.size : end])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a header that cannot be read: {error}") from error
     external = getattr(message, "external", False)
     if len(descriptors) != int(external):
-        raise ProtocolError(
-            f"{len(descriptors)} descriptors came with a message that announces {int(external)}"
-        )
-    payload = (
-        _read_sealed(descriptors[0], payload_limit)
-        if external
-        else memoryview(data)[end:]
-    )
+        raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {int(external)}")
+    payload = _read_sealed(descriptors[0], payload_limit) if external else memoryview(data)[end:]
     sizes = [head.size for head in getattr(message, "heads", ())]
     if any(size < 0 for size in sizes) or sum(sizes) != (len(payload) if sizes else 0):
         raise ProtocolError("the sizes in the header do not add up to the payload")
     return message, payload
 
 
-def split(
-    heads: Sequence[InputHead | AnswerHead], payload: memoryview
-) -> list[memoryview]:
+def split(heads: Sequence[InputHead | AnswerHead], payload: memoryview) -> list[memoryview]:
     """Each head's part of the joined payloads."""
     parts, start = [], 0
     for head in heads:

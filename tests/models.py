@@ -190,7 +190,7 @@ def other_signature() -> bytes:
 
 
 def endless(turns: int = 2**63 - 1) -> bytes:
-    """A few hundred bytes that run for longer than anyone lives."""
+    """Three kilobytes that run for longer than anyone lives."""
     nodes = [
         helper.make_node("ReduceSum", ["plain"], ["start"], keepdims=0),
         _loop(helper.make_node("Add", ["state_in", "one"], ["state_out"]), "start", []),
@@ -211,7 +211,10 @@ def greedy(gigabytes: float = 3.0) -> bytes:
         helper.make_node("ReduceSum", ["huge"], ["total"], keepdims=0),
         helper.make_node("Add", ["plain", "total"], ["logits"]),
     ]
-    constants = {"size": np.array([elements], dtype=np.int64), "nothing": np.array(0, dtype=np.float32)}
+    constants: dict[str, Array] = {
+        "size": np.array([elements], dtype=np.int64),
+        "nothing": np.array(0, dtype=np.float32),
+    }
     return _from_image(nodes, constants)
 
 
@@ -226,7 +229,7 @@ def lying_shape() -> bytes:
         helper.make_node("Add", ["five", "zero64"], ["end"]),
         helper.make_node("Slice", ["plain", "start", "end", "axis"], ["logits"]),
     ]
-    constants = {
+    constants: dict[str, Array] = {
         "w": np.ones((64, 10), dtype=np.float32),
         "nothing": np.array(0, dtype=np.float32),
         "start": np.array([0], dtype=np.int64),
