@@ -12,7 +12,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -21,6 +21,8 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from edged import __version__
+from edged.observe.facts import ModelFacts, MqttFacts
+from edged.observe.resources import Resources
 
 UNKNOWN: Final = ""  # counts inputs for names that are no model: senders choose those, so they are no labels
 BUCKETS_S: Final = tuple(float(f"{step}e{power}") for power in range(-5, 2) for step in ("1", "2.5", "5"))
@@ -46,26 +48,6 @@ class Figures(msgspec.Struct, frozen=True):
     rate: float = 0.0
     p50_s: float | None = None
     p99_s: float | None = None
-
-
-class ModelGauges(msgspec.Struct, frozen=True):
-    """What a scrape shows of a model beside the counters. `memory_bytes` and `cpu_s` None: no process."""
-
-    name: str
-    version: str = ""
-    sha256: str = ""
-    serving: bool = False
-    queue: int = 0
-    in_flight: int = 0
-    memory_bytes: int | None = None
-    cpu_s: float | None = None
-
-
-class Gauges(msgspec.Struct, frozen=True):
-    """What a scrape shows beside the counters. `mqtt_connected` None: no broker is configured."""
-
-    models: tuple[ModelGauges, ...] = ()
-    mqtt_connected: bool | None = None
 
 
 class _Tally:
@@ -144,9 +126,11 @@ class Metrics:
         self._marks.append(self._mark())
         return found
 
-    def render(self, gauges: Gauges | None = None) -> bytes:
-        """All of it in Prometheus' text format 0.0.4."""
-        return generate_latest(_Scrape([*self._counters(), *_gauges(gauges or Gauges())]))
+    def render(
+        self, models: Sequence[ModelFacts] = (), resources: Resources | None = None, mqtt: MqttFacts | None = None
+    ) -> bytes:
+        """All of it in Prometheus' text format 0.0.4; `mqtt` None where no broker is configured."""
+        return generate_latest(_Scrape([*self._counters(), *_gauges(models), *_used(models, resources), *_mqtt(mqtt)]))
 
     def _mark(self) -> _Mark:
         return _Mark(
@@ -235,38 +219,57 @@ def _percentile(counts: Sequence[int], quantile: float) -> float | None:
     return low * math.pow(high / low, (rank - cumulative[index - 1]) / counts[index])
 
 
-def _gauges(gauges: Gauges) -> Iterator[Metric]:
+def _gauges(models: Sequence[ModelFacts]) -> Iterator[Metric]:
     build = GaugeMetricFamily("edged_build_info", "This edged, always 1.", labels=["version", "python"])
     build.add_metric([__version__, platform.python_version()], 1)
     yield build
-    if gauges.mqtt_connected is not None:
-        yield GaugeMetricFamily("edged_mqtt_connected", "1 while the broker answers.", value=gauges.mqtt_connected)
     info = GaugeMetricFamily(
         "edged_model_info", "The version that answers, always 1.", labels=["model", "version", "sha256"]
     )
-    for one in gauges.models:
+    for one in models:
         if one.version:
             info.add_metric([one.name, one.version, one.sha256], 1)
     yield info
-    yield _by_model(gauges, "edged_model_serving", "1 while the model answers.", lambda one: one.serving)
-    yield _by_model(gauges, "edged_queue_depth", "Inputs waiting in the model's lane.", lambda one: one.queue)
-    yield _by_model(gauges, "edged_in_flight", "Inputs handed to the model's process.", lambda one: one.in_flight)
-    yield _by_model(
-        gauges, "edged_model_memory_bytes", "Memory of the model's process, its share.", lambda one: one.memory_bytes
+    yield _gauge("edged_model_serving", "1 while the model answers.", {m.name: m.state == "serving" for m in models})
+    yield _gauge("edged_queue_depth", "Inputs waiting in the model's lane.", {m.name: m.queue for m in models})
+    yield _gauge("edged_in_flight", "Inputs handed to the model's process.", {m.name: m.in_flight for m in models})
+
+
+def _used(models: Sequence[ModelFacts], resources: Resources | None) -> Iterator[Metric]:
+    """What the models' processes and all of edged used at the last sample."""
+    if resources is None:
+        return
+    by_model = {one.name: resources.processes.get(one.pid or 0) for one in models}
+    live = {name: used for name, used in by_model.items() if used is not None}
+    yield _gauge(
+        "edged_model_memory_bytes",
+        "Memory of the model's process; pages in common count by share.",
+        {name: used.memory for name, used in live.items()},
     )
     cpu = CounterMetricFamily(
-        "edged_model_cpu_seconds", "CPU time of the model's process; starts at 0 with each.", labels=["model"]
+        "edged_model_cpu_seconds", "CPU time of the model's process; each begins at 0.", labels=["model"]
     )
-    for one in gauges.models:
-        if one.cpu_s is not None:
-            cpu.add_metric([one.name], one.cpu_s)
+    for name, used in live.items():
+        cpu.add_metric([name], used.cpu_s)
     yield cpu
+    yield GaugeMetricFamily("edged_memory_bytes", "Memory of all of edged's processes.", value=resources.tree.memory)
 
 
-def _by_model(gauges: Gauges, name: str, means: str, value: Callable[[ModelGauges], float | None]) -> Metric:
+def _mqtt(mqtt: MqttFacts | None) -> Iterator[Metric]:
+    if mqtt is None:
+        return
+    yield GaugeMetricFamily("edged_mqtt_connected", "1 while the broker answers.", value=mqtt.connected)
+    yield CounterMetricFamily("edged_mqtt_reconnects", "Connections after the first.", value=mqtt.reconnects)
+    yield CounterMetricFamily("edged_mqtt_published", "Messages handed to the broker.", value=mqtt.published)
+    yield GaugeMetricFamily("edged_mqtt_queued", "Messages that the broker has not confirmed.", value=mqtt.queued)
+    dropped = CounterMetricFamily("edged_mqtt_dropped", "Messages that were not sent.", labels=["reason"])
+    for reason, count in mqtt.dropped.items():
+        dropped.add_metric([reason], count)
+    yield dropped
+
+
+def _gauge(name: str, means: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, means, labels=["model"])
-    for one in gauges.models:
-        found = value(one)
-        if found is not None:
-            family.add_metric([one.name], found)
+    for model, value in values.items():
+        family.add_metric([model], value)
     return family

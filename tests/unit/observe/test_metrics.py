@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from edged.observe.metrics import BUCKETS_S, Gauges, Metrics, ModelGauges
+from edged.observe.metrics import BUCKETS_S, Metrics
+from edged.observe.resources import Box, Process, Resources, Total
+from tests.unit.observe.facts import Facts, Mqtt
 
 
 class Clock:
@@ -43,11 +45,9 @@ def full() -> bytes:
     metrics.dropped("digits", "drop_oldest", 3)
     metrics.restarted("cam")
     metrics.fault("http")
-    models = (
-        ModelGauges("digits", "2", "ab" * 32, serving=True, queue=4, in_flight=1, memory_bytes=9_000_000, cpu_s=1.5),
-        ModelGauges("cam"),
-    )
-    return metrics.render(Gauges(models, mqtt_connected=True))
+    models = [Facts("digits", "serving", "2", "ab" * 32, queue=4, in_flight=1, pid=7), Facts("cam", "waiting")]
+    resources = Resources(Box(2), {7: Process(7, rss=9_000_000, cpu_s=1.5, threads=1)}, Total(3, 90_000_000, 4.5))
+    return metrics.render(models, resources, Mqtt(dropped={"too_large": 2}))
 
 
 def test_the_promised_names_and_labels() -> None:
@@ -63,6 +63,10 @@ def test_the_promised_names_and_labels() -> None:
     assert found["edged_internal_faults_total", (("where", "http"),)] == 1
     assert found["edged_queue_depth", (("model", "digits"),)] == 4
     assert found["edged_mqtt_connected", ()] == 1
+    assert found["edged_mqtt_dropped_total", (("reason", "too_large"),)] == 2
+    assert found["edged_model_memory_bytes", (("model", "digits"),)] == 9_000_000
+    assert found["edged_model_cpu_seconds_total", (("model", "digits"),)] == 1.5
+    assert found["edged_memory_bytes", ()] == 90_000_000
 
 
 def test_a_model_without_version_or_process_has_no_such_series() -> None:

@@ -1,0 +1,44 @@
+"""What the observers must be told; serving's ModelView is a ModelFacts, the MQTT transport's Facts a MqttFacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from edged.errors import Fault
+
+
+class ModelFacts(Protocol):
+    """One model now. `state`: serving, starting, waiting, failed; version and sha256 "" when none is loaded."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def fault(self) -> Fault | None: ...
+    @property
+    def queue(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def pid(self) -> int | None: ...
+
+
+class MqttFacts(Protocol):
+    """The connection now, and its counts since the start: `queued` messages await the broker's word."""
+
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def reconnects(self) -> int: ...
+    @property
+    def published(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def dropped(self) -> Mapping[str, int]: ...

@@ -1,0 +1,129 @@
+"""Says how the box is doing: the status, the scrape, telemetry, and the retained states on the broker.
+
+Knows no part of the daemon: what it reports comes from the closures it is handed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from edged import __version__
+from edged.errors import as_json
+from edged.observe import status, telemetry
+from edged.observe.facts import ModelFacts
+from edged.observe.metrics import Metrics
+from edged.observe.resources import Resources, Sampler
+from edged.topics import Tree
+
+Retain = Callable[[str, bytes], None]
+Publish = Callable[[str, bytes, int], None]
+
+
+class MqttFacts(msgspec.Struct, frozen=True):
+    """What the reporter needs to know of the broker's connection; `details` is shown as it is."""
+
+    connected: bool
+    connects: int
+    details: dict[str, object]
+
+
+class Reporter:
+    """`models`, `mqtt` and `info` are asked anew each time; `retain` and `publish` do nothing without a broker."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        metrics: Metrics,
+        sampler: Sampler,
+        *,
+        models: Callable[[], Sequence[ModelFacts]],
+        mqtt: Callable[[], MqttFacts | None],
+        info: Callable[[], Mapping[str, object]],
+        retain: Retain,
+        publish: Publish,
+    ) -> None:
+        self._tree = tree
+        self._metrics = metrics
+        self._sampler = sampler
+        self._models = models
+        self._mqtt = mqtt
+        self._info = info
+        self._retain = retain
+        self._publish = publish
+        self._started_s = time.monotonic()
+        self._resources: Resources | None = None
+        self._installs: dict[str, Mapping[str, object]] = {}
+        self._seq = 0
+
+    # --- asked for ----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /edged/status` answers."""
+        mqtt = self._mqtt()
+        daemon = status.DaemonStatus(
+            version=__version__,
+            device=self._tree.device,
+            pid=os.getpid(),
+            uptime_s=round(time.monotonic() - self._started_s, 3),
+            mqtt=mqtt.details if mqtt else None,
+        )
+        built = status.build(daemon, self._models(), self._metrics.figures(), self._resources, self._installs)
+        found: dict[str, Any] = msgspec.to_builtins(built)
+        return found
+
+    def scrape(self) -> bytes:
+        """What `GET /metrics` answers."""
+        mqtt = self._mqtt()
+        return self._metrics.render(self._models(), self._resources, mqtt_connected=mqtt.connected if mqtt else None)
+
+    # --- told ---------------------------------------------------------------------------------------
+
+    def install_changed(self, model: str, document: Mapping[str, object]) -> None:
+        """A push of `model` has come to another phase."""
+        self._installs[model] = document
+        self._retain(self._tree.install(model), msgspec.json.encode(document))
+
+    def model_changed(self, model: str) -> None:
+        """Another generation answers, or none."""
+        for one in self._models():
+            if one.name == model:
+                document = {
+                    "state": one.state,
+                    "version": one.version,
+                    "sha256": one.sha256,
+                    "error": as_json(one.fault) if one.fault else None,
+                }
+                self._retain(self._tree.model_status(model), msgspec.json.encode(document))
+        self.info_changed()
+
+    def info_changed(self) -> None:
+        self._retain(self._tree.info, msgspec.json.encode(self._info()))
+
+    # --- by the clock -------------------------------------------------------------------------------
+
+    async def sample(self) -> Resources:
+        """A fresh sample of the box, taken in a thread."""
+        self._resources = await asyncio.to_thread(self._sampler.sample)
+        return self._resources
+
+    async def run(self, interval_s: float) -> None:
+        """Publishes telemetry each interval, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            resources, mqtt = await self.sample(), self._mqtt()
+            self._seq += 1
+            document = telemetry.build(
+                self._models(),
+                self._metrics.roll(),
+                resources,
+                ts_ms=time.time_ns() // 1_000_000,
+                seq=self._seq,
+                mqtt_connects=mqtt.connects if mqtt else None,
+            )
+            self._publish(self._tree.telemetry, msgspec.json.encode(document), 0)

@@ -1,0 +1,26 @@
+"""A model and a connection as the observers see them, for their tests."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edged.errors import Fault
+
+
+class Facts(msgspec.Struct, frozen=True):
+    name: str
+    state: str = "serving"
+    version: str = ""
+    sha256: str = ""
+    fault: Fault | None = None
+    queue: int = 0
+    in_flight: int = 0
+    pid: int | None = None
+
+
+class Mqtt(msgspec.Struct, frozen=True):
+    connected: bool = True
+    reconnects: int = 0
+    published: int = 0
+    queued: int = 0
+    dropped: dict[str, int] = {}
