@@ -16,21 +16,13 @@ import msgspec
 from edged import __version__
 from edged.errors import as_json
 from edged.observe import status, telemetry
-from edged.observe.facts import ModelFacts
+from edged.observe.facts import ModelFacts, MqttFacts
 from edged.observe.metrics import Metrics
 from edged.observe.resources import Resources, Sampler
 from edged.topics import Tree
 
 Retain = Callable[[str, bytes], None]
 Publish = Callable[[str, bytes, int], None]
-
-
-class MqttFacts(msgspec.Struct, frozen=True):
-    """What the reporter needs to know of the broker's connection; `details` is shown as it is."""
-
-    connected: bool
-    connects: int
-    details: dict[str, object]
 
 
 class Reporter:
@@ -71,7 +63,7 @@ class Reporter:
             device=self._tree.device,
             pid=os.getpid(),
             uptime_s=round(time.monotonic() - self._started_s, 3),
-            mqtt=mqtt.details if mqtt else None,
+            mqtt=msgspec.to_builtins(mqtt) if mqtt else None,
         )
         built = status.build(daemon, self._models(), self._metrics.figures(), self._resources, self._installs)
         found: dict[str, Any] = msgspec.to_builtins(built)
@@ -79,8 +71,7 @@ class Reporter:
 
     def scrape(self) -> bytes:
         """What `GET /metrics` answers."""
-        mqtt = self._mqtt()
-        return self._metrics.render(self._models(), self._resources, mqtt_connected=mqtt.connected if mqtt else None)
+        return self._metrics.render(self._models(), self._resources, self._mqtt())
 
     # --- told ---------------------------------------------------------------------------------------
 
@@ -116,14 +107,14 @@ class Reporter:
         """Publishes telemetry each interval, until cancelled."""
         while True:
             await asyncio.sleep(interval_s)
-            resources, mqtt = await self.sample(), self._mqtt()
+            resources = await self.sample()
             self._seq += 1
             document = telemetry.build(
                 self._models(),
                 self._metrics.roll(),
                 resources,
+                self._mqtt(),
                 ts_ms=time.time_ns() // 1_000_000,
                 seq=self._seq,
-                mqtt_connects=mqtt.connects if mqtt else None,
             )
             self._publish(self._tree.telemetry, msgspec.json.encode(document), 0)

@@ -82,6 +82,6 @@ def _view(route: Route) -> ModelView:
         queue=len(route.feeder.lane),
         in_flight=sum(flight.inputs for flight in live.flights) if live else 0,
         pid=live.pid if live else None,
-        message_limit=settings.limits.message,
+        message_limit=int(settings.limits.message),
         deadline_s=None if deadline is None else float(deadline),
     )

@@ -1,0 +1,251 @@
+"""The composition root: builds every part from the configuration, starts bottom-up, stops top-down.
+
+The parts do not know each other; where two meet, the closure between them is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import uvloop
+
+from edged import __version__
+from edged.config.places import places
+from edged.config.schema import Config
+from edged.delivery.installer import Installer
+from edged.delivery.store import Store
+from edged.errors import EdgedError
+from edged.observe import journal
+from edged.observe.facts import MqttFacts
+from edged.observe.heartbeat import Pulse, Running, stuck
+from edged.observe.metrics import Metrics
+from edged.observe.notify import notify, watchdog_interval_s
+from edged.observe.reporter import Reporter
+from edged.observe.resources import Sampler
+from edged.serving.route import Route
+from edged.serving.router import Router
+from edged.serving.starter import Starter
+from edged.topics import Tree
+from edged.transports.mqtt.transport import Mqtt
+from edged.transports.rest.app import Backend
+from edged.transports.rest.listeners import bind
+from edged.transports.rest.server import Rest
+
+DRAIN_S: Final = 5.0
+BROKEN: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of edged itself; systemd starts it again
+_TICK_S: Final = 1.0
+
+log = logging.getLogger("edged")
+
+
+def main(config: Config) -> int:
+    """Runs the daemon until SIGTERM or SIGINT. Exit code 0, or 70 after a fault of its own."""
+    journal.setup()
+    return uvloop.run(_run(config))
+
+
+async def _run(config: Config) -> int:
+    daemon = Daemon(config)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(daemon.broken)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.leave.set)
+    try:
+        await daemon.start()
+        await daemon.leave.wait()
+    finally:
+        await daemon.stop()
+    return BROKEN if daemon.fell else 0
+
+
+class Daemon:
+    """Every part of the running daemon. `leave` is set to end it; `fell` says that a bug did."""
+
+    def __init__(self, config: Config) -> None:
+        self.leave = asyncio.Event()
+        self.fell = False
+        self._config = config
+        self._place = places()
+        tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
+        self._metrics = Metrics(model.name for model in config.models)
+        self._starter = Starter()
+        self._router = Router(
+            Route(model, self._starter, self._metrics, record=config.push.record) for model in config.models
+        )
+        self._reporter = Reporter(
+            tree,
+            self._metrics,
+            Sampler(self._place.state),
+            models=self._router.views,
+            mqtt=self._mqtt_facts,
+            info=self._info,
+            retain=self._retain,
+            publish=self._publish,
+        )
+        self._installer = Installer(
+            config.models,
+            config.push,
+            Store(self._place.state),
+            route=self._router.route,
+            publish=self._reporter.install_changed,
+        )
+        self._mqtt: Mqtt | None = None
+        if config.mqtt is not None:
+            self._mqtt = Mqtt(
+                config.mqtt,
+                tree,
+                config.models,
+                config.push,
+                offer=self._router.offer,
+                on_push=self._installer.on_push,
+                dropped=self._metrics.dropped,
+            )
+            self._router.on_room(self._mqtt.on_room)
+        self._rest: Rest | None = None
+        self._ticked_s = time.monotonic()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        """Bottom-up: state, processes, listeners, broker. Returns when every model answers, waits or failed."""
+        self._place.state.mkdir(parents=True, exist_ok=True)
+        self._rest = Rest(bind(self._config.sockets), self._backend())
+        await self._starter.warm()
+        await self._installer.open()
+        for route in self._router:
+            route.on_change = self._reporter.model_changed
+        models = asyncio.gather(*(self._serve(route) for route in self._router))
+        await self._rest.start()
+        if self._mqtt is not None:
+            await self._mqtt.start()
+        await models
+        await self._reporter.sample()
+        for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+        notify(READY=1, STATUS=self._summary())
+        log.info("%s", self._summary())
+
+    async def stop(self) -> None:
+        """Top-down: listeners first, then what is under way, generations last."""
+        notify(STOPPING=1)
+        for task in self._tasks:
+            task.remove_done_callback(self._ended)
+        if self._mqtt is not None:
+            await self._mqtt.stop(DRAIN_S)
+        if self._rest is not None:
+            await self._rest.stop(DRAIN_S)
+        await self._installer.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(route.stop(DRAIN_S) for route in self._router))
+        self._starter.stop()
+        log.info("stopped")
+
+    def broken(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """An exception that nobody expected: logged, and the end of the daemon (DESIGN, rule 5)."""
+        log.critical("a fault of edged: %s", context.get("message"), exc_info=context.get("exception"))
+        self.fell = True
+        self.leave.set()
+
+    # --- models -------------------------------------------------------------------------------------
+
+    async def _serve(self, route: Route) -> None:
+        name = route.settings.name
+        release = self._installer.boot_release(name)
+        problem = self._installer.boot_fault(name)
+        if release is not None:
+            await route.serve(release)
+        elif problem is not None:
+            route.fail(problem)
+        self._reporter.model_changed(name)
+
+    def _backend(self) -> Backend:
+        return Backend(
+            offer=self._router.offer,
+            view=self._router.view,
+            views=self._router.views,
+            metrics=self._reporter.scrape,
+            status=self._reporter.status,
+            control=self._control,
+            refused=self._refused,
+        )
+
+    def _refused(self, model: str, code: str) -> None:
+        if code == "internal":
+            self._metrics.fault("http")
+        self._metrics.answered(model, "", code, 0.0)
+
+    async def _control(self, verb: str, model: str) -> dict[str, Any]:
+        if verb != "rollback":
+            raise EdgedError("not_found", f"no verb {verb!r} here")
+        log.info("rollback asked for", extra={"model": model})
+        return await self._installer.rollback(model)
+
+    # --- what the box says --------------------------------------------------------------------------
+
+    def _retain(self, topic: str, payload: bytes) -> None:
+        if self._mqtt is not None:
+            self._mqtt.retain(topic, payload)
+
+    def _publish(self, topic: str, payload: bytes, qos: int) -> None:
+        if self._mqtt is not None:
+            self._mqtt.publish(topic, payload, qos)
+
+    def _mqtt_facts(self) -> MqttFacts | None:
+        return None if self._mqtt is None else self._mqtt.facts()
+
+    def _info(self) -> Mapping[str, object]:
+        flags = [] if self._config.push.require_signature else ["unsigned_ok"]
+        return {
+            "edged": __version__,
+            "device": self._config.device,
+            "models": [
+                {"name": one.name, "state": one.state, "version": one.version, "message_limit": one.message_limit}
+                for one in self._router.views()
+            ],
+            "inputs": {model.name: [entry.topic for entry in model.inputs] for model in self._config.models},
+            "flags": flags,
+        }
+
+    def _summary(self) -> str:
+        words = [f"{one.name} {one.version} {one.state}".replace("  ", " ") for one in self._router.views()]
+        return ", ".join(words) or "no models"
+
+    # --- by the clock -------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """Feeds systemd's watchdog while everything moves, and keeps its status text true."""
+        interval_s = watchdog_interval_s()
+        said = self._summary()
+        while True:
+            await asyncio.sleep(min(_TICK_S, interval_s or _TICK_S))
+            now_s = time.monotonic()
+            if interval_s is not None:
+                reason = stuck(self._pulse(now_s), now_s, interval_s)
+                if reason is None:
+                    notify(WATCHDOG=1)
+                else:
+                    log.critical("the watchdog is not fed: %s", reason)
+            self._ticked_s = now_s
+            if (summary := self._summary()) != said:
+                said = summary
+                notify(STATUS=said)
+
+    def _pulse(self, now_s: float) -> Pulse:
+        running = tuple(
+            Running(route.settings.name, route.live.oldest_s(now_s), route.live.run_limit_s)
+            for route in self._router
+            if route.live is not None
+        )
+        return Pulse(self._ticked_s, self._mqtt is None or self._mqtt.alive(), running)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.broken(asyncio.get_running_loop(), {"message": "a part of the daemon ended", "exception": error})
