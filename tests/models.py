@@ -243,3 +243,23 @@ def slow_digits(turns: int) -> bytes:
     """Logits that are right in form, after the products of `slow`: a candidate that is too slow."""
     nodes = [*_products(), helper.make_node("Add", ["plain", "zero"], ["logits"])]
     return _from_image(nodes, _product_constants(turns))
+
+
+# --- models that do what their input says -------------------------------------------------------------
+
+
+def counting() -> bytes:
+    """turns int64 [batch] -> y float32 [1]: a Loop of as many turns as the first number says."""
+    nodes = [
+        helper.make_node("Slice", ["given", "first", "second"], ["one_turn"]),
+        helper.make_node("Squeeze", ["one_turn"], ["turns"]),
+        _loop(helper.make_node("Add", ["state_in", "one"], ["state_out"]), "nothing", []),
+        helper.make_node("Unsqueeze", ["end", "first"], ["y"]),
+    ]
+    constants: dict[str, Array] = {
+        "first": np.array([0], dtype=np.int64),
+        "second": np.array([1], dtype=np.int64),
+        "one": np.array(1, dtype=np.float32),
+        "nothing": np.array(0, dtype=np.float32),
+    }
+    return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)

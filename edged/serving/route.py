@@ -116,11 +116,12 @@ class Route:
 
         Raises EdgedError trial_crash when `to` ended before that.
         """
-        self._next, self._switched = to, self._loop.create_future()
+        switched = self._loop.create_future()
+        self._next, self._switched = to, switched
         self.feeder.pause()
         if self.feeder.idle:
             self._assign()
-        await self._switched
+        await switched
 
     async def retire(self, generation: Generation) -> None:
         """Ends the process of a generation that is not live."""
