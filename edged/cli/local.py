@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from edged.config.mistakes import ConfigErrors
 from edged.config.places import places
 from edged.errors import CODES, EdgedError
 
@@ -35,6 +37,33 @@ class Reply(msgspec.Struct, frozen=True):
             return json.loads(self.body)
         except ValueError as error:
             raise EdgedError("internal", f"the daemon's answer is no JSON: {error}") from error
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command that talks to the daemon takes."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--socket", metavar="PATH", help="the daemon's UNIX socket (default: this user's, the service's)"
+    )
+    where.add_argument("--config", metavar="FILE", help="the configuration that names the daemon's socket")
+
+
+def connect(args: argparse.Namespace, timeout_s: float = _TIMEOUT_S) -> Daemon:
+    """The daemon that `--socket` or `--config` names, else the one this box's configuration or habit names.
+
+    Raises ConfigErrors for a --config that is not valid; nobody is asked to mend this box's own one here.
+    """
+    if args.socket:
+        return Daemon([Path(args.socket)], timeout_s)
+    from edged.config.load import find, load
+
+    if args.config:
+        return Daemon([Path(load(args.config).sockets.unix)], timeout_s)
+    try:
+        configured = [Path(load(find(None)).sockets.unix)]
+    except ConfigErrors:  # there is none, or only the service may read it
+        configured = []
+    return Daemon(dict.fromkeys([*configured, *sockets()]), timeout_s)
 
 
 def sockets(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
