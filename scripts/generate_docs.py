@@ -1,4 +1,5 @@
-"""Writes the documents that are made from the code: docs/errors.md from the table of codes.
+"""Writes the documents that are made from the code: docs/errors.md from the table of codes, and the tables of
+docs/configuration.md from the configuration's schema.
 
 generate_docs.py            writes them
 generate_docs.py --check    exits 1 when one differs from what it would write
@@ -7,8 +8,14 @@ generate_docs.py --check    exits 1 when one differs from what it would write
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from edged.config import chain, keys, nodes, schema, sections, steps
+from edged.config.units import spelled
 from edged.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +40,59 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-DOCUMENTS = {"docs/errors.md": errors}
+def configuration() -> str:
+    """docs/configuration.md: what is written there by hand, with the tables between the marks made anew."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    text = _between(text, "keys", ["| key | default | takes | what |", "|---|---|---|---|", *_keys("", schema.Config)])
+    return _between(text, "steps", ["| step | in | what | shown |", "|---|---|---|---|", *_steps()])
+
+
+def _between(text: str, mark: str, lines: list[str]) -> str:
+    before, _, rest = text.partition(f"<!-- {mark} -->\n")
+    after = rest.partition(f"<!-- end of {mark} -->\n")[2]
+    return f"{before}<!-- {mark} -->\n" + "\n".join(lines) + f"\n<!-- end of {mark} -->\n{after}"
+
+
+# The sections that are read by hand: where their keys stand, and whose keys they are.
+BY_HAND: dict[str, tuple[str, type[msgspec.Struct]]] = {
+    "mqtt": ("mqtt", schema.Mqtt),
+    "sockets": ("sockets", schema.Sockets),
+    "models": ("models.NAME", schema.Model),
+    "models.NAME.inputs": ("models.NAME.inputs[]", schema.Input),
+}
+
+
+def _keys(path: str, owner: type[msgspec.Struct]) -> Iterator[str]:
+    """One line a key, section by section."""
+    for name, annotation in sections.WRITTEN.get(owner, keys.fields(owner)).items():
+        here = f"{path}.{name}" if path else name
+        what = keys.kind(annotation)
+        if here in BY_HAND:
+            yield from _keys(*BY_HAND[here])
+        elif annotation is nodes.Node:
+            yield f"| `{here}` | none | a list of steps | see below |"
+        elif isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
+            yield from _keys(here, what.type)
+        else:
+            yield f"| `{here}` | {_default(name, owner, what)} | {keys.takes(what)} | {what.key.about} |"
+
+
+def _default(name: str, owner: type[msgspec.Struct], what: keys.Kind) -> str:
+    if what.key.default:
+        return what.key.default.replace("<", "&lt;")
+    field: Any = next(
+        one for kind in (owner, steps.Form) for one in msgspec.structs.fields(kind) if one.encode_name == name
+    )
+    return "required" if field.required else f"`{spelled(field.default)}`"
+
+
+def _steps() -> Iterator[str]:
+    for section, table in chain.TABLES.items():
+        for name, step in table.items():
+            yield f"| `{name}` | {section} | {(step.__doc__ or '').strip()} | `{chain.EXAMPLES[step]}` |"
+
+
+DOCUMENTS = {"docs/errors.md": errors, "docs/configuration.md": configuration}
 
 
 def main() -> int:

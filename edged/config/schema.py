@@ -118,7 +118,7 @@ class Batch(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """What one model may take. `run` None: max(2 s, 20 x the measurement at load)."""
 
-    memory: Annotated[Size, Key("the memory of the model's process", 2**20, 2**40)] = Size(256 * 2**20)
+    memory: Annotated[Size, Key("the memory of the model's process", 2**20, 2**38)] = Size(256 * 2**20)
     run: Annotated[
         Duration | None,
         Key("the longest run of one batch", 0.001, _HOUR_S, default="2s, or 20 x the run measured at load if longer"),
