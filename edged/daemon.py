@@ -10,6 +10,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -31,7 +32,7 @@ from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter
 from edged.topics import Tree
-from edged.transports.mqtt.transport import Mqtt
+from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.rest.app import Backend
 from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import Rest
@@ -100,10 +101,12 @@ class Daemon:
                 config.mqtt,
                 tree,
                 config.models,
-                config.push,
                 offer=self._router.offer,
+                push=config.push,
                 on_push=self._installer.on_push,
+                on_refused=self._installer.refuse,
                 dropped=self._metrics.dropped,
+                bug=partial(self._metrics.fault, "mqtt"),
             )
             self._router.on_room(self._mqtt.on_room)
         self._rest: Rest | None = None
@@ -137,14 +140,17 @@ class Daemon:
         for task in self._tasks:
             task.remove_done_callback(self._ended)
         if self._mqtt is not None:
-            await self._mqtt.stop(DRAIN_S)
+            self._mqtt.stop_taking()
         if self._rest is not None:
             await self._rest.stop(DRAIN_S)
+        await asyncio.gather(*(route.drain(DRAIN_S) for route in self._router))
+        if self._mqtt is not None:
+            await self._mqtt.stop()  # before the rest is abandoned: an unacknowledged input comes back
         await self._installer.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(route.stop(DRAIN_S) for route in self._router))
+        await asyncio.gather(*(route.stop() for route in self._router))
         self._starter.stop()
         log.info("stopped")
 

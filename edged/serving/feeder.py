@@ -129,8 +129,9 @@ class Feeder:
         return kept[::-1]
 
     def abandon(self, problem: Fault) -> None:
-        """Answers everything that waits with `problem`."""
-        for ticket in [*self._suspects, *self.lane.drain()]:
+        """Answers everything that runs or waits with `problem`."""
+        running = [ticket for batch in self._running for ticket in batch if not ticket.settled]
+        for ticket in [*running, *self._suspects, *self.lane.drain()]:
             self._drop(ticket, problem)
         self._suspects.clear()
 

@@ -131,12 +131,15 @@ class Route:
             self.previous = None
         generation.close()
 
-    async def stop(self, drain_s: float) -> None:
-        """Waits up to `drain_s` for what is queued, answers the rest, and ends every process."""
-        until_s = time.monotonic() + drain_s
+    async def drain(self, limit_s: float) -> None:
+        """Waits until nothing is queued or running; at most `limit_s`, and not for a model that is not live."""
+        until_s = time.monotonic() + limit_s
         # A poll, once, at the end: an event for it would be set by every answer of the daemon's life.
         while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Answers what is left with `stopping`, and ends every process."""
         self.feeder.use(None)
         self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))
         self.release = None

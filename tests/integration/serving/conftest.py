@@ -90,7 +90,7 @@ def play(short_path: Path) -> Callable[..., None]:
         try:
             yield Bench(route, counters, short_path)
         finally:
-            await route.stop(0)
+            await route.stop()
             starter.stop()
 
     def run(scenario: Scenario, settings: Model | None = None) -> None:
