@@ -1,0 +1,83 @@
+"""What the API says about the server and its models, in the Open Inference Protocol's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import edged
+from edged.errors import EdgedError, Fault, as_oip, fault
+
+if TYPE_CHECKING:
+    from edged.serving.router import ModelView
+    from edged.tensors import TensorSpec
+
+_EXTENSIONS: Final = ("binary_tensor_data",)  # only what is served
+_PLATFORM: Final = "onnx_onnxv1"  # the specification's word for an ONNX file
+_MODELS_SHOWN: Final = 10
+_NAME_SHOWN: Final = 64
+
+
+def server() -> dict[str, Any]:
+    return {"name": "edged", "version": edged.__version__, "extensions": _EXTENSIONS}
+
+
+def model(view: ModelView) -> dict[str, Any]:
+    """Metadata; EdgedError `starting` or `model_failed` while there is none."""
+    check_serving(view)
+    if view.signature is None:
+        raise EdgedError("starting", f"{view.name} has not told its inputs and outputs yet")
+    return {
+        "name": view.name,
+        "versions": [view.version],
+        "platform": _PLATFORM,
+        "inputs": [_tensor(spec) for spec in view.signature.inputs],
+        "outputs": [_tensor(spec) for spec in view.signature.outputs],
+    }
+
+
+def model_ready(view: ModelView) -> dict[str, Any]:
+    """{"name", "ready": true}; EdgedError as `model`."""
+    check_serving(view)
+    return {"name": view.name, "ready": True}
+
+
+def check_serving(view: ModelView) -> None:
+    """Raises EdgedError `model_failed` or `starting` unless the model serves."""
+    if view.state == "serving":
+        return
+    if view.state == "failed":
+        why = view.fault or fault("model_failed", "see the journal")
+        raise EdgedError("model_failed", f"{view.name} failed: {why.code}: {why.message}", why.hint)
+    waits = "waits for its first push" if view.state == "waiting" else "is loading"
+    raise EdgedError("starting", f"{view.name} {waits}")
+
+
+def check_version(view: ModelView, version: str) -> None:
+    """Raises EdgedError `unknown_model` when a request names another version than the one that serves."""
+    if version not in ("", view.version):
+        serves = f"version {view.version} does" if view.version else "none does yet"
+        raise EdgedError("unknown_model", f"{view.name} version {version[:_NAME_SHOWN]} does not serve; {serves}")
+
+
+def unknown(name: str, known: Iterable[str]) -> EdgedError:
+    names = sorted(known)
+    shown = ", ".join(names[:_MODELS_SHOWN]) + (", ..." if len(names) > _MODELS_SHOWN else "")
+    return EdgedError("unknown_model", f"no model {name[:_NAME_SHOWN]!r} here; there is: {shown or 'none'}")
+
+
+def ready(views: Iterable[ModelView], *, stopping: bool) -> tuple[int, dict[str, Any]]:
+    """The status and body of the readiness probe: 200 while no model is failed."""
+    problem: Fault | None = None
+    failed = [view.name for view in views if view.state == "failed"]
+    if stopping:
+        problem = fault("stopping", "the daemon is stopping")
+    elif failed:
+        problem = fault("model_failed", f"failed: {', '.join(failed)}")
+    if problem is None:
+        return 200, {"ready": True}
+    return 503, {"ready": False, **as_oip(problem)}
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

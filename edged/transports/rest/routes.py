@@ -1,0 +1,77 @@
+"""The addresses of the HTTP API as values: which path asks for what, and with which verb."""
+
+from __future__ import annotations
+
+import functools
+import urllib.parse
+from typing import Final, Literal
+
+import msgspec
+
+Kind = Literal["infer", "model", "model_ready", "server", "live", "ready", "metrics", "status", "rollback", "nothing"]
+
+VERBS: Final[dict[Kind, str]] = {
+    "server": "GET",
+    "live": "GET",
+    "ready": "GET",
+    "model": "GET",
+    "model_ready": "GET",
+    "infer": "POST",
+    "metrics": "GET",
+    "status": "GET",
+    "rollback": "POST",
+}
+_FIXED: Final[dict[bytes, Kind]] = {
+    b"/v2": "server",
+    b"/v2/health/live": "live",
+    b"/v2/health/ready": "ready",
+    b"/metrics": "metrics",
+    b"/edged/status": "status",
+}
+_OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {(): "model", (b"ready",): "model_ready", (b"infer",): "infer"}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a path asks for. `model` is decoded; `version` is "" when the path names none."""
+
+    kind: Kind
+    model: str = ""
+    version: str = ""
+
+
+_NOTHING: Final = Target("nothing")
+
+
+@functools.lru_cache(maxsize=256)
+def target(path: bytes) -> Target:
+    """The target of a raw path, percent-encoding and query and all; kind `nothing` for one that is not served.
+
+    Cached, because the few paths of a box come back with every request.
+    """
+    path = path.partition(b"?")[0]
+    if path in _FIXED:
+        return Target(_FIXED[path])
+    parts = path.split(b"/")  # an encoded / stays inside its part, and in no name
+    if parts[:3] == [b"", b"v2", b"models"] and len(parts) > 3:
+        return _of_model(_text(parts[3]), parts[4:])
+    if parts[:3] == [b"", b"edged", b"models"] and parts[4:] == [b"rollback"]:
+        return _named("rollback", _text(parts[3]))
+    return _NOTHING
+
+
+def _of_model(model: str, rest: list[bytes]) -> Target:
+    version = ""
+    if rest[:1] == [b"versions"] and len(rest) > 1:
+        version, rest = _text(rest[1]), rest[2:]
+        if not (version.isascii() and version.isdigit()):  # as Triton's routes: digits only
+            return _NOTHING
+    kind = _OF_MODEL.get(tuple(rest))
+    return _named(kind, model, version) if kind else _NOTHING
+
+
+def _named(kind: Kind, model: str, version: str = "") -> Target:
+    return Target(kind, model, version) if model else _NOTHING
+
+
+def _text(part: bytes) -> str:
+    return urllib.parse.unquote_to_bytes(part).decode("utf-8", "replace")
