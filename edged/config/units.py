@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -66,12 +67,15 @@ def spelled(value: object) -> str:
 
 
 def _largest(value: float, units: dict[str, float] | dict[str, int]) -> str:
-    """`value` in the largest unit that leaves a whole number."""
+    """`value` in the largest unit that leaves a whole number, else in the smallest."""
+    if value == 0:
+        return "0"
     for unit, worth in reversed(units.items()):
-        count = value / worth
-        if count >= 1 and abs(count - round(count)) < 1e-9:
-            return f"{round(count)}{unit}"
-    return "0"
+        count = round(value / worth)
+        if count >= 1 and math.isclose(count * worth, value):
+            return f"{count}{unit}"
+    unit, worth = next(iter(units.items()))
+    return f"{value / worth:.9f}".rstrip("0").rstrip(".") + unit
 
 
 def _quantity(value: object, units: dict[str, float] | dict[str, int], expected: str, usual: str = "") -> float:
