@@ -17,7 +17,7 @@ MAGIC: Final = b"\x93NUMPY"
 # The header is a Python dict in text; its three members are read by pattern, so that nothing is evaluated.
 _DESCR: Final = re.compile(rb"""['"]descr['"]\s*:\s*['"]([<>|=]?[A-Za-z]\d{0,9})['"]\s*[,}]""")
 _FORTRAN: Final = re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)\s*[,}]""")
-_SHAPE: Final = re.compile(rb"""['"]shape['"]\s*:\s*\(([0-9L, ]*)\)\s*[,}]""")
+_SHAPE: Final = re.compile(rb"""['"]shape['"]\s*:\s*\(((?:\d{1,18}L?, ?)*(?:\d{1,18}L?)?)\)\s*[,}]""")
 _HEADER_LIMIT: Final = 10_000  # numpy.lib.format's own
 _DTYPES: Final = frozenset(
     f"{kind}{size}" for kind, sizes in (("iu", "1248"), ("f", "248")) for kind in kind for size in sizes
@@ -38,7 +38,7 @@ def _array(start: bytes, payload: memoryview, name: str) -> Array:
     if descr is None or fortran is None or shape is None:
         raise bad_input(f"input {name}: the npy header is not that of a plain array: {header[:80]!r}", _HINT)
     dtype = _dtype(descr[1].decode(), name)
-    sizes = tuple(int(size.strip(b" L") or b"0") for size in shape[1].split(b",") if size.strip())
+    sizes = tuple(int(size) for size in re.findall(rb"\d+", shape[1]))
     return _read(payload[offset:], dtype, sizes, name, order="F" if fortran[1] == b"True" else "C")
 
 

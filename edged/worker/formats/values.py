@@ -119,6 +119,8 @@ def _array(value: Any, missing: Literal["reject", "nan"]) -> Array:
         raise _no_number(leaves, allow_null=gaps)
     try:
         array = np.array(value, dtype=np.float64 if gaps else None)
+        if array.dtype.kind == "f" and float not in kinds and not gaps:  # numpy's way out of int64 and uint64 together
+            array = np.array(value, dtype=np.uint64)
     except (ValueError, OverflowError, TypeError) as error:
         raise bad_input(f"the lists are not of one shape, or a number is out of range: {error}", _HINT) from error
     if array.dtype.kind == "b":
