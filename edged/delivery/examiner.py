@@ -41,7 +41,7 @@ async def examine(route: Route, release: Release, *, factor: float, clock: Calla
     except TimeoutError:
         return _refused(fault("too_slow", f"loading it took longer than {TRIAL_LIMIT_S:g} s"), clock() - began_s)
     except EdgedError as error:
-        return _refused(error.fault, clock() - began_s)
+        return _refused(_unloadable(error.fault), clock() - began_s)
     load_s = clock() - began_s
     async with _ended_unless_passed(route, candidate) as passed:
         judgement = await _judge(route, candidate, began_s=began_s, load_s=load_s, factor=factor, clock=clock)
@@ -97,8 +97,16 @@ async def _inputs(route: Route, candidate: Generation) -> AsyncIterator[tuple[In
     for head, payload in route.recent()[-RECORDED:]:
         yield head, payload, True
     for seed in range(GENERATED):
-        payload, json_length = await candidate.generate(seed)
+        payload, json_length = await _made_up(route.live or candidate, candidate, seed)
         yield InputHead(len(payload), json_length=json_length, binary=True), payload, False
+
+
+async def _made_up(first: Generation, candidate: Generation, seed: int) -> tuple[bytes, int]:
+    """An input for the live model's signature, which both take; for the candidate's where nobody is live."""
+    try:
+        return await first.generate(seed)
+    except Died:
+        return await candidate.generate(seed)
 
 
 async def _case(route: Route, candidate: Generation, head: InputHead, payload: bytes, *, recorded: bool) -> Case:
@@ -129,6 +137,11 @@ def _death(candidate: Generation) -> Fault:
     if candidate.reason.code == "model_failed":  # past limits.run
         return fault("too_slow", candidate.reason.message)
     return candidate.reason
+
+
+def _unloadable(problem: Fault) -> Fault:
+    """Steps of the configuration that do not fit the candidate mean that it has another signature."""
+    return fault("io_mismatch", problem.message) if problem.code == "bad_config" else problem
 
 
 def _refused(problem: Fault, load_s: float) -> Examined:

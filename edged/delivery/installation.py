@@ -29,7 +29,7 @@ from edged.serving.generation import Generation, Release
 from edged.serving.route import Route
 
 TICK_S: Final = 1.0
-RECORD_EVERY_S: Final = 10.0  # so that a restart knows how much of a probation is left
+RECORD_EVERY_S: Final = 10.0  # so that a restart knows how much of a probation is left; a failed write is tried again
 LIVE_WAIT_S: Final = 30.0  # right after a start, for the live model to be there to compare with
 
 QUEUED: Final = "queued"  # a newer push waits for the end of this probation
@@ -154,12 +154,14 @@ class Installation:
                     await self._try()
             else:
                 self._wake.clear()
-                await self._wake.wait()
+                await self._pause(RECORD_EVERY_S if self._ledger.behind else None)
+                if self._ledger.behind:
+                    await self._ledger.note()
 
     async def stop(self) -> None:
         """After `run` was cancelled: a clean stop costs no attempt."""
         self._answer_undo(EdgedError("stopping", "the daemon stops"))
-        if self._ledger.record.phase is not Phase.IDLE:
+        if self._ledger.record.phase is not Phase.IDLE or self._ledger.behind:
             self._ledger.record = rollout.stopped(self._ledger.record)
             await self._ledger.note()
 
@@ -168,9 +170,10 @@ class Installation:
         if pushed is None:
             return
         ledger = self._ledger
+        refused = rollout.target(Phase.OFFERED, Event.REFUSED)
         known = ledger.known(pushed)
         if known is not None:
-            ledger.say(Course(Phase.IDLE, pushed.subject, known))
+            ledger.say(Course(refused, pushed.subject, known))
             return
         version = pushed.version or ledger.record.highest + 1
         subject = msgspec.structs.replace(pushed.subject, version=version)
@@ -181,7 +184,7 @@ class Installation:
         except OSError as error:
             problem = unwritable(error)
             log.error("push refused: %s", problem.message, extra=ledger.fields(problem.code))
-            ledger.say(Course(Phase.IDLE, subject, Verdict("rejected", version, subject.sha256, problem)))
+            ledger.say(Course(refused, subject, Verdict("rejected", version, subject.sha256, problem)))
             await asyncio.to_thread(self._store.discard, subject.sha256)
         else:
             ledger.say(Course(Phase.TRIAL, subject))
@@ -278,7 +281,7 @@ class Installation:
             await self._pause(tick_s)
         await self._go_back(None)
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -96,12 +96,12 @@ class Installer:
             self._tasks.append(group.create_task(self._receive()))
             self._tasks.extend(group.create_task(one.run()) for one in self._models.values())
 
-    async def stop(self) -> None:
-        """A clean stop: ends the trial under way, gives back the attempts, and closes the store."""
+    async def stop(self, *, clean: bool = True) -> None:
+        """Ends the trial under way and closes the store; a `clean` stop gives back the attempts that began."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for installation in self._models.values():
+        for installation in self._models.values() if clean else ():
             await installation.stop()
         await asyncio.to_thread(self._store.close)
 
@@ -119,6 +119,11 @@ class Installer:
         else:
             self._inbox_bytes += len(payload)
             self._inbox.put_nowait(arrived)
+
+    def refuse(self, model: str, problem: Fault) -> None:
+        """A push that was refused before it got here; says so."""
+        if model in self._models:
+            self._models[model].reject(Subject(), problem)
 
     async def rollback(self, model: str) -> dict[str, object]:
         """The operator's way back to the previous version; returns the status after it.

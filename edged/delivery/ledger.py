@@ -40,6 +40,7 @@ class Ledger:
         self.record = Record()
         self.course = Course(Phase.IDLE)
         self.fault: Fault | None = None  # nothing is left to serve, and why
+        self.behind = False  # the store does not have the record yet
         self._shelf: Final = shelf
         self._store: Final = store
         self._settings: Final = settings
@@ -50,19 +51,20 @@ class Ledger:
         await self._shelf.open()
         self.record, self.fault = await resume(record, self._shelf)
         self.course = self._resting()
-        if self.record != record:
+        if msgspec.structs.replace(self.record, highest=record.highest) != record:
             await self.note()
 
     async def commit(self, record: Record) -> None:
         """Makes `record` the one that holds. Raises OSError: then the old one still does."""
         await asyncio.to_thread(self._store.commit, self._shelf.model, record)
-        self.record = record
+        self.record, self.behind = record, False
 
     async def note(self) -> None:
-        """Writes the record; what has happened has happened, so a full disk changes nothing about it."""
+        """Writes the record; what has happened has happened, so a full disk only leaves the store `behind`."""
         try:
-            await asyncio.to_thread(self._store.commit, self._shelf.model, self.record)
+            await self.commit(self.record)
         except OSError as error:
+            self.behind = True
             problem = unwritable(error)
             log.error("not recorded: %s", problem.message, extra=self.fields(problem.code))
 

@@ -59,7 +59,8 @@ def _errors(settings: Probation, watched: Watched, baseline: Baseline) -> Fault 
         return None
     runs = max(watched.runs, watched.bad)  # a run that ended its process may not have been counted as one
     usual = baseline.bad / baseline.runs if baseline.runs else 0.0
-    if watched.bad / runs - min(usual, 1.0) <= settings.max_errors:
+    allowed = (settings.max_errors + min(usual, 1.0)) * runs
+    if watched.bad <= allowed + 1e-9:  # strictly more, whatever the rounding of a percentage
         return None
     said = f"{watched.bad} faults in {runs} runs, {usual:.2%} before it, {float(settings.max_errors):.2%} allowed"
     if watched.crashes >= max(watched.faults, watched.nonfinite):

@@ -98,10 +98,12 @@ TABLE: Final[dict[tuple[Phase, Event], tuple[Phase, Action]]] = {
 # Verdicts on the file as it came; every other code is the outcome of a trial.
 _REJECTIONS: Final = frozenset(
     {"unsigned", "retained_push", "bad_version", "too_large", "no_space", "not_a_model", "io_mismatch", "superseded"}
-    | {"unknown_model", "busy"}
+    | {"unknown_model", "unsupported", "busy"}
 )
 # Not the file's doing, or true only of the moment: such a release may come again.
-_FORGIVEN: Final = frozenset({"no_space", "superseded", "io_mismatch", "bad_store", "internal", "stopping", "busy"})
+_FORGIVEN: Final = frozenset(
+    {"no_space", "superseded", "io_mismatch", "bad_store", "internal", "stopping", "busy", "model_failed"}
+)
 _LIMITS: Final = frozenset({"too_slow", "over_memory", "probation_latency"})
 
 
@@ -189,6 +191,11 @@ def action(phase: Phase, event: Event) -> Action:
     return _line(phase, event)[1]
 
 
+def target(phase: Phase, event: Event) -> Phase:
+    """The phase after `event` in `phase`; Illegal when the table has no such line."""
+    return _line(phase, event)[0]
+
+
 def _line(phase: Phase, event: Event) -> tuple[Phase, Action]:
     if (phase, event) not in TABLE:
         raise Illegal(f"{event.value} in {phase.value}")
@@ -200,7 +207,7 @@ def _line(phase: Phase, event: Event) -> tuple[Phase, Action]:
 
 def staged(record: Record, candidate: Stored) -> Record:
     """A file is on disk: its trial may begin, and this attempt counts before it does."""
-    phase, _ = _line(Phase.OFFERED, Event.STAGED)
+    phase = target(Phase.OFFERED, Event.STAGED)
     return msgspec.structs.replace(
         record,
         phase=phase,
@@ -215,7 +222,7 @@ def failed(record: Record, problem: Fault, flags: tuple[str, ...] = ()) -> Recor
     """The trial ended badly: SUPERSEDED, FAILED or, after too many unfinished ones, WORN_OUT."""
     candidate = _candidate(record)
     event = Event.SUPERSEDED if problem.code == "superseded" else Event.FAILED
-    phase, _ = _line(record.phase, event)
+    phase = target(record.phase, event)
     return msgspec.structs.replace(
         record,
         phase=phase,
@@ -228,7 +235,7 @@ def failed(record: Record, problem: Fault, flags: tuple[str, ...] = ()) -> Recor
 
 def passed(record: Record, before: Stored | None, baseline: Baseline, flags: tuple[str, ...] = ()) -> Record:
     """The commit point. `before` is the release that answered until now, None when nothing did."""
-    phase, _ = _line(record.phase, Event.PASSED)
+    phase = target(record.phase, Event.PASSED)
     return msgspec.structs.replace(
         record,
         phase=phase,
@@ -245,7 +252,7 @@ def passed(record: Record, before: Stored | None, baseline: Baseline, flags: tup
 
 def kept(record: Record, flags: tuple[str, ...] = (), problem: Fault | None = None) -> Record:
     """Probation is over and the release stays; with a `problem` only because there is nothing to go back to."""
-    phase, _ = _line(record.phase, Event.KEPT)
+    phase = target(record.phase, Event.KEPT)
     active = _active(record)
     ended: Ended = "active" if problem is None else "failed"
     return msgspec.structs.replace(
@@ -259,7 +266,7 @@ def kept(record: Record, flags: tuple[str, ...] = (), problem: Fault | None = No
 
 def faulted(record: Record, problem: Fault, back_to: Stored | None) -> Record:
     """Probation went badly, or was cut short too often: back to `back_to`, None for nothing at all."""
-    phase, _ = _line(record.phase, Event.FAULTED)
+    phase = target(record.phase, Event.FAULTED)
     bad = _active(record)
     return msgspec.structs.replace(
         record,
@@ -275,7 +282,7 @@ def faulted(record: Record, problem: Fault, back_to: Stored | None) -> Record:
 
 def undone(record: Record, back_to: Stored, now: Stored) -> Record:
     """The operator goes back from `now`: not the release's fault, so it may be gone forward to again."""
-    phase, _ = _line(record.phase, Event.UNDONE)
+    phase = target(record.phase, Event.UNDONE)
     return msgspec.structs.replace(
         record,
         phase=phase,

@@ -1,6 +1,6 @@
 """Whether a candidate may take over (RULES 24, 25). Pure: what its inputs gave comes in, a verdict goes out.
 
-- A crash, a hang or too much memory always fails; the examiner sees those and they never get here.
+- Too much memory always fails, and so do a crash and a hang: the examiner sees those, they never get here.
 - An error, or NaN or infinity, fails only where the live model does better on the same input: random
   ids fail a Gather rightly, and a NaN that a sensor sends comes out of every model.
 - With no live model there is nothing to compare with: flag `untested`.
@@ -69,6 +69,9 @@ def signature_fault(live: Signature | None, candidate: Signature) -> Fault | Non
 
 def case_fault(case: Case) -> Fault | None:
     """What this input says against the candidate; nothing where the live model did no better."""
+    for run in (case.first, case.second):
+        if run.fault is not None and run.fault.code == "over_memory":
+            return run.fault
     if case.live is None or case.live.fault is not None:
         return None
     for run in (case.first, case.second):
