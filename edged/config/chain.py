@@ -77,6 +77,9 @@ def _with_options(reader: Reader, line: int, path: str, owner: type[msgspec.Stru
     if owner is steps.Labels and isinstance(options, nodes.Scalar):
         return _labels(reader, options, path)
     value = reader.value(options, path, keys.fields(owner)[names[0]])
+    if value == () and owner is steps.Labels:
+        reader.refuse(line, path, "needs at least one name")
+        return UNSET
     return UNSET if value is UNSET else owner(value)
 
 

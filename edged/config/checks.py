@@ -72,6 +72,12 @@ def shape(sizes: tuple[int, ...]) -> None:
         raise Refusal("expected sizes above 0, with -1 at most once", "the batch axis is not part of it")
 
 
-def divisor(numbers: tuple[float, ...]) -> None:
-    if not numbers or 0 in numbers:
+def numbers(found: tuple[float, ...]) -> None:
+    if not found:
+        raise Refusal("expected at least one number")
+
+
+def divisor(found: tuple[float, ...]) -> None:
+    numbers(found)
+    if 0 in found:
         raise Refusal("expected numbers other than 0")

@@ -25,7 +25,7 @@ class Scale(msgspec.Struct, frozen=True, tag="scale"):
 class Normalize(msgspec.Struct, frozen=True, tag="normalize"):
     """(x - mean) / std; one number, or one per channel (the first axis after the batch)."""
 
-    mean: Annotated[tuple[float, ...], Key("what is taken away", one=True)]
+    mean: Annotated[tuple[float, ...], Key("what is taken away", check=checks.numbers, one=True)]
     std: Annotated[tuple[float, ...], Key("what the rest is divided by", check=checks.divisor, one=True)] = (1.0,)
 
 
