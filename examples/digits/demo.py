@@ -199,7 +199,7 @@ def show(scan: Scan, answer: dict[str, Any]) -> None:
     best = answer["prediction"][0]
     sure = f"the model reads {best['index']}, {100 * best['score']:.1f} % sure"
     beside = ["", "", f"a person read {scan.label}", sure, "", "", "", ""]
-    print("\n".join(f"      |{row}|  {text}" for row, text in zip(scan.drawn(), beside, strict=True)) + "\n")
+    print("\n".join(f"      |{row}|  {text}".rstrip() for row, text in zip(scan.drawn(), beside, strict=True)) + "\n")
 
 
 def title(text: str) -> None:

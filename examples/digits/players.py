@@ -87,7 +87,7 @@ class Cameras:
         self.score = Score()
         self.last: dict[str, Any] = {}
         self.install: dict[str, Any] = {}
-        self.on_phase: Callable[[dict[str, Any]], None] = print
+        self.on_phase: Callable[[dict[str, Any]], None] = _ignore
         self.changed = threading.Condition()
         self._under_way: dict[int, tuple[Scan, threading.Semaphore | None]] = {}
         self._stamps = itertools.count(int(time.time() * 1000))
@@ -159,6 +159,10 @@ class Cameras:
             self.score.count(answer, scan.label)
         if window is not None:
             window.release()
+
+
+def _ignore(_status: dict[str, Any]) -> None:
+    """Nobody follows the phases."""
 
 
 class Application:
@@ -257,9 +261,10 @@ def wait(condition: Callable[[], bool], child: subprocess.Popen[bytes], what: st
 
 
 def is_ready(path: Path) -> bool:
+    """Whether the daemon listens and its models answer."""
     connection = UnixConnection(path)
     try:
-        connection.request("GET", "/v2/models/digits/ready")
-        return connection.getresponse().status == 200
+        connection.request("GET", "/edged/status")
+        return all(model["state"] == "serving" for model in json.loads(connection.getresponse().read())["models"])
     finally:
         connection.close()
