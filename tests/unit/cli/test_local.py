@@ -3,90 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
-import json
 import os
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
+from edged import cli
 from edged.cli.local import Daemon, segment, sockets
 from edged.errors import EdgedError, Fault
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        if self.path == "/html":
-            return self._answer(502, b"<html>bad gateway</html>")
-        if self.path == "/newer":
-            return self._answer(409, json.dumps({"error": "pinned", "code": "pinned_v9"}).encode())
-        return self._answer(200, json.dumps({"path": self.path}).encode())
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/fails":
-            self._answer(
-                503,
-                json.dumps({"error": "full", "code": "queue_full", "hint": "wait"}).encode(),
-            )
-        else:
-            said = {"body": body.decode(), "type": self.headers.get("Content-Type")}
-            self._answer(200, json.dumps(said).encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+from tests.unit.cli.daemon import Double, double
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "s"
-    with Server(str(path), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield path
-        serving.shutdown()
-        thread.join()
+def server(tmp_path: Path) -> Iterator[Double]:
+    with double(tmp_path) as serving:
+        yield serving
 
 
-def test_get_and_post(server: Path) -> None:
-    daemon = Daemon([server])
-    assert daemon.get("/a").json() == {"path": "/a"}
-    said = cast("dict[str, str]", daemon.post("/b", {"x": 1}).json())
-    assert (json.loads(said["body"]), said["type"]) == ({"x": 1}, "application/json")
-    assert daemon.post("/b").json() == {"body": "", "type": None}
+def test_get_and_post(server: Double) -> None:
+    daemon = Daemon([server.path])
+    server.answers["/a"] = 200, {"a": 1}
+    assert daemon.get("/a").json() == {"a": 1}
+    daemon.post("/a", {"x": 1})
+    daemon.post("/a")
+    bodies = [(one.method, one.body, one.headers.get("content-type")) for one in server.asked]
+    assert bodies == [("GET", b"", None), ("POST", b'{"x": 1}', "application/json"), ("POST", b"", None)]
 
 
-def test_the_daemons_own_error_arrives(server: Path) -> None:
+def test_the_daemons_own_error_arrives(server: Double) -> None:
+    server.answers["/a"] = 503, {"error": "full", "code": "queue_full", "hint": "wait"}
     with pytest.raises(EdgedError) as caught:
-        Daemon([server]).post("/fails", {})
+        Daemon([server.path]).post("/a", {})
     assert caught.value.fault == Fault("queue_full", "full", "wait")
 
 
-def test_an_answer_that_is_no_json_or_has_an_unknown_code_is_still_told(server: Path) -> None:
+def test_an_answer_that_is_no_json_or_has_an_unknown_code_is_still_told(server: Double) -> None:
+    server.answers["/html"] = 502, b"<html>bad gateway</html>"
+    server.answers["/newer"] = 409, {"error": "pinned", "code": "pinned_v9"}
+    server.answers["/text"] = 200, b"hello"
     with pytest.raises(EdgedError, match="502: <html>bad gateway"):
-        Daemon([server]).get("/html")
+        Daemon([server.path]).get("/html")
     with pytest.raises(EdgedError, match="pinned_v9: pinned"):
-        Daemon([server]).get("/newer")
+        Daemon([server.path]).get("/newer")
+    with pytest.raises(EdgedError, match="no JSON"):
+        Daemon([server.path]).get("/text").json()
 
 
 def test_a_daemon_that_goes_away_in_the_middle(tmp_path: Path) -> None:
@@ -121,9 +84,9 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert "neither" in caught.value.fault.message
 
 
-def test_the_second_candidate_is_tried(server: Path, tmp_path: Path) -> None:
-    daemon = Daemon([tmp_path / "none", server])
-    assert daemon.get("/x").status == 200
+def test_the_second_candidate_is_tried(server: Double, tmp_path: Path) -> None:
+    server.answers["/x"] = 200, {}
+    assert Daemon([tmp_path / "none", server.path]).get("/x").status == 200
 
 
 @contextlib.contextmanager
@@ -139,10 +102,10 @@ def an_ordinary_user() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_no_access_says_how_to_get_it(server: Path) -> None:
-    server.chmod(0)
+def test_no_access_says_how_to_get_it(server: Double) -> None:
+    server.path.chmod(0)
     with an_ordinary_user(), pytest.raises(EdgedError) as caught:
-        Daemon([server]).get("/")
+        Daemon([server.path]).get("/")
     assert caught.value.fault.code == "forbidden"
     assert "usermod -aG edged" in caught.value.fault.hint
 
@@ -151,3 +114,22 @@ def test_places_to_look_and_a_path_segment() -> None:
     found = sockets({"XDG_RUNTIME_DIR": "/run/user/7", "RUNTIME_DIRECTORY": ""})
     assert found[-1] == Path("/run/edged/edged.sock")
     assert segment("../a b") == "..%2Fa%20b"
+
+
+def test_where_a_command_looks(
+    server: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers["/edged/status"] = 200, {"here": True}
+    written = f"device: x\nsockets:\n  unix: {server.path}\n"
+    (tmp_path / "named.yaml").write_text(written)
+    assert cli.main(["status", "--json", "--config", str(tmp_path / "named.yaml")]) == 0
+    (tmp_path / "edged").mkdir()
+    (tmp_path / "edged" / "edged.yaml").write_text(written)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert cli.main(["status", "--json"]) == 0
+    (tmp_path / "edged" / "edged.yaml").write_text("nonsense: 1\n")
+    assert cli.main(["status", "--json"]) == 1
+    assert f"no daemon answers ({tmp_path}/edged/edged.sock" in capsys.readouterr().err
+    assert cli.main(["status", "--config", str(tmp_path / "edged" / "edged.yaml")]) == 2

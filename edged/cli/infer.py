@@ -1,0 +1,208 @@
+"""`edged infer`: sends inputs from files or standard input to a model on this box and shows its answers."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from edged.cli import local
+from edged.cli.words import plain
+from edged.errors import EdgedError
+from edged.tensors import BY_NUMPY, BY_OIP
+
+if TYPE_CHECKING:
+    from edged.worker.formats.decoded import Array
+
+HELP = "send inputs to a model and show its answers"
+EXAMPLES = """
+edged infer digits scan.npy
+edged infer digits scan.json --json
+edged infer digits scans.csv
+sensor | edged infer pump -
+edged infer voice --input audio=audio.npy --input state=state.npy
+"""
+
+_JSON: Final = "application/json"
+_SHOWN: Final = 12  # values of an output that people see
+# What says nothing about one input: the next one would fail the same way.
+_HOPELESS: Final = frozenset({"no_daemon", "forbidden", "unknown_model"})
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One input as it goes to the daemon."""
+
+    body: bytes
+    content_type: str
+    json_length: int | None = None  # of an Open Inference Protocol request with raw tensors behind it
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help=".npy, .json, or .csv with an input a row; - reads an input a line (JSON, or numbers) from standard input",
+    )
+    what.add_argument(
+        "--input", metavar="NAME=FILE", action="append", help="one of the model's own tensors, .npy or .json; repeat it"
+    )
+    parser.add_argument("--json", action="store_true", help="the daemon's own answer, one a line")
+    local.arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every input was answered, 1 when one was not."""
+    daemon = local.connect(args)
+    path = f"/v2/models/{local.segment(args.model)}"
+    many = args.file is not None and (args.file == "-" or args.file.endswith(".csv"))
+    failed = False
+    for request in _requests(daemon, path, args):
+        try:
+            answer = _answer(daemon, f"{path}/infer", request)
+        except EdgedError as error:
+            if not many or error.fault.code in _HOPELESS:
+                raise
+            failed = True
+            print(_failure(error, as_json=args.json), flush=True)
+            continue
+        print(json.dumps(answer) if args.json else ("  " if many else "\n").join(show(answer)), flush=True)
+    return int(failed)
+
+
+def _requests(daemon: local.Daemon, path: str, args: argparse.Namespace) -> Iterator[Request]:
+    """The inputs, read as they are needed: standard input may never end."""
+    if args.input:
+        yield _tensors(daemon, path, args.input)
+    elif args.file == "-":
+        yield from (Request(line.strip(), _JSON) for line in sys.stdin.buffer if line.strip())
+    elif args.file.endswith(".npy"):
+        yield Request(_content(args.file), "application/x-npy")
+    elif args.file.endswith(".json"):
+        yield Request(_content(args.file), _JSON)
+    elif args.file.endswith(".csv"):
+        yield from (Request(json.dumps(row).encode(), _JSON) for row in rows(_content(args.file), args.file))
+    else:
+        raise _wrong(f"{args.file}: not a .npy, .json or .csv file", "`edged infer MODEL -` reads standard input.")
+
+
+def _answer(daemon: local.Daemon, path: str, request: Request) -> dict[str, Any]:
+    headers = {"Content-Type": request.content_type}
+    if request.json_length is not None:
+        headers["Inference-Header-Content-Length"] = str(request.json_length)
+    answer = daemon.request("POST", path, request.body, headers).json()
+    if not isinstance(answer, dict):
+        raise EdgedError("internal", "the daemon's answer is no JSON object")
+    return answer
+
+
+def _failure(error: EdgedError, *, as_json: bool) -> str:
+    """An input that was not answered, on its line among the answers."""
+    problem = error.fault
+    if as_json:
+        return json.dumps({"error": problem.message, "code": problem.code, "hint": problem.hint})
+    return f"error: {plain(problem.message)} [{problem.code}]"
+
+
+# --- inputs -----------------------------------------------------------------------------------------
+
+
+def rows(content: bytes, file: str) -> Iterator[list[float | None]]:
+    """The rows of a CSV file as numbers, an empty cell as null; a first row of words is a header and left out."""
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise _wrong(f"{file}: not UTF-8 text: {error}") from error
+    for number, cells in enumerate(csv.reader(lines), start=1):
+        if not cells:
+            continue
+        try:
+            yield [float(cell) if cell.strip() else None for cell in cells]
+        except ValueError as error:
+            if number > 1:
+                raise _wrong(f"{file}:{number}: {error}") from error
+
+
+def _tensors(daemon: local.Daemon, path: str, inputs: Iterable[str]) -> Request:
+    """`NAME=FILE`s as one Open Inference Protocol request with raw tensors."""
+    from edged.worker.formats.encode import encode_request
+
+    files = {}
+    for text in inputs:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise _wrong(f"--input {text}: expected NAME=FILE")
+        files[name] = file
+    metadata = daemon.get(path).json()
+    wanted = {one["name"]: one["datatype"] for one in metadata["inputs"]} if isinstance(metadata, dict) else {}
+    for name in files:
+        if name not in wanted:
+            raise EdgedError("bad_input", f"the model has no input {name!r}, only {', '.join(sorted(wanted))}")
+    body, json_length = encode_request({name: _array(file, wanted[name]) for name, file in files.items()})
+    return Request(body, "application/octet-stream", json_length)
+
+
+def _array(file: str, datatype: str) -> Array:
+    """A file's array in the datatype that the model takes; float64 becomes float32, 1.5 never becomes 1."""
+    import numpy as np
+
+    wanted = np.dtype(BY_OIP[datatype].numpy)
+    try:
+        array = np.asarray(json.loads(_content(file))) if file.endswith(".json") else np.load(file, allow_pickle=False)
+        if file.endswith(".json") and array.dtype.kind == "i" and wanted.kind in "uf":
+            return array.astype(wanted)  # JSON has one kind of number
+        array = array.astype(wanted, casting="unsafe" if wanted.kind == "O" else "same_kind")
+    except (OSError, ValueError, TypeError) as error:
+        raise EdgedError("bad_input", f"{file}: {error}", f"The model takes {datatype}.") from error
+    if array.dtype.name not in BY_NUMPY:
+        raise EdgedError("bad_input", f"{file}: no model takes {array.dtype.name}")
+    return array
+
+
+def _content(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise _wrong(f"{file}: {error.strerror}") from error
+
+
+def _wrong(message: str, hint: str = "") -> EdgedError:
+    return EdgedError("bad_input", message, hint)
+
+
+# --- answers ----------------------------------------------------------------------------------------
+
+
+def show(answer: dict[str, Any]) -> list[str]:
+    """An answer in lines for people: its prediction where it has one, else its outputs."""
+    if "prediction" in answer:
+        found = [_scored(one) for one in answer["prediction"]]
+        return [", ".join(found) or "nothing above min_score"]
+    return [_output(one) for one in answer.get("outputs", [])]
+
+
+def _scored(one: dict[str, Any]) -> str:
+    name = plain(one.get("label") or one.get("index"))
+    score = one.get("score")
+    return name if score is None else f"{name} {score:.4g}"
+
+
+def _output(output: dict[str, Any]) -> str:
+    values = output.get("data", [])
+    shown = " ".join(_value(value) for value in values[:_SHOWN])
+    more = f" ... ({len(values)} values)" if len(values) > _SHOWN else ""
+    return f"{plain(output['name'])} {output['datatype']}{output['shape']}: {shown}{more}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "nan"
+    return f"{value:.6g}" if isinstance(value, float) else plain(value)
