@@ -232,8 +232,8 @@ class Installation:
         log.error("the trial failed: %s", problem.message, extra=ledger.fields(problem.code))
         ledger.record = rollout.failed(ledger.record, problem, flags)
         await ledger.note()
-        ledger.rest()
         await asyncio.to_thread(self._store.prune)
+        ledger.rest()
 
     async def _switch(self, candidate: Generation, record: Record) -> None:
         """The commit point, then the switch."""
@@ -293,8 +293,8 @@ class Installation:
         ledger.record = rollout.kept(ledger.record, flags, problem)
         await ledger.note()
         await retire_previous(self._route)
-        ledger.rest()
         await asyncio.to_thread(self._store.prune)
+        ledger.rest()
 
     async def _go_back(self, problem: Fault | None) -> None:
         """Back to the previous release: because of `problem`, or because the operator says so."""
@@ -316,9 +316,9 @@ class Installation:
         await ledger.note()
         await put_live(self._route, shelf.release(back_to), why)
         await retire_previous(self._route)
+        await asyncio.to_thread(self._store.prune)
         ledger.rest()
         self._answer_undo(None)
-        await asyncio.to_thread(self._store.prune)
 
     def _answer_undo(self, error: EdgedError | None) -> None:
         undo, self._undo = self._undo, None

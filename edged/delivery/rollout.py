@@ -294,9 +294,15 @@ def undone(record: Record, back_to: Stored, now: Stored) -> Record:
     )
 
 
-def lost(record: Record, back_to: Stored | None) -> Record:
-    """The active release's file is missing or damaged; `back_to` is what is left, None for the factory model."""
-    return msgspec.structs.replace(record, active=back_to, previous=None)
+def lost(record: Record, problem: Fault, back_to: Stored | None) -> Record:
+    """The active release's file is missing or damaged; `back_to` is what is left, None for nothing."""
+    gone = _active(record)
+    return msgspec.structs.replace(
+        record,
+        active=back_to,
+        previous=None,
+        last=Verdict("rolled_back", gone.version, gone.sha256, problem),
+    )
 
 
 def restarted(record: Record) -> tuple[Record, Event]:

@@ -85,7 +85,7 @@ async def resume(record: Record, shelf: Shelf) -> tuple[Record, Fault | None]:
     log.error("%s", problem.message, extra={"model": shelf.model, "code": problem.code})
     back_to = await shelf.way_back(found)
     lost_on_probation = found.phase is Phase.PROBATION
-    found = rollout.faulted(found, problem, back_to) if lost_on_probation else rollout.lost(found, back_to)
+    found = rollout.faulted(found, problem, back_to) if lost_on_probation else rollout.lost(found, problem, back_to)
     return found, problem if back_to is None else None
 
 

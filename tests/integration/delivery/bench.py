@@ -104,6 +104,12 @@ class Bench:
             await asyncio.sleep(0.002)
         return False
 
+    async def answered_by(self, payload: bytes) -> None:
+        """Waits until this file answers."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.serving != payload:  # noqa: ASYNC110 - what is watched is the route, from outside
+                await asyncio.sleep(0.002)
+
     async def rest(self) -> None:
         """Waits until nothing is under way, and helps a probation along."""
         async with asyncio.timeout(PATIENCE_S):
