@@ -181,11 +181,15 @@ def to_bytes(array: Array, datatype: str) -> bytes:
     return b"".join(parts)
 
 
-def to_json(array: Array, datatype: str) -> list[Any]:
+def to_json(array: Array, datatype: str, decimals: int | None = None) -> list[Any]:
     """The flat list that JSON carries. A float32 is given as the double of the same value.
 
-    Bytes that are no UTF-8 and lone surrogates, which JSON cannot carry, become U+FFFD and `?`.
+    With `decimals`, to which the values have been rounded, it is the double nearest to that decimal number:
+    0.9 and not 0.8999999761581421, which is the same float32. Bytes that are no UTF-8 and lone surrogates,
+    which JSON cannot carry, become U+FFFD and `?`.
     """
+    if decimals is not None and array.dtype.kind == "f":
+        array = np.round(array.astype(np.float64), decimals)
     values: list[Any] = array.ravel().tolist()
     if datatype == "BYTES":
         return [_text(value) for value in values]

@@ -13,16 +13,23 @@ from edged.worker.formats.decoded import Array
 from edged.worker.formats.elements import to_bytes, to_json
 
 _ENCODER: Final = msgspec.json.Encoder()
+_NOT_ROUNDED: Final[Mapping[str, int]] = {}
 
 Output = tuple[str, str, Array, bool]  # name, datatype, values, whether as raw bytes
 
 
 def encode(
-    model: str, version: str, id: str, outputs: Sequence[Output], extra: Mapping[str, Any] | None = None
+    model: str,
+    version: str,
+    id: str,
+    outputs: Sequence[Output],
+    extra: Mapping[str, Any] | None = None,
+    decimals: Mapping[str, int] = _NOT_ROUNDED,
 ) -> tuple[bytes, int, bool]:
     """A response: (payload, length of its JSON when raw tensors follow, else 0; whether a value is NaN or infinite).
 
-    JSON `data` is flat and row-major; NaN and infinity are null in it. `extra` joins the top level. There
+    JSON `data` is flat and row-major; NaN and infinity are null in it. `extra` joins the top level;
+    `decimals` are those of steps.table.rounded_to. There
     is never a `parameters` member and the JSON ends with `}`, so that messages.with_parameters can add one.
     """
     described: list[dict[str, Any]] = []
@@ -36,7 +43,7 @@ def encode(
             raw.append(data)
             has_raw = True
         else:
-            entry["data"] = to_json(array, datatype)
+            entry["data"] = to_json(array, datatype, decimals.get(name))
         described.append(entry)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             nonfinite = True

@@ -71,6 +71,7 @@ def postprocess_rows(
     outputs = dict(outputs)
     name = next(iter(outputs))
     ranking: Ranking | None = None
+    decimals: dict[str, int] = {}
     with np.errstate(all="ignore"):  # a model's NaN and infinity go on as values
         for step in steps:
             kind = type(step)
@@ -78,9 +79,12 @@ def postprocess_rows(
                 name = step.name
             elif kind in SCORES:
                 outputs[name] = SCORES[kind](step, outputs[name])
-                ranking = round_scores(step, ranking) if ranking and isinstance(step, Round) else ranking
+                decimals.pop(name, None)
+                if isinstance(step, Round):
+                    decimals[name] = step.n
+                    ranking = ranking and round_scores(step, ranking)
             else:
-                ranking = RANKINGS[kind](step, ranking or Ranking(outputs[name]))
+                ranking = RANKINGS[kind](step, ranking or Ranking(outputs[name], decimals=decimals.get(name)))
         return outputs, None if ranking is None else rank(ranking)
 
 
@@ -100,3 +104,17 @@ def outputs_used(steps: Sequence[Postprocess], signature: Signature) -> tuple[st
         elif name not in used:
             used.append(name)
     return tuple(used)
+
+
+def rounded_to(steps: Sequence[Postprocess], signature: Signature) -> dict[str, int]:
+    """The outputs that a `round` step rounds, and to how many decimals: what `encode` shows them with."""
+    decimals: dict[str, int] = {}
+    name = signature.outputs[0].name if signature.outputs else ""
+    for step in steps:
+        if isinstance(step, UseOutput):
+            name = step.name
+        elif isinstance(step, Round):
+            decimals[name] = step.n
+        elif type(step) in SCORES:
+            decimals.pop(name, None)
+    return decimals

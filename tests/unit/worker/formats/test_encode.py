@@ -105,6 +105,22 @@ def test_a_float32_arrives_as_the_same_float32() -> None:
     assert same(decoded(payload, length)["y"], bits)
 
 
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_rounded_values_are_shown_as_the_decimals_they_are(datatype: str) -> None:
+    array = np.round(np.array([0.9, -12.34, 1e4 / 3, np.nan]), 2).astype(
+        {"FP16": "f2", "FP32": "f4", "FP64": "f8"}[datatype]
+    )
+    outputs = [("y", datatype, array, False), ("z", datatype, array, False), ("raw", datatype, array, True)]
+    payload, length, nonfinite = encode("m", "1", "", outputs, decimals={"y": 2, "raw": 2})
+    y, z, _ = parsed(payload, length)["outputs"]
+    assert y["data"][:2] == [0.9, -12.34]
+    assert y["data"][3] is None
+    assert nonfinite
+    assert same(np.array(y["data"], dtype=array.dtype), array)
+    assert same(np.array(z["data"], dtype=array.dtype), array)
+    assert payload[length:] == array.tobytes()
+
+
 def test_strings_that_are_no_text_do_not_break_the_json() -> None:
     array = np.array(["\ud800", b"\xff", b"ok"], dtype=object)
     payload, length, _ = encode("m", "1", "", [("y", "BYTES", array, False)])
