@@ -5,9 +5,9 @@ import sys
 
 def main() -> int:
     """Runs the command line; the exit code is 0 ok, 1 the answer is no, 2 wrong use or configuration."""
-    from edged.cli import run
+    from edged import cli
 
-    return run(sys.argv[1:])
+    return cli.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -60,9 +60,7 @@ def command(name: str) -> Command:
 
 def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     """The argument parser for these commands; importing only the one asked for keeps the program quick."""
-    program = argparse.ArgumentParser(
-        prog="edged", description="The inference daemon for edge boxes."
-    )
+    program = argparse.ArgumentParser(prog="edged", description="The inference daemon for edge boxes.")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         module = command(name)
@@ -71,17 +69,14 @@ def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
                 name,
                 help=module.HELP,
                 description=module.HELP[:1].upper() + module.HELP[1:] + ".",
-                epilog="examples:\n"
-                + "\n".join(
-                    f"  {line.strip()}" for line in module.EXAMPLES.strip().splitlines()
-                ),
+                epilog="examples:\n" + "\n".join(f"  {line.strip()}" for line in module.EXAMPLES.strip().splitlines()),
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
     return program
 
 
-def run(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Runs one command line. Exit codes: 0 ok, 1 the answer is no, 2 wrong use or configuration."""
     wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
     args = parser(wanted).parse_args(argv)

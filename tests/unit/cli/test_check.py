@@ -1,0 +1,159 @@
+"""`edged check`, and how the program turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edged
+from edged import cli
+from edged.errors import EdgedError
+
+RIGHT = """\
+device: press-07
+mqtt: {url: mqtt://b, username: u, password: "secret"}
+sockets: {unix: /run/e.sock, http: 127.0.0.1:8080}
+models:
+  digits:
+    inputs: [{topic: cells/+cell/scan, format: values}]
+    output: {topic: "cells/{cell}/digit"}
+"""
+WRONG = "devise: a\nmqtt:\n  url: b\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "edged.yaml"
+
+
+def test_a_valid_file_says_what_would_run(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(RIGHT)
+    assert cli.main(["check", "--config", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"{file}: valid",
+        "  device  press-07",
+        "  broker  mqtt://b as u",
+        "  socket  /run/e.sock",
+        "  socket  127.0.0.1:8080",
+        "  model   digits: waits for its first push",
+        "          cells/+cell/scan (QoS 1, values) -> cells/{cell}/digit",
+    ]
+    assert not said.err
+
+
+def test_every_mistake_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(WRONG)
+    assert cli.main(["check", "--config", str(file)]) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"{file}:1: devise: unknown key (did you mean device?)",
+        f"{file}:3: mqtt.url: expected mqtt://host or mqtts://host (did you mean mqtt://b?)",
+    ]
+    assert not said.out
+
+
+def test_the_same_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(WRONG)
+    assert cli.main(["check", "--json", "--config", str(file)]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["valid"], found["file"]) == (False, str(file))
+    assert found["mistakes"][0] == {
+        "file": str(file),
+        "line": 1,
+        "path": "devise",
+        "what": "unknown key",
+        "hint": "did you mean device?",
+    }
+    file.write_text(RIGHT)
+    assert cli.main(["check", "--json", "--config", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert json.loads(text)["runs"] == {
+        "device": "press-07",
+        "broker": "mqtt://b",
+        "sockets": ["/run/e.sock", "127.0.0.1:8080"],
+        "models": [{"name": "digits", "file": None, "inputs": ["cells/+cell/scan"]}],
+    }
+    assert "secret" not in text
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--config", str(tmp_path / "no.yaml")]) == 2
+    assert "no.yaml: does not exist" in capsys.readouterr().err
+
+
+def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["check", "--nonsense"], ["nonsense"], []):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(argv)
+        assert ended.value.code == 2
+        assert "usage: edged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "expected"), [("no_daemon", 1), ("bad_config", 2)])
+def test_an_error_is_printed_once_with_its_hint(
+    code: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> int:
+        raise EdgedError(code, "It does not go.", "Do something else.")
+
+    monkeypatch.setattr("edged.cli.version.run", fails)
+    assert cli.main(["version"]) == expected
+    said = capsys.readouterr()
+    assert said.err == f"edged: It does not go. [{code}]\n  Do something else.\n"
+    assert not said.out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == f"edged {edged.__version__}\n"
+    assert cli.main(["version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["edged"] == edged.__version__
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_keeps_the_convention(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = importlib.import_module(cli.COMMANDS[name])
+    assert not command.HELP.endswith(".")
+    assert f"edged {name}" in command.EXAMPLES
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_the_programs_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    assert [name for name in cli.COMMANDS if f"    {name} " not in said] == []
+
+
+HEAVY_AT_HELP = """
+import sys, edged.__main__
+print({"edged.cli", "msgspec"} & set(sys.modules))
+import edged.cli
+edged.cli.parser()
+print({"numpy", "onnxruntime", "paho", "uvloop", "uvicorn", "psutil", "yaml", "asyncio"} & set(sys.modules))
+"""
+
+
+def test_the_entry_point_and_the_help_import_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HEAVY_AT_HELP], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\nset()\n"
+
+
+def test_a_reader_that_goes_away_is_no_crash(file: Path) -> None:
+    file.write_text(RIGHT)
+    program = [sys.executable, "-m", "edged", "check", "--config", str(file)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert not running.stderr.read()
+    assert running.returncode == 1

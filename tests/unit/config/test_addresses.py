@@ -1,0 +1,82 @@
+"""config.addresses: the broker's URL and loopback addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.config.addresses import Broker, broker, loopback
+from edged.config.mistakes import Refusal
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mqtt://b", Broker("b", 1883, tls=False)),
+        ("mqtts://broker.plant", Broker("broker.plant", 8883, tls=True)),
+        ("mqtt://10.0.0.1:1884/", Broker("10.0.0.1", 1884, tls=False)),
+        ("mqtts://[fe80::1]:8884", Broker("fe80::1", 8884, tls=True)),
+    ],
+)
+def test_a_brokers_url(url: str, expected: Broker) -> None:
+    assert broker(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason", "hint"),
+    [
+        ("broker.plant", "expected mqtt://host", "did you mean mqtt://broker.plant?"),
+        ("broker.plant:1883", "expected mqtt://host", "did you mean mqtt://broker.plant:1883?"),
+        ("tcp://b:1883", "no address of a broker", "did you mean mqtt://b:1883?"),
+        ("ssl://b", "no address of a broker", "did you mean mqtts://b?"),
+        ("ws://b", "not in this version", "use mqtt:// or mqtts://"),
+        ("mqtt://", "host is missing", "such as mqtt://broker.plant"),
+        ("mqtt://u:p@b", "no user and password", "they have keys of their own: username, password_file"),
+        ("mqtt://b/topic", "ends after the port", "did you mean mqtt://b?"),
+        ("mqtt://b?x=1", "ends after the port", "did you mean mqtt://b?"),
+        ("mqtt://b:0", "a port is 1 to 65535", ""),
+        ("mqtt://b:x", "expected mqtt://host:port", None),
+        ("mqtt://b:99999", "expected mqtt://host:port", None),
+        ("mqtt://[b", "expected mqtt://host:port", None),
+        ("mqtt://a b", "no space", ""),
+    ],
+)
+def test_no_brokers_url(url: str, reason: str, hint: str | None) -> None:
+    with pytest.raises(Refusal, match=reason) as found:
+        broker(url)
+    assert hint is None or found.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("127.8.9.10:1", ("127.8.9.10", 1)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("[::1]:8080", ("::1", 8080)),
+    ],
+)
+def test_loopback(text: str, expected: tuple[str, int]) -> None:
+    assert loopback(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0.0.0.0:80", "[::]:80", "192.168.1.2:80", "box:80", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:0"),
+        *("127.0.0.1:65536", "127.0.0.1:8080/x", "http://127.0.0.1:80", "unix:/run/x", "::1:80", ""),
+    ],
+)
+def test_no_loopback(text: str) -> None:
+    with pytest.raises(Refusal):
+        loopback(text)
+
+
+@given(st.text() | st.from_regex(r"mqtts?://.*") | st.from_regex(r"\[?[0-9a-f.:]*\]?:[0-9]*"))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    for read in (broker, loopback):
+        try:
+            read(text)
+        except Refusal as refusal:
+            assert str(refusal)
