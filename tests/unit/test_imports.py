@@ -42,7 +42,7 @@ def test_asking_for_help_is_cheap() -> None:
 import contextlib, io
 import edged.cli
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-    edged.cli.run(["--help"])
+    edged.cli.main(["--help"])
 """
     assert not loaded(code) & (HEAVY | (DAEMONS - {"asyncio"}))
 
