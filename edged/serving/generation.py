@@ -332,13 +332,13 @@ class Generation:
         """The channel has ended; whatever was not answered is handed back."""
         if not self.alive:
             return
+        # First, so that nobody registers the socket again: libuv aborts over a closed descriptor.
+        self._closed.set_result(None)
         self._loop.remove_reader(self._worker.sock.fileno())
-        if self._on_writable is not None:
-            self._writable()
+        self._loop.remove_writer(self._worker.sock.fileno())
         channel.close(self._worker.sock)
         if self._watch is not None:
             self._watch.cancel()
-        self._closed.set_result(None)
         self._fail_start(EdgedError("trial_crash", "its process ended while it was loading"))
         unanswered = list(self.flights)
         self.flights.clear()

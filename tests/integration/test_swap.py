@@ -1,0 +1,174 @@
+"""The reason for edged: a pushed model takes over under load, or does not, and no input is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import models
+from tests.box import DIGITS, Box, box
+from tests.brokers import Mosquitto
+from tests.senders import HttpSender, MqttSender, configuration, push, scans
+
+V1 = (DIGITS / "digits_v1_int8.onnx").read_bytes()
+V2 = (DIGITS / "digits_v2_int8.onnx").read_bytes()
+QUICK = "probation: {time: 1s, runs: 20}"
+
+
+def install(one: Box) -> dict[str, object]:
+    found: dict[str, object] = one.model("digits")["install"]
+    return found
+
+
+def settled(one: Box, version: str) -> Callable[[], bool]:
+    """Whether this version answers and its probation has ended."""
+    return lambda: one.model("digits")["version"] == version and install(one)["phase"] == "idle"
+
+
+def tree_memory(one: Box) -> int:
+    """Bytes of the daemon and everything below it, shared pages divided.
+
+    Pss_Anon of proc(5): what files back is left out, as other tests may map the same libraries just now.
+    """
+    assert one.process is not None
+    top = psutil.Process(one.process.pid)
+    total = 0
+    for process in [top, *top.children(recursive=True)]:
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss_Anon:")) * 1024
+    return total
+
+
+@pytest.mark.slow
+def test_twenty_swaps_under_load_lose_nothing_and_keep_the_order(broker: Mosquitto) -> None:
+    with box(configuration(broker.url, push=QUICK)) as one:
+        senders = [
+            MqttSender(broker.port, "a", pause_s=0.002),
+            MqttSender(broker.port, "b", pause_s=0.002),
+            HttpSender(one, pause_s=0.002),
+            HttpSender(one, pause_s=0.002),
+        ]
+        with senders[0], senders[1], senders[2], senders[3]:
+            one.wait(lambda: one.model("digits")["requests"] > 500)
+            before = tree_memory(one)
+            for swap in range(20):
+                push(broker.port, V2 if swap % 2 == 0 else V1)
+                one.wait(settled(one, str(swap + 2)))
+            time.sleep(5)
+            after = tree_memory(one)
+        assert [sender.lost for sender in senders] == [0, 0, 0, 0]
+        assert [sender.errors for sender in senders] == [[], [], [], []]
+        for sender in senders[:2]:
+            assert isinstance(sender, MqttSender)
+            assert sender.order == list(range(sender.sent))
+            assert len(sender.versions) == 21
+        assert abs(after - before) <= max(0.05 * before, 4 * 2**20), f"{before} -> {after}"
+        assert one.model("digits")["restarts"] == 0
+
+
+def test_a_better_model_takes_over(broker: Mosquitto) -> None:
+    with box(configuration(broker.url, push=QUICK)) as one:
+        with HttpSender(one) as before:
+            one.wait(lambda: before.sent >= len(scans()))
+        push(broker.port, V2)
+        with HttpSender(one, pause_s=0.001):
+            one.wait(settled(one, "2"))
+        with HttpSender(one) as after:
+            one.wait(lambda: after.sent >= len(scans()))
+        assert before.right / before.answers == pytest.approx(0.83, abs=0.02)
+        assert after.right / after.answers > 0.99
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict", "codes"),
+    [
+        (models.endless(), "failed", {"too_slow"}),
+        (models.greedy(), "failed", {"over_memory"}),
+        (models.nan_weights(), "failed", {"nonfinite"}),
+        (models.other_signature(), "rejected", {"io_mismatch"}),
+        (V2[: len(V2) // 2], "rejected", {"not_a_model"}),
+        (b"", "rejected", {"not_a_model"}),
+        (b"this is no model\n" * 100, "rejected", {"not_a_model"}),
+    ],
+    ids=["endless", "greedy", "nan", "other-signature", "truncated", "empty", "text"],
+)
+def test_a_bad_model_is_refused_while_the_live_one_answers(
+    broker: Mosquitto, content: bytes, verdict: str, codes: set[str]
+) -> None:
+    with (
+        box(configuration(broker.url, push=QUICK, model="limits: {run: 1s}")) as one,
+        HttpSender(one, pause_s=0.002) as http,
+        MqttSender(broker.port, "a", pause_s=0.002) as mqtt,
+    ):
+        one.wait(lambda: one.model("digits")["requests"] > 50)
+        push(broker.port, content)
+        one.wait(lambda: install(one)["verdict"] is not None, 40)
+        found = install(one)
+        assert found["verdict"] == verdict
+        assert found["code"] in codes
+        assert found["phase"] == "idle"
+        so_far = one.model("digits")["requests"]
+        one.wait(lambda: one.model("digits")["requests"] > so_far + 50)
+    assert (http.lost, http.errors, http.versions) == (0, [], {"1"})
+    assert (mqtt.lost, mqtt.errors, mqtt.versions) == (0, [], {"1"})
+    assert http.right / http.answers > 0.75
+    assert mqtt.order == list(range(mqtt.sent))
+
+
+def test_a_worker_that_dies_by_sigsegv_in_its_trial_is_refused(broker: Mosquitto) -> None:
+    # Slow enough that its process can be found while it is on trial.
+    with box(configuration(broker.url, push=QUICK)) as one, HttpSender(one, pause_s=0.002) as http:
+        one.wait(lambda: one.model("digits")["requests"] > 50)
+        live = one.model("digits")["pid"]
+        push(broker.port, models.slow_digits(20_000))
+
+        def candidates() -> list[psutil.Process]:
+            return [process for process in one.workers() if process.pid != live]
+
+        one.wait(candidates)
+        os.kill(candidates()[0].pid, signal.SIGSEGV)
+        one.wait(lambda: install(one)["verdict"] is not None)
+        assert (install(one)["verdict"], install(one)["code"]) == ("failed", "trial_crash")
+    assert (http.lost, http.errors, http.versions) == (0, [], {"1"})
+
+
+@pytest.mark.slow
+def test_fifty_kills_of_the_worker_lose_nothing(broker: Mosquitto) -> None:
+    with (
+        box(configuration(broker.url)) as one,
+        HttpSender(one) as http,
+        MqttSender(broker.port, "a", window=16) as mqtt,
+    ):
+        for kill in range(50):
+            # A hundred answers between two kills, so that they are not taken for the model's own fault.
+            target = one.model("digits")["requests"] + 130
+            one.wait(lambda target=target: one.model("digits")["requests"] > target)
+            os.kill(one.model("digits")["pid"], signal.SIGKILL)
+            one.wait(lambda kill=kill: one.model("digits")["restarts"] == kill + 1)
+            one.wait(lambda: one.model("digits")["state"] == "serving")
+    assert (http.lost, http.errors) == (0, [])
+    assert (mqtt.lost, mqtt.errors) == (0, [])
+
+
+def test_kill_9_of_the_daemon_loses_no_qos1_input(broker: Mosquitto) -> None:
+    broker.stop()
+    with (
+        Mosquitto(broker.folder, "max_queued_messages 0\nmax_inflight_messages 100", port=broker.port),
+        box(configuration(f"mqtt://127.0.0.1:{broker.port}")) as one,
+        MqttSender(broker.port, "a", window=400, pause_s=0.001, most=3000) as sender,
+    ):
+        for _ in range(3):
+            target = len(sender.answered) + 300
+            one.wait(lambda target=target: len(sender.answered) > target)
+            one.kill()
+            time.sleep(0.5)  # the sender goes on meanwhile, and the broker keeps what it sends
+            one.start()
+        one.wait(lambda: sender.sent == 3000, 60)
+        sender.wait_all(30)
+        assert (sender.lost, sender.errors) == (0, [])
