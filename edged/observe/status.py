@@ -1,6 +1,6 @@
 """What GET /edged/status says: one frozen value that the daemon builds and `edged status` reads. Pure.
 
-docs/http-api.md shows it; a member may be added, none changes its meaning.
+docs/metrics.md describes it; a member may be added, none changes its meaning.
 """
 
 from __future__ import annotations
