@@ -27,11 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edged import daemon
     from edged.config.load import find, from_models, load
+    from edged.daemon import main
 
     config = from_models(dict(map(_model, args.model))) if args.model else load(find(args.config))
-    return daemon.main(config)
+    return main(config)
 
 
 def _model(text: str) -> tuple[str, str]:

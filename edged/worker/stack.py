@@ -1,7 +1,6 @@
 """Which inputs of a batch share a run: stacking along the first axis, and taking the results apart.
 
-Pure numpy. Inputs are stacked only where every tensor agrees in dtype and in all axes but the first,
-and where the same outputs are asked for.
+Pure numpy. Inputs are stacked only where every tensor agrees in dtype and in all axes but the first.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ Feeds = dict[str, Array]
 
 def shape_key(feeds: Feeds) -> Hashable:
     """Equal for inputs that can be stacked."""
-    return tuple(
-        (name, array.dtype.str, array.shape[1:])
-        for name, array in sorted(feeds.items())
-    )
+    return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(feeds.items()))
 
 
 def stack(feeds: Sequence[Feeds]) -> Feeds:

@@ -115,7 +115,7 @@ def test_settled_tickets_are_let_go_of() -> None:
         lane.offer(one)
         lane.take(1)
         one.settled = True
-    assert len(lane._deadlines) <= 2  # noqa: SLF001 - memory is not visible otherwise
+    assert len(lane._deadlines) <= 2
 
 
 @pytest.mark.parametrize("size", [MESSAGE_LIMIT, 10 * MESSAGE_LIMIT])
