@@ -171,7 +171,7 @@ WRONG = {
     ),
     # --- limits
     "block on QoS 0": (
-        "mqtt: {url: mqtt://b}\nmodels:\n  a:\n    inputs: [{topic: y}, {topic: x, qos: 0}]\n    queue:\n      overflow: block\n",
+        BROKER + "models:\n  a:\n    inputs: [{topic: y}, {topic: x, qos: 0}]\n    queue:\n      overflow: block\n",
         (
             "6: models.a.queue.overflow: block holds inputs back, which an input with qos: 0 does not allow "
             "(drop-oldest, or qos: 1)"
