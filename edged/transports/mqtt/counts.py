@@ -1,0 +1,38 @@
+"""What the MQTT transport knows about itself: counters while it runs, and the facts that others may see."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """A snapshot for status and telemetry. `url` carries no secret; `since_ms` is wall clock.
+
+    `version` is "" while there is no connection; `waiting` are inputs that a full lane left waiting;
+    `queued` are messages that the broker has not confirmed; `refused` and `quarantined` are filters.
+    """
+
+    connected: bool
+    version: str
+    url: str
+    since_ms: int
+    reconnects: int
+    published: int
+    queued: int
+    waiting: int
+    dropped: dict[str, int]
+    refused: tuple[str, ...]
+    quarantined: tuple[str, ...]
+    last_error: str
+    pushes_connected: bool
+
+
+class Counts:
+    """Messages published and messages dropped, by reason."""
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1

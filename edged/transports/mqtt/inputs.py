@@ -1,0 +1,115 @@
+"""Topic -> the models that take it: edged's own `infer` topics and the configured filters. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from edged.config import schema
+from edged.topics import TopicFilter, Tree
+from edged.transports.mqtt.subscriptions import Subscription, covers, plan
+
+_REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
+_CLOSED: Final = frozenset({"infer", "push", "request"})
+_STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "need", "response"})
+
+
+class Arrival(msgspec.Struct, frozen=True, eq=False):
+    """One message as it came: `number` is its connection's, `identifiers` those of MQTT 5's subscriptions."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    mid: int
+    number: int
+    content_type: str = ""
+    response_topic: str = ""
+    correlation: bytes | None = None
+    identifiers: tuple[int, ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One model that takes a topic: `form` is the index of its input entry, -1 for `infer`.
+
+    `levels` are the named levels of a configured filter; `id` is the last level of infer/<id>;
+    `identifier` is that of the subscription whose copy counts, 0 when there is only one copy.
+    """
+
+    model: str
+    form: int
+    levels: dict[str, str]
+    id: str = ""
+    identifier: int = 0
+
+
+class Inputs:
+    """What the models of this box listen to."""
+
+    def __init__(self, tree: Tree, models: Sequence[schema.Model]) -> None:
+        self._tree = tree
+        self._prefix = f"{tree.root}/models/"
+        self._names = {model.name for model in models}
+        self._filters = [
+            (model.name, form, TopicFilter.parse(one.topic))
+            for model in models
+            for form, one in enumerate(model.inputs)
+        ]
+        own = [name for model in models for name in (tree.infer(model.name), f"{tree.infer(model.name)}/+")]
+        foreign = [(TopicFilter.parse(one.topic).wire, one.qos) for model in models for one in model.inputs]
+        self.plan = plan(own, foreign)
+        self.own: tuple[Subscription, ...] = self.plan[: len(own)]
+        self.foreign: tuple[Subscription, ...] = self.plan[len(own) :]
+        self._known: dict[str, tuple[Target, ...]] = {}
+
+    def targets(self, topic: str, identifiers: Iterable[int] = ()) -> list[Target]:
+        """Who takes a message. Each model once, by its first entry that matches.
+
+        Of several copies of one message, one a matching subscription, each model takes exactly one.
+        """
+        every = self._known.get(topic)
+        if every is None:
+            every = self._find(topic)
+            if not any(one.id for one in every):
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[topic] = every
+        told = set(identifiers)
+        return [one for one in every if not told or not one.identifier or one.identifier in told]
+
+    def _find(self, topic: str) -> tuple[Target, ...]:
+        found = {}
+        if topic.startswith(self._prefix):
+            model, _, leaf = topic[len(self._prefix) :].partition("/")
+            verb, _, last = leaf.partition("/")
+            if model in self._names and verb == "infer" and "/" not in last:
+                found[model] = Target(model, -1, {}, last, self._identifier(topic))
+        for model, form, one in self._filters:
+            levels = one.match(topic)
+            if levels is not None and model not in found and self._reaches(one.wire, topic):
+                found[model] = Target(model, form, levels, "", self._identifier(one.wire))
+        return tuple(found.values())
+
+    def _reaches(self, wire: str, topic: str) -> bool:
+        """A wildcard such as `#` does not reach into edged's own tree, or results would become inputs."""
+        return wire.startswith(f"{self._tree.root}/") or not topic.startswith(f"{self._tree.root}/")
+
+    def _identifier(self, wire: str) -> int:
+        return next((one.identifier for one in self.plan if covers(one.filter, wire)), 0)
+
+
+def answerable(tree: Tree, topic: str) -> str:
+    """Why `topic` is no response topic, "" when it is one: nothing that edged reads or states itself."""
+    if not topic or "+" in topic or "#" in topic or "\x00" in topic or topic.startswith("$"):
+        return "a response topic has no wildcard and does not start with $"
+    base = f"{tree.base}/"
+    if topic.startswith(base) and _CLOSED.intersection(topic[len(base) :].split("/")):
+        return "a response topic may not be one that edged takes requests on"
+    own = f"{tree.root}/"
+    if topic.startswith(own):
+        levels = topic[len(own) :].split("/")
+        if levels[0] in _STATES or levels[-1] == "status":
+            return "a response topic may not be one that edged publishes its own state on"
+    return ""

@@ -1,0 +1,209 @@
+"""The data connection's life: dial, greet, serve, and after a loss dial again with backoff (RULES 17).
+
+Dialling blocks, so a thread of its own does it and hands the client over; until then nobody else
+touches it. There is always a connection, an attempt or a scheduled attempt, until `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from edged.transports.mqtt.backoff import Backoff
+from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.packets import Greeting
+from edged.transports.mqtt.versions import Ending, Version, Versions
+from edged.transports.mqtt.wire import Events, Wire
+
+_log = logging.getLogger(__name__)
+_SILENCE_S: Final = 5.0  # without a CONNACK
+_SETTLED_S: Final = 5.0  # a connection that lived so long was a good one
+_EVICTIONS: Final = 3
+_EVICTED: Final = "does another device use the same mqtt.client_id? two with one id evict each other"
+
+
+class Owner(Events, Protocol):
+    """Who uses the connection."""
+
+    def up(self, said: Greeting) -> None: ...
+    def down(self) -> None: ...
+
+
+class Link:
+    """One connection at a time. `wire` is it while the broker has greeted us, else None."""
+
+    def __init__(self, dialer: Dialer, owner: Owner, clock: Callable[[], float] = time.monotonic) -> None:
+        self._dialer = dialer
+        self._owner = owner
+        self._clock = clock
+        self._versions = Versions(dialer.settings.version)
+        self._backoff = Backoff()
+        self._number = 0
+        self._thread: threading.Thread | None = None
+        self._attempt: Wire | None = None
+        self._timer: asyncio.TimerHandle | None = None  # the next attempt, or the end of the wait for a CONNACK
+        self._due_s = 0.0
+        self._up_s = 0.0
+        self._silent = False
+        self._short_lives = 0
+        self._stopped = True
+        self._end = asyncio.Event()
+        self.wire: Wire | None = None
+        self.connects = 0
+        self.last_error = ""
+        self.since_ms = round(time.time() * 1000)
+
+    def start(self) -> None:
+        """Returns at once, with the first attempt under way."""
+        self._stopped = False
+        self._dial()
+
+    async def stop(self, limit_s: float = 2.0) -> None:
+        """Says goodbye and closes. A dialling thread is waited for, within the limit."""
+        self._stopped = True
+        self._cancel()
+        until_s = self._clock() + limit_s
+        if self.wire is not None:
+            self.wire.goodbye()
+            await self._wait_for_end(limit_s)
+        if self._attempt is not None:
+            self._attempt.close("stopped")
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, max(0.0, until_s - self._clock()))
+
+    async def _wait_for_end(self, limit_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._end.wait(), limit_s)
+
+    def alive(self) -> bool:
+        """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
+        if self._stopped:
+            return True
+        if self.wire is not None:
+            return self.wire.alive()
+        if self._timer is not None:
+            return self._clock() - self._due_s < _SILENCE_S
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def version(self) -> Version:
+        return self._versions.current
+
+    # --- an attempt -------------------------------------------------------------------------------
+
+    def _dial(self) -> None:
+        self._timer = None
+        self._silent = False
+        self._number += 1
+        version = self._versions.current
+        client = self._dialer.client(version)
+        wire = Wire(client, self._number, version, self._owner, greeted=self._greeted, ended=self._ended)
+        # Not the loop's executor: it may be full of other work, and a name lookup may take a minute.
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._dial_in_thread, args=(wire, loop), name="edged-mqtt-dial", daemon=True
+        )
+        self._thread.start()
+
+    def _dial_in_thread(self, wire: Wire, loop: asyncio.AbstractEventLoop) -> None:
+        error: Exception | None = None
+        try:
+            self._dialer.dial(wire.client, wire.version)
+        except Exception as problem:  # noqa: BLE001  handed to the loop, which raises what is not the network's
+            error = problem
+        try:
+            loop.call_soon_threadsafe(self._dialled, wire, error)
+        except RuntimeError:
+            _log.debug("the loop ended while a connection was being made")
+
+    def _dialled(self, wire: Wire, error: Exception | None) -> None:
+        if self._stopped:
+            wire.close("stopped")
+        elif isinstance(error, OSError | ValueError):
+            self._retry(explain(error, self._dialer.broker))
+        elif error is not None:
+            raise error
+        elif not wire.attach():
+            self._retry(NO_CONNACK, Ending.CLOSED)
+        else:
+            self._attempt = wire
+            self._schedule(_SILENCE_S, self._no_answer)
+
+    def _no_answer(self) -> None:
+        self._timer = None
+        self._silent = True
+        if self._attempt is not None:
+            self._attempt.close(f"no CONNACK within {_SILENCE_S:.0f} s")
+
+    def _greeted(self, said: Greeting) -> None:
+        self._cancel()
+        self._versions.worked()
+        self.wire = self._attempt
+        self._end.clear()
+        self.connects += 1
+        self._up_s = self._clock()
+        self.since_ms = round(time.time() * 1000)
+        _log.info("connected to %s with MQTT %s", self._dialer.broker.shown, said.version)
+        # Not from inside paho's callback: it walks its own messages after it.
+        asyncio.get_running_loop().call_soon(self._announce, said)
+
+    def _announce(self, said: Greeting) -> None:
+        if self.wire is not None and self.wire.number == said.number:
+            self._owner.up(said)
+
+    # --- its end ----------------------------------------------------------------------------------
+
+    def _ended(self, wire: Wire, reason: str) -> None:
+        if wire is not self._attempt:
+            return
+        self._attempt = None
+        self._cancel()
+        if self.wire is not None:
+            self._lost(reason)
+        elif wire.unsupported:
+            self._retry(f"the broker does not speak MQTT {wire.version}", Ending.UNSUPPORTED)
+        elif wire.refusal:
+            self._versions.worked()
+            self._retry(f"the broker refused the connection: {wire.refusal}; check username, password and client_id")
+        elif self._silent:
+            self._retry(reason, Ending.SILENT)
+        else:
+            self._retry(NO_CONNACK, Ending.CLOSED)
+
+    def _lost(self, reason: str) -> None:
+        self.wire = None
+        self._end.set()
+        self.since_ms = round(time.time() * 1000)
+        short = self._clock() - self._up_s < _SETTLED_S
+        self._short_lives = self._short_lives + 1 if short else 0
+        if not short:
+            self._backoff.reset()
+        self._owner.down()
+        hint = f"; {_EVICTED}" if self._short_lives >= _EVICTIONS else ""
+        self.last_error = ""  # a new loss is news, whatever the last one was
+        self._retry(f"the connection was lost: {reason}{hint}")
+
+    def _retry(self, text: str, how: Ending | None = None) -> None:
+        at_once = how is not None and self._versions.failed(how)
+        if self._stopped:
+            return
+        delay_s = 0.0 if at_once else self._backoff.next_s()
+        # Once per change: an absent broker must not fill the journal.
+        level = logging.WARNING if text != self.last_error else logging.DEBUG
+        _log.log(level, "MQTT at %s: %s; next attempt in %.1f s", self._dialer.broker.shown, text, delay_s)
+        self.last_error = text
+        self._schedule(delay_s, self._dial)
+
+    def _schedule(self, delay_s: float, step: Callable[[], None]) -> None:
+        self._due_s = self._clock() + delay_s
+        self._timer = asyncio.get_running_loop().call_later(delay_s, step)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

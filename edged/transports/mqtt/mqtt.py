@@ -1,0 +1,239 @@
+"""MQTT as the rest of the daemon sees it: inputs in, results out, states kept, pushes handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from paho.mqtt.client import MQTTMessage
+
+from edged.config import schema
+from edged.errors import Fault
+from edged.messages import Admission, Input
+from edged.topics import Tree
+from edged.transports.mqtt.counts import Counts, Facts
+from edged.transports.mqtt.dialer import Broker, Dialer
+from edged.transports.mqtt.intake import Intake
+from edged.transports.mqtt.link import Link
+from edged.transports.mqtt.outbox import MAX_PACKET, Publication
+from edged.transports.mqtt.outlet import Outlet
+from edged.transports.mqtt.packets import Greeting, arrival
+from edged.transports.mqtt.pushes import Pushes
+from edged.transports.mqtt.results import Results
+from edged.transports.mqtt.subscriptions import Subscriptions
+from edged.transports.mqtt.waiting import FULL
+
+_log = logging.getLogger(__name__)
+_GOODBYE_S: Final = 2.0
+_SUBSCRIBING_S: Final = 5.0
+_HEADERS: Final = 128 * 1024  # room in a packet beside the payload: topic and properties
+
+
+class Mqtt:
+    """The transport. Everything is called in the loop, and calls back there.
+
+    `offer` is the router's, which later tells `on_room`; `on_push(model, payload, version, retained)` and
+    `on_refused(model, fault)` are delivery's; `dropped(model, reason)` counts an input or result
+    that was not served, `bug()` a fault of edged itself.
+    """
+
+    def __init__(
+        self,
+        settings: schema.Mqtt,
+        tree: Tree,
+        models: Sequence[schema.Model],
+        *,
+        offer: Callable[[Input], Admission],
+        push: schema.Push,
+        on_push: Callable[[str, bytes, str | None, bool], None],
+        on_refused: Callable[[str, Fault], None],
+        dropped: Callable[[str, str], None],
+        bug: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._tree = tree
+        self._dropped = dropped
+        self._bug = bug
+        self._broker = Broker.parse(settings.url)
+        self._counts = Counts()
+        self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
+        self._rooms: set[str] = set()
+        name = settings.client_id or f"edged-{tree.device}"
+        largest = max((int(model.limits.message) for model in models), default=0)
+        self._link = Link(
+            Dialer(settings, name, round(settings.session), _packet(largest), FULL, will=tree.status, manual_ack=True),
+            self,
+            clock,
+        )
+        results = Results(
+            tree,
+            models,
+            publish=self._outlet.publish,
+            acknowledge=self._acknowledge,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._drop,
+            clock=clock,
+            wall_ms=wall_ms,
+        )
+        self._intake = Intake(
+            tree,
+            models,
+            results=results,
+            offer=offer,
+            acknowledge=self._acknowledge,
+            dropped=self._drop,
+            bug=bug,
+            reading=self,
+            clock=clock,
+            wall_ms=wall_ms,
+        )
+        self._subscriptions = Subscriptions(self._intake.inputs.own, self._intake.inputs.foreign, clock)
+        self._unopened: Greeting | None = None  # a connection on which nothing is published yet
+        self._pushes = Pushes(
+            Dialer(settings, f"{name}-ota", 0, _packet(push.max_size), 1),
+            tree,
+            [model.name for model in models],
+            push.max_size,
+            on_push=on_push,
+            on_refused=on_refused,
+        )
+
+    # --- for the daemon ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns at once; connecting goes on for as long as it takes."""
+        self._outlet.retain(self._tree.status, b"online")
+        self._link.start()
+        self._pushes.start()
+
+    def stop_taking(self) -> None:
+        """From now on no input is taken; answers of earlier ones still go out."""
+        self._intake.close()
+
+    async def stop(self) -> None:
+        """Sends what waits and `offline`, 2 s at most, then says goodbye.
+
+        Unacknowledged inputs stay with the broker, if the session is kept.
+        """
+        self.stop_taking()
+        if self._link.wire is not None:
+            self._outlet.retain(self._tree.status, b"offline")
+            if not await self._outlet.drained(_GOODBYE_S):
+                _log.warning("%d messages were not confirmed by the broker before the end", len(self._outlet))
+        await asyncio.gather(self._link.stop(), self._pushes.stop())
+
+    def retain(self, topic: str, payload: bytes) -> None:
+        """A retained state at QoS 1: published now or at the next connect, and again at each one."""
+        self._outlet.retain(topic, payload)
+
+    def publish(self, topic: str, payload: bytes, qos: int) -> None:
+        """A message that is not retained. QoS 0 is dropped while there is no connection."""
+        self._outlet.publish(Publication(topic, payload, qos))
+
+    def on_room(self, model: str) -> None:
+        """The lane of `model` has room again; what waited is offered in the next turn of the loop."""
+        if model not in self._rooms:
+            self._rooms.add(model)
+            asyncio.get_running_loop().call_soon(self._offer_again, model)
+
+    def alive(self) -> bool:
+        """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
+        return self._link.alive() and self._pushes.alive()
+
+    def facts(self) -> Facts:
+        wire = self._link.wire
+        return Facts(
+            connected=wire is not None,
+            version=self._link.version if wire is not None else "",
+            url=self._broker.shown,
+            since_ms=self._link.since_ms,
+            reconnects=max(0, self._link.connects - 1),
+            published=self._counts.published,
+            queued=len(self._outlet),
+            waiting=len(self._intake.room),
+            dropped=dict(self._counts.dropped),
+            refused=tuple(sorted(self._subscriptions.refused)),
+            quarantined=self._subscriptions.quarantined,
+            last_error=self._link.last_error,
+            pushes_connected=self._pushes.connected,
+        )
+
+    # --- what the connection tells (link.Owner) -------------------------------------------------------
+
+    def up(self, said: Greeting) -> None:
+        self._intake.connected(said.number, session_present=said.session_present)
+        self._subscriptions.begin()
+        self._unopened = said
+        asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
+        self._subscribe()
+
+    def down(self) -> None:
+        self._unopened = None
+        self._outlet.lost()
+        if twice := self._subscriptions.lost():
+            _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
+
+    def message(self, number: int, message: MQTTMessage) -> None:
+        self._intake.take(arrival(number, message))
+
+    def confirmed(self, mid: int, refusal: str) -> None:
+        self._outlet.confirmed(mid, refusal)
+
+    def subscribed(self, granted: Sequence[bool]) -> None:
+        for wire in self._subscriptions.answered(granted):
+            _log.warning("the broker does not let this box subscribe to %s", wire)
+
+    def turn(self) -> None:
+        self._subscribe()
+        self._outlet.pump()
+
+    def pause_ended(self) -> None:
+        self._intake.pause_ended()
+
+    def bug(self) -> None:
+        self._bug()
+
+    # --- what intake and results ask for ----------------------------------------------------------
+
+    def pause(self) -> None:
+        if self._link.wire is not None:
+            self._link.wire.pause()
+
+    def resume(self) -> None:
+        if self._link.wire is not None:
+            self._link.wire.resume()
+
+    def _acknowledge(self, number: int, mid: int) -> None:
+        wire = self._link.wire
+        # On another connection the same packet identifier is a stranger's (measured).
+        if wire is not None and wire.number == number:
+            wire.acknowledge(mid)
+
+    def _drop(self, model: str, reason: str) -> None:
+        self._counts.drop(reason)
+        self._dropped(model, reason)
+
+    def _offer_again(self, model: str) -> None:
+        self._rooms.discard(model)
+        self._intake.on_room(model)
+
+    def _subscribe(self) -> None:
+        wire = self._link.wire
+        if wire is not None and wire.open and (batch := self._subscriptions.next()) is not None:
+            wire.subscribe(batch)
+        if self._subscriptions.done and self._unopened is not None:
+            self._open(self._unopened)
+
+    def _open(self, said: Greeting) -> None:
+        """All is subscribed, or the broker does not answer: whoever sees `online` now is heard."""
+        if self._unopened is said:
+            self._unopened = None
+            self._outlet.opened(said)
+
+
+def _packet(payload: int) -> int:
+    return min(MAX_PACKET, payload + _HEADERS)

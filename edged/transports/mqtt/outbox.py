@@ -1,0 +1,182 @@
+"""What leaves at QoS 1: retained states and results, in memory, bounded, with a window of unconfirmed ones. No I/O.
+
+States go before results. Results keep their order, through a lost connection too: what was not
+confirmed goes to the head again (so a receiver may see it twice). paho's own queue is never used:
+one message that the broker will not have makes paho reconnect for ever (measured). Here messages go
+one at a time after a loss, until those that were under way are confirmed; one that ends three connections
+in a row, alone, is given up. What that teaches is kept: a large one that size is the
+matter (3.1.1 has no other way to learn a broker's limit), a small one that the topic is, for a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+MAX_PACKET: Final = 268_435_455  # MQTT 5, 1.5.5: the largest remaining length
+WINDOW: Final = 64  # unconfirmed messages at a time, unless the broker's Receive Maximum is less
+_COUNT: Final = 4096
+_BYTES: Final = 16 * 2**20
+_STRIKES: Final = 3
+_LARGE: Final = 32 * 1024  # no broker's limit is below
+_SHUNNED_S: Final = 60.0
+
+
+class Publication(msgspec.Struct, eq=False):
+    """One message to publish. The fields after `retain` are MQTT 5's and are left out on 3.1.1.
+
+    `handed` is called once, when paho has the message or when it is dropped.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool = False
+    content_type: str = ""
+    correlation: bytes | None = None
+    status: str = ""
+    handed: Callable[[], None] | None = None
+
+    @property
+    def size(self) -> int:
+        """An upper bound of the packet's bytes, for comparison with a broker's limit."""
+        names = 4 * len(self.topic) + len(self.content_type) + len(self.status)
+        return len(self.payload) + names + len(self.correlation or b"") + 64
+
+
+class Outbox:
+    """`dropped` is told the reason of each message that is given up. `clock` is monotonic."""
+
+    def __init__(
+        self, dropped: Callable[[str], None], last: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._dropped = dropped
+        self._clock = clock
+        self._last = last  # the state that is published after all others: `online`
+        self._states: dict[str, bytes] = {}
+        self._dirty: dict[str, None] = {}
+        self._queue: deque[Publication] = deque()
+        self._bytes = 0
+        self._flight: dict[int, Publication] = {}
+        self._window = 0
+        self._told_limit = self._learnt_limit = MAX_PACKET
+        self._shunned: dict[str, float] = {}
+        self._careful = 0  # so many confirmations until more than one may be under way
+        self._accused: object = None
+        self._strikes = 0
+
+    def __len__(self) -> int:
+        """Messages that are not confirmed yet, states and results."""
+        return len(self._queue) + len(self._flight) + len(self._dirty)
+
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Sets a retained state: published now or at the next connect, and again at each one after it."""
+        self._states[topic] = payload
+        self._dirty[topic] = None
+
+    def put(self, message: Publication) -> None:
+        """Queues a message; past 4096 messages or 16 MiB the oldest ones are dropped."""
+        self._queue.append(message)
+        self._bytes += message.size
+        while len(self._queue) > _COUNT or (self._bytes > _BYTES and len(self._queue) > 1):
+            self._give_up(self._take(), "outbox_full")
+
+    def opened(self, receive_maximum: int, packet_limit: int) -> None:
+        """A connection is up: every state is due again."""
+        self._window = min(WINDOW, receive_maximum)
+        self._told_limit = packet_limit
+        self._dirty = dict.fromkeys(topic for topic in self._states if topic != self._last)
+        if self._last in self._states:
+            self._dirty[self._last] = None
+
+    def next(self) -> Publication | None:
+        """The message to hand to paho now, None when nothing may go."""
+        while len(self._flight) < (min(1, self._window) if self._careful else self._window):
+            if self._dirty:
+                topic = next(iter(self._dirty))
+                del self._dirty[topic]
+                message = Publication(topic, self._states[topic], qos=1, retain=True)
+            elif self._queue:
+                message = self._take()
+            else:
+                return None
+            if message.size > self.packet_limit:
+                self._give_up(message, "output_too_large")
+            elif self._is_shunned(message.topic):
+                self._give_up(message, "refused_by_broker")
+            else:
+                return message
+        return None
+
+    @property
+    def packet_limit(self) -> int:
+        """The largest packet in bytes that the broker takes: told in its CONNACK or learnt the hard way."""
+        return min(self._told_limit, self._learnt_limit)
+
+    def sent(self, mid: int, message: Publication) -> None:
+        """paho has it under this packet identifier."""
+        self._flight[mid] = message
+        _hand(message)
+
+    def put_back(self, message: Publication) -> None:
+        """paho would not have it now."""
+        if self._is_state(message):
+            self._dirty.setdefault(message.topic)
+        else:
+            self._queue.appendleft(message)
+            self._bytes += message.size
+
+    def confirmed(self, mid: int) -> None:
+        """The broker has it. A packet identifier that is not ours is nothing."""
+        if self._flight.pop(mid, None) is not None:
+            self._careful = max(0, self._careful - 1)
+
+    def lost(self) -> None:
+        """The connection ended: what is not confirmed will go again, and whatever went alone may be the reason."""
+        flight, self._flight, self._window = list(self._flight.values()), {}, 0
+        if self._careful and flight and self._accuse(flight[0]):
+            self._learn(flight[0])
+            self._give_up(flight.pop(0), "refused_by_broker")
+        # States go again too, and before results: they count as under way.
+        self._careful = max(self._careful, len(self._states) + len(flight)) if flight else self._careful
+        for message in reversed(flight):
+            self.put_back(message)
+
+    def _accuse(self, message: Publication) -> bool:
+        """Whether `message` has ended enough connections in a row. A state is made anew each time."""
+        who: object = message.topic if self._is_state(message) else message
+        self._strikes = self._strikes + 1 if who == self._accused else 1
+        self._accused = who
+        return self._strikes >= _STRIKES
+
+    def _is_state(self, message: Publication) -> bool:
+        return message.retain and message.topic in self._states
+
+    def _learn(self, message: Publication) -> None:
+        if message.size > _LARGE:
+            self._learnt_limit = min(self._learnt_limit, message.size - 1)
+        else:
+            self._shunned = {topic: until_s for topic, until_s in self._shunned.items() if until_s > self._clock()}
+            self._shunned[message.topic] = self._clock() + _SHUNNED_S
+
+    def _is_shunned(self, topic: str) -> bool:
+        return bool(self._shunned) and self._shunned.get(topic, 0.0) > self._clock()
+
+    def _take(self) -> Publication:
+        message = self._queue.popleft()
+        self._bytes -= message.size
+        return message
+
+    def _give_up(self, message: Publication, reason: str) -> None:
+        self._dropped(reason)
+        _hand(message)
+
+
+def _hand(message: Publication) -> None:
+    handed, message.handed = message.handed, None
+    if handed is not None:
+        handed()

@@ -1,0 +1,107 @@
+"""Everything that leaves: QoS 1 through the outbox, QoS 0 straight to paho or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from edged.transports.mqtt.counts import Counts
+from edged.transports.mqtt.outbox import Outbox, Publication
+from edged.transports.mqtt.packets import Greeting
+from edged.transports.mqtt.wire import Wire
+
+_log = logging.getLogger(__name__)
+_UNWRITTEN: Final = 256  # QoS 0 messages that the socket has not taken yet
+
+
+class Outlet:
+    """`wire` gives the connection that is up, if any; `status` is the topic of `online`."""
+
+    def __init__(
+        self, wire: Callable[[], Wire | None], status: str, counts: Counts, clock: Callable[[], float]
+    ) -> None:
+        self._wire = wire
+        self._counts = counts
+        self._outbox = Outbox(counts.drop, last=status, clock=clock)
+        self._unwritten: set[int] = set()
+        self._drained = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._outbox)
+
+    @property
+    def packet_limit(self) -> int:
+        """The broker's largest packet in bytes, as far as known."""
+        return self._outbox.packet_limit
+
+    def opened(self, said: Greeting) -> None:
+        self._outbox.opened(said.receive_maximum, said.packet_limit)
+        self.pump()
+
+    def lost(self) -> None:
+        self._outbox.lost()
+        self._unwritten.clear()
+
+    def confirmed(self, mid: int, refusal: str) -> None:
+        if refusal:
+            self._counts.drop("refused_by_broker")
+            _log.debug("the broker refused a message: %s", refusal)
+        self._unwritten.discard(mid)
+        self._outbox.confirmed(mid)
+
+    def retain(self, topic: str, payload: bytes) -> None:
+        self._outbox.retain(topic, payload)
+        self.pump()
+
+    def publish(self, message: Publication) -> None:
+        if message.qos:
+            self._outbox.put(message)
+            self.pump()
+            return
+        reason = self._send(message)
+        if reason:
+            self._counts.drop(reason)
+        if message.handed is not None:
+            message.handed()
+
+    def _send(self, message: Publication) -> str:
+        """A QoS 0 message: "" when paho has it, else why not."""
+        wire = self._wire()
+        if wire is None:
+            return "offline"
+        if message.size > self.packet_limit:
+            return "output_too_large"
+        if len(self._unwritten) >= _UNWRITTEN:
+            return "slow_broker"
+        mid = wire.publish(message)
+        if mid is None:
+            return "offline"
+        self._counts.published += 1
+        if mid:
+            self._unwritten.add(mid)
+        return ""
+
+    def pump(self) -> None:
+        """Hands paho as much as the window allows."""
+        while (wire := self._wire()) is not None and (message := self._outbox.next()) is not None:
+            mid = wire.publish(message)
+            if mid is None:
+                self._outbox.put_back(message)
+                break
+            self._counts.published += 1
+            self._outbox.sent(mid, message)
+        if len(self._outbox):
+            self._drained.clear()
+        else:
+            self._drained.set()
+
+    async def drained(self, limit_s: float) -> bool:
+        """Whether the broker has confirmed everything within the limit."""
+        self.pump()
+        try:
+            await asyncio.wait_for(self._drained.wait(), limit_s)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,120 @@
+"""Between paho's messages and properties and our own values: the only place that names MQTT 5's properties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edged.transports.mqtt.inputs import Arrival
+from edged.transports.mqtt.outbox import MAX_PACKET, Publication
+from edged.transports.mqtt.subscriptions import Subscription
+from edged.transports.mqtt.versions import Version
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """What the broker said in its CONNACK on connection `number`; sizes in bytes.
+
+    `identifiers`: it knows subscription identifiers. On 3.1.1 it says nothing but `session_present`.
+    """
+
+    number: int
+    version: Version
+    session_present: bool
+    packet_limit: int = MAX_PACKET
+    receive_maximum: int = 65_535
+    identifiers: bool = False
+
+
+def greeting(number: int, version: Version, properties: Properties | None, *, session_present: bool) -> Greeting:
+    if version != "5" or properties is None:
+        return Greeting(number, version, session_present)
+    return Greeting(
+        number,
+        version,
+        session_present,
+        min(MAX_PACKET, getattr(properties, "MaximumPacketSize", MAX_PACKET)),
+        getattr(properties, "ReceiveMaximum", 65_535),
+        bool(getattr(properties, "SubscriptionIdentifierAvailable", 1)),
+    )
+
+
+def arrival(number: int, message: MQTTMessage) -> Arrival:
+    """Raises UnicodeDecodeError for a topic that is not UTF-8."""
+    properties = message.properties
+    plain = Arrival(message.topic, bytes(message.payload), message.qos, message.retain, message.mid, number)
+    if properties is None:
+        return plain
+    return msgspec.structs.replace(
+        plain,
+        content_type=getattr(properties, "ContentType", ""),
+        response_topic=getattr(properties, "ResponseTopic", ""),
+        correlation=getattr(properties, "CorrelationData", None),
+        identifiers=tuple(getattr(properties, "SubscriptionIdentifier", ())),
+    )
+
+
+def user_property(message: MQTTMessage, name: str) -> str | None:
+    """The first user property of that name; always None on 3.1.1."""
+    pairs = getattr(message.properties, "UserProperty", ())
+    return next((value for key, value in pairs if key == name), None)
+
+
+def publish_properties(message: Publication) -> Properties | None:
+    if message.correlation is None and not message.status:
+        return _content(message.content_type) if message.content_type else None
+    properties = fresh(PacketTypes.PUBLISH)
+    properties.ContentType = message.content_type
+    properties.UserProperty = [("status", message.status)]
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
+    found: Properties = properties
+    return found
+
+
+@lru_cache(maxsize=8)
+def _content(content_type: str) -> Properties:
+    """Shared by every result: making one costs more than sending it."""
+    properties = fresh(PacketTypes.PUBLISH)
+    properties.ContentType = content_type
+    found: Properties = properties
+    return found
+
+
+def subscribe_arguments(
+    batch: Sequence[Subscription], version: Version, *, identifiers: bool, retain_as_published: bool = False
+) -> dict[str, Any]:
+    """The arguments of paho's `subscribe` for one SUBSCRIBE.
+
+    Retained messages come with a new subscription, not each time an existing one is renewed.
+    """
+    if version != "5":
+        return {"topic": [(one.filter, one.qos) for one in batch]}
+    arguments: dict[str, Any] = {
+        "topic": [
+            (
+                one.filter,
+                SubscribeOptions(
+                    one.qos,
+                    retainAsPublished=retain_as_published,
+                    retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+                ),
+            )
+            for one in batch
+        ]
+    }
+    if identifiers and batch[0].identifier:
+        arguments["properties"] = fresh(PacketTypes.SUBSCRIBE)
+        arguments["properties"].SubscriptionIdentifier = batch[0].identifier
+    return arguments
+
+
+def fresh(kind: int) -> Any:
+    """paho sets properties as attributes that its type hints do not declare."""
+    return cast("Any", Properties)(kind)

@@ -1,0 +1,187 @@
+"""Pushed models come on a connection of their own, in a thread of its own (RULES 18, 20).
+
+A message of 100 MiB keeps paho busy for 400 ms (measured), which must not be the loop's. The thread
+hands one push to the loop and waits until it was taken before it reads on, so at most one is held here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edged.errors import Fault, fault
+from edged.topics import Tree
+from edged.transports.mqtt.backoff import Backoff
+from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.packets import subscribe_arguments, user_property
+from edged.transports.mqtt.subscriptions import Subscription
+from edged.transports.mqtt.versions import Ending, Version, Versions
+
+_log = logging.getLogger(__name__)
+_SILENCE_S: Final = 5.0
+_SETTLED_S: Final = 5.0
+_TURN_S: Final = 0.25  # how soon the thread notices that it is to end
+_UNSUPPORTED: Final = 0x84
+
+
+class Pushes:
+    """`on_push(model, payload, version, retained)` and `on_refused(model, fault)` are called in the loop."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        tree: Tree,
+        models: Sequence[str],
+        max_size: int,
+        *,
+        on_push: Callable[[str, bytes, str | None, bool], None],
+        on_refused: Callable[[str, Fault], None],
+    ) -> None:
+        self._dialer = dialer
+        # Exact filters: a wildcard gets no retained messages on RabbitMQ, and asks for other names' pushes.
+        self._models = {tree.push(model): model for model in models}
+        self._max_size = max_size
+        self._on_push = on_push
+        self._on_refused = on_refused
+        self._versions = Versions(dialer.settings.version)
+        self._backoff = Backoff()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connected = False
+        self._unsupported = False
+        self._refusal = ""
+        self.last_error = ""
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)
+        self._thread.start()
+
+    async def stop(self, limit_s: float = 2.0) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, limit_s)
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def alive(self) -> bool:
+        return self._stop.is_set() or self._thread is None or self._thread.is_alive()
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            started_s = time.monotonic()
+            text, how = self._connection(self._versions.current)
+            if self._stop.is_set():
+                return
+            if how is None and time.monotonic() - started_s > _SETTLED_S:
+                self._backoff.reset()
+            at_once = how is not None and self._versions.failed(how)
+            delay_s = 0.0 if at_once else self._backoff.next_s()
+            level = logging.WARNING if text != self.last_error else logging.DEBUG
+            _log.log(level, "pushes over %s: %s", self._dialer.broker.shown, text)
+            self.last_error = text
+            self._stop.wait(delay_s)
+
+    def _connection(self, version: Version) -> tuple[str, Ending | None]:
+        """One connection from dialling to its end: why it ended, and how when there was no good CONNACK."""
+        client = self._dialer.client(version)
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
+        self._connected = self._unsupported = False
+        self._refusal = ""
+        try:
+            self._dialer.dial(client, version)
+        except (OSError, ValueError) as error:
+            return explain(error, self._dialer.broker), None
+        silent = not self._serve(client, version)
+        was_connected, self._connected = self._connected, False
+        if was_connected:
+            return "the connection was lost", None
+        if self._unsupported:
+            return f"the broker does not speak MQTT {version}", Ending.UNSUPPORTED
+        if self._refusal:
+            self._versions.worked()
+            return f"the broker refused the connection: {self._refusal}", None
+        if silent:
+            return f"no CONNACK within {_SILENCE_S:.0f} s", Ending.SILENT
+        return NO_CONNACK, Ending.CLOSED
+
+    def _serve(self, client: Client, version: Version) -> bool:
+        """Runs the connection until it ends; False when the broker said nothing at all."""
+        deadline_s = time.monotonic() + _SILENCE_S
+        subscribed = False
+        while not self._stop.is_set():
+            try:
+                if client.loop(_TURN_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    return True
+            except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
+                _log.exception("the push connection failed on what the broker sent")
+                return True
+            if self._connected and not subscribed:
+                subscribed = True
+                self._versions.worked()
+                filters = [Subscription(topic, 1) for topic in self._models]
+                for start in range(0, len(filters), 8):
+                    batch = filters[start : start + 8]
+                    client.subscribe(**subscribe_arguments(batch, version, identifiers=False, retain_as_published=True))
+            if not self._connected and time.monotonic() > deadline_s:
+                client.connect_async("closed")  # the documented way to drop a connection at once
+                return False
+        client.disconnect()
+        return True
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        self._connected = not reason.is_failure
+        self._unsupported = reason.value == _UNSUPPORTED
+        self._refusal = str(reason) if reason.is_failure else ""
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            _log.warning("the broker does not let this box subscribe to its push topics: %s", reasons[0])
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        try:
+            model = self._models.get(message.topic)
+        except UnicodeDecodeError:
+            model = None
+        if model is None:
+            return
+        if len(message.payload) > self._max_size:
+            size = f"the pushed file has {len(message.payload)} bytes; push.max_size is {self._max_size}"
+            problem = fault("too_large", size, "Raise push.max_size, or push a smaller model.")
+            self._in_loop(self._on_refused, model, problem)
+            return
+        self._in_loop(self._on_push, model, message.payload, user_property(message, "version"), message.retain)
+
+    def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls it in the loop and waits for it, so that the next push is not read before."""
+        taken = threading.Event()
+
+        def call() -> None:
+            try:
+                function(*arguments)
+            finally:
+                taken.set()
+
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        loop.call_soon_threadsafe(call)
+        while not taken.wait(_TURN_S) and not self._stop.is_set():
+            pass

@@ -1,0 +1,157 @@
+"""Outcome -> what is published where, then the input's acknowledgement (RULES 19)."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from edged.config import schema
+from edged.errors import Fault, as_json, fault
+from edged.messages import Answer, Outcome, with_parameters
+from edged.topics import Tree, fill
+from edged.transports.mqtt.allowance import Allowance
+from edged.transports.mqtt.inputs import Arrival, Target
+from edged.transports.mqtt.outbox import Publication
+
+_ERRORS_A_SECOND: Final = 10
+_SEQUENCES: Final = 4096  # output topics whose `seq` is kept; the least recently used starts again at 1
+_JSON: Final = "application/json"
+_BINARY: Final = "application/octet-stream"
+
+
+class Receipt:
+    """One message's acknowledgement: due when the outcome of each model that took it is final."""
+
+    def __init__(self, arrival: Arrival, left: int) -> None:
+        self.arrival = arrival
+        self.left = left
+
+
+class Sender(msgspec.Struct, frozen=True, eq=False):
+    """Where one input came from, and where its outcome goes: `output` is the result's topic.
+
+    `arrived_s` is monotonic. With `response_topic` result and error go there and nowhere else.
+    """
+
+    arrival: Arrival
+    target: Target
+    receipt: Receipt
+    arrived_s: float
+    arrived_ms: int
+    output: str
+    response_topic: str = ""
+
+
+class Results:
+    """Turns outcomes into publications.
+
+    `publish` takes a publication; `acknowledge(number, mid)` an input's; `packet_limit()` is the
+    broker's largest packet in bytes; `dropped(model, reason)` counts what is not sent.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        models: Sequence[schema.Model],
+        *,
+        publish: Callable[[Publication], None],
+        acknowledge: Callable[[int, int], None],
+        packet_limit: Callable[[], int],
+        dropped: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._tree = tree
+        self._outputs = {model.name: model.output for model in models}
+        self._publish = publish
+        self._acknowledge = acknowledge
+        self._packet_limit = packet_limit
+        self._dropped = dropped
+        self._clock = clock
+        self._wall_ms = wall_ms
+        self._errors = Allowance(_ERRORS_A_SECOND)
+        self._sequences: OrderedDict[str, int] = OrderedDict()
+
+    def output(self, target: Target, response_topic: str) -> str:
+        """Where an answer goes. Raises ValueError when the input's levels make no topic."""
+        template = self._outputs[target.model].topic
+        if response_topic or target.form < 0 or not template:
+            return response_topic or self._tree.result(target.model, target.id)
+        return fill(template, target.levels)
+
+    def settle(self, sender: Sender, outcome: Outcome) -> None:
+        """The final outcome of one input: published, then the input acknowledged."""
+        message = self._result(sender, outcome) if isinstance(outcome, Answer) else None
+        if message is None:
+            problem = outcome if isinstance(outcome, Fault) else self._too_large(sender)
+            message = self._error(sender, problem)
+        if message is None:
+            self._done(sender.receipt)
+            return
+        message.handed = lambda: self._done(sender.receipt)
+        self._publish(message)
+
+    def _done(self, receipt: Receipt) -> None:
+        receipt.left -= 1
+        if receipt.left == 0 and receipt.arrival.qos:
+            self._acknowledge(receipt.arrival.number, receipt.arrival.mid)
+
+    def _result(self, sender: Sender, answer: Answer) -> Publication | None:
+        """None when the broker would not carry it."""
+        target = sender.target
+        # With an id each topic is used once: there the sequence is the model's.
+        counted = self._tree.result(target.model) if target.id and not sender.response_topic else sender.output
+        now_ms = sender.arrived_ms + round((self._clock() - sender.arrived_s) * 1000)
+        stamp = sender.arrived_ms if answer.ts_ms is None else answer.ts_ms
+        now_ms = now_ms if answer.ts_ms is None else self._wall_ms()
+        parameters: dict[str, object] = {
+            "ts": stamp,
+            "seq": self._sequence(counted),
+            "age_ms": now_ms - stamp,
+            "topic": sender.arrival.topic,
+        }
+        payload, json_length = with_parameters(answer, parameters)
+        qos = sender.arrival.qos if sender.response_topic else self._outputs[target.model].qos
+        message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
+        message.content_type = _BINARY if json_length else _JSON
+        return message if message.size <= self._packet_limit() else None
+
+    def _too_large(self, sender: Sender) -> Fault:
+        self._dropped(sender.target.model, "output_too_large")
+        return fault(
+            "output_too_large",
+            f"the result is above the broker's limit of {self._packet_limit()} bytes a packet",
+            "Raise the broker's max_packet_size, or ask for fewer outputs.",
+        )
+
+    def _error(self, sender: Sender, problem: Fault) -> Publication | None:
+        """None when the model has had its errors of this second and nobody waits for this one."""
+        target = sender.target
+        awaited = sender.response_topic or target.id or sender.arrival.qos
+        if not awaited and not self._errors.take(target.model, self._clock()):
+            self._dropped(target.model, "error_rate")
+            return None
+        topic = sender.response_topic or self._tree.error(target.model, target.id)
+        payload = msgspec.json.encode(as_json(problem, id=target.id))
+        message = self._addressed(sender, topic, payload, qos=1, status="error")
+        message.content_type = _JSON
+        return message
+
+    @staticmethod
+    def _addressed(sender: Sender, topic: str, payload: bytes, *, qos: int, status: str) -> Publication:
+        message = Publication(topic, payload, qos)
+        if sender.response_topic:
+            message.correlation = sender.arrival.correlation
+            message.status = status
+        return message
+
+    def _sequence(self, topic: str) -> int:
+        number = self._sequences.pop(topic, 0) + 1
+        self._sequences[topic] = number
+        if len(self._sequences) > _SEQUENCES:
+            self._sequences.popitem(last=False)
+        return number

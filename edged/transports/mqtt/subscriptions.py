@@ -1,0 +1,149 @@
+"""What to subscribe to and in which order, and what the broker said to it. No I/O.
+
+Own topics go first. A foreign filter goes alone and only after the answer to the one before, because
+some brokers answer a forbidden filter by closing the connection: then it is known which one it was.
+A filter that did so twice in a row is left out for ten minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+OWN: Final = 1  # the subscription identifier of edged's own topics
+_FILTERS_AT_ONCE: Final = 8  # AWS IoT Core's limit for one SUBSCRIBE
+_STRIKES: Final = 2
+_QUARANTINE_S: Final = 600.0
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """`identifier` (MQTT 5, 3.8.2.1.2) comes back with each copy of a message; 0 = not asked for.
+
+    It is asked for only where filters overlap, to tell one message's copies apart.
+    """
+
+    filter: str
+    qos: int
+    identifier: int = 0
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether `wide` matches every topic that `narrow` matches (MQTT 5, 4.7)."""
+    if narrow.startswith("$") and wide[0] in "+#":
+        return False
+    theirs = narrow.split("/")
+    for index, level in enumerate(wide.split("/")):
+        if level == "#":
+            return True
+        if index >= len(theirs) or theirs[index] == "#" or level not in ("+", theirs[index]):
+            return False
+    return len(theirs) == wide.count("/") + 1
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some topic matches both filters."""
+    mine, theirs = one.split("/"), other.split("/")
+    for index in range(max(len(mine), len(theirs))):
+        a = mine[index] if index < len(mine) else None
+        b = theirs[index] if index < len(theirs) else None
+        if "#" in (a, b):
+            return True
+        if a is None or b is None or (a != b and "+" not in (a, b)):
+            return False
+    return True
+
+
+def plan(own: Sequence[str], foreign: Iterable[tuple[str, int]]) -> tuple[Subscription, ...]:
+    """Own topics (QoS 1), then foreign filters (filter, QoS) without those that a wider one covers.
+
+    Brokers differ in how many copies of a message overlapping filters get (one to one each, measured).
+    A covered filter is dispatched locally; a partial overlap gets identifiers.
+    """
+    wanted: dict[str, int] = {}
+    for wire, qos in foreign:
+        if not any(covers(mine, wire) for mine in own):
+            wanted[wire] = max(qos, wanted.get(wire, 0))
+    kept: dict[str, int] = {}
+    for wire, qos in wanted.items():
+        wider = [other for other in wanted if other != wire and covers(other, wire)]
+        if not wider:
+            kept[wire] = max([qos, *(wanted[other] for other in wanted if covers(wire, other))])
+    every = [*own, *kept]
+    clashing = {a for a in every for b in every if a != b and overlap(a, b)}
+    own_identifier = OWN if clashing.intersection(own) else 0
+    return (
+        *(Subscription(wire, 1, own_identifier) for wire in own),
+        *(
+            Subscription(wire, qos, OWN + 1 + index if wire in clashing else 0)
+            for index, (wire, qos) in enumerate(kept.items())
+        ),
+    )
+
+
+class Subscriptions:
+    """The way through a plan on each connection: `next` gives one SUBSCRIBE's worth at a time.
+
+    Nothing else should be sent before `done`, or a connection that ends says nothing about a filter.
+    """
+
+    def __init__(
+        self,
+        own: Sequence[Subscription],
+        foreign: Sequence[Subscription],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._own = [tuple(own[start : start + _FILTERS_AT_ONCE]) for start in range(0, len(own), _FILTERS_AT_ONCE)]
+        self._foreign = [(one,) for one in foreign]
+        self._clock = clock
+        self._strikes: dict[tuple[Subscription, ...], int] = {}
+        self._asked: tuple[Subscription, ...] | None = None
+        self._left: list[tuple[Subscription, ...]] = []
+        self._quarantine: dict[tuple[Subscription, ...], float] = {}
+        self.refused: set[str] = set()
+
+    @property
+    def quarantined(self) -> tuple[str, ...]:
+        return tuple(batch[0].filter for batch in self._quarantine)
+
+    @property
+    def done(self) -> bool:
+        return self._asked is None and not self._left
+
+    def begin(self) -> None:
+        """A connection is up: everything but the quarantined is asked for again."""
+        self._left = [*self._own, *(batch for batch in self._foreign if batch not in self._quarantine)]
+        self._asked = None
+        self.refused.clear()
+
+    def next(self) -> tuple[Subscription, ...] | None:
+        """What to subscribe to now; None while an answer is awaited and when all is done."""
+        if self._asked is not None:
+            return None
+        if not self._left:
+            self._left = [batch for batch, until_s in self._quarantine.items() if until_s <= self._clock()]
+        self._asked = self._left.pop(0) if self._left else None
+        return self._asked
+
+    def answered(self, granted: Sequence[bool]) -> list[str]:
+        """The SUBACK to the last SUBSCRIBE, one flag a filter; returns the filters that were refused."""
+        asked, self._asked = self._asked or (), None
+        self._strikes.pop(asked, None)
+        self._quarantine.pop(asked, None)
+        refused = [one.filter for one, good in zip(asked, granted, strict=False) if not good]
+        self.refused.update(refused)
+        return refused
+
+    def lost(self) -> list[str]:
+        """The connection ended; returns the filters that did it twice now, of which foreign ones are left out."""
+        asked, self._asked, self._left = self._asked, None, []
+        if asked is None:
+            return []
+        self._strikes[asked] = self._strikes.get(asked, 0) + 1
+        if self._strikes[asked] < _STRIKES:
+            return []
+        if asked in self._foreign:
+            self._quarantine[asked] = self._clock() + _QUARANTINE_S
+        return [one.filter for one in asked] if self._strikes[asked] == _STRIKES else []
