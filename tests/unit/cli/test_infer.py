@@ -25,8 +25,8 @@ PREDICTED = {**ANSWER, "prediction": [{"label": "seven", "index": 7, "score": 0.
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Double]:
-    with double(tmp_path) as server:
+def daemon(short_path: Path) -> Iterator[Double]:
+    with double(short_path) as server:
         server.answers[INFER] = 200, ANSWER
         yield server
 

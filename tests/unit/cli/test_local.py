@@ -18,8 +18,8 @@ from tests.unit.cli.daemon import Double, double
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Double]:
-    with double(tmp_path) as serving:
+def server(short_path: Path) -> Iterator[Double]:
+    with double(short_path) as serving:
         yield serving
 
 
@@ -52,9 +52,9 @@ def test_an_answer_that_is_no_json_or_has_an_unknown_code_is_still_told(server: 
         Daemon([server.path]).get("/text").json()
 
 
-def test_a_daemon_that_goes_away_in_the_middle(tmp_path: Path) -> None:
+def test_a_daemon_that_goes_away_in_the_middle(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(short_path / "s"))
         listener.listen()
 
         def hang_up() -> None:
@@ -64,17 +64,17 @@ def test_a_daemon_that_goes_away_in_the_middle(tmp_path: Path) -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(EdgedError) as caught:
-            Daemon([tmp_path / "s"]).get("/")
+            Daemon([short_path / "s"]).get("/")
         thread.join()
     assert caught.value.fault.code == "no_daemon"
 
 
-def test_a_daemon_that_says_nothing(tmp_path: Path) -> None:
+def test_a_daemon_that_says_nothing(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(short_path / "s"))
         listener.listen()
         with pytest.raises(EdgedError, match=r"within 0\.05 s"):
-            Daemon([tmp_path / "s"], timeout_s=0.05).get("/")
+            Daemon([short_path / "s"], timeout_s=0.05).get("/")
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,8 +48,8 @@ cam: it took [31m too much [over_memory]
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Double]:
-    with double(tmp_path) as server:
+def daemon(short_path: Path) -> Iterator[Double]:
+    with double(short_path) as server:
         server.answers["/edged/status"] = 200, msgspec.to_builtins(FULL)
         yield server
 
@@ -100,21 +99,21 @@ def test_a_daemon_of_another_kind_is_explained(daemon: Double, capsys: pytest.Ca
 
 
 def test_watch_outlives_the_daemon(
-    daemon: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    daemon: Double, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    moved = daemon.path.with_name("moved")
     rounds: list[float] = []
 
     def between(seconds: float) -> None:
         rounds.append(seconds)
         if len(rounds) == 1:
-            daemon.path.rename(tmp_path / "moved")
+            daemon.path.rename(moved)
         elif len(rounds) == 2:
-            (tmp_path / "moved").rename(daemon.path)
+            moved.rename(daemon.path)
         else:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", between)
-    assert threading.active_count() >= 1
     assert cli.main(["status", "--watch", "--json", "--socket", str(daemon.path)]) == 0
     captured = capsys.readouterr()
     assert [json.loads(line)["daemon"]["device"] for line in captured.out.splitlines()] == ["press-07"] * 2

@@ -36,10 +36,10 @@ def restored() -> Iterator[None]:
 
 
 @pytest.fixture
-def journald(tmp_path: Path) -> Iterator[socket.socket]:
+def journald(short_path: Path) -> Iterator[socket.socket]:
     """What journald is to us: a datagram socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "journal"))
+        sock.bind(str(short_path / "journal"))
         sock.settimeout(5)
         yield sock
 
@@ -78,8 +78,8 @@ def record(message: str, **extra: object) -> logging.LogRecord:
     return LOG.makeRecord("edged", logging.WARNING, __file__, 7, message, (), None, "f", extra)
 
 
-def test_an_entry_has_the_promised_fields(tmp_path: Path, journald: socket.socket) -> None:
-    handler = JournalHandler(tmp_path / "journal")
+def test_an_entry_has_the_promised_fields(short_path: Path, journald: socket.socket) -> None:
+    handler = JournalHandler(short_path / "journal")
     handler.emit(record("slow", model="digits", version="2", code="too_slow", generation=3))
     found = read(journald)
     assert (found["MESSAGE"], found["PRIORITY"], found["SYSLOG_IDENTIFIER"]) == ("slow", "4", "edged")
@@ -90,11 +90,11 @@ def test_an_entry_has_the_promised_fields(tmp_path: Path, journald: socket.socke
     handler.close()
 
 
-def test_a_traceback_is_one_entry(tmp_path: Path, journald: socket.socket) -> None:
+def test_a_traceback_is_one_entry(tmp_path: Path, short_path: Path, journald: socket.socket) -> None:
     stream = (tmp_path / "stderr").open("w")
     stat = os.fstat(stream.fileno())
     environment = {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
-    setup(environment=environment, stream=stream, journal=tmp_path / "journal")
+    setup(environment=environment, stream=stream, journal=short_path / "journal")
     try:
         int("no\nsuch")
     except ValueError:
@@ -105,16 +105,16 @@ def test_a_traceback_is_one_entry(tmp_path: Path, journald: socket.socket) -> No
     stream.close()
 
 
-def test_a_large_entry_goes_by_memfd(tmp_path: Path, journald: socket.socket) -> None:
-    handler = JournalHandler(tmp_path / "journal")
+def test_a_large_entry_goes_by_memfd(short_path: Path, journald: socket.socket) -> None:
+    handler = JournalHandler(short_path / "journal")
     text = "é\n" * 500_000
     handler.emit(record(text))
     assert read(journald)["MESSAGE"] == text
     handler.close()
 
 
-def test_a_busy_journal_blocks_nobody_and_the_loss_is_told(tmp_path: Path, journald: socket.socket) -> None:
-    handler = JournalHandler(tmp_path / "journal")
+def test_a_busy_journal_blocks_nobody_and_the_loss_is_told(short_path: Path, journald: socket.socket) -> None:
+    handler = JournalHandler(short_path / "journal")
     sent = 2000
     for _ in range(sent):
         handler.emit(record("x"))
@@ -163,9 +163,11 @@ def test_a_journal_without_its_socket_gets_a_prefix_on_each_line(tmp_path: Path)
     assert (tmp_path / "stderr").read_text() == "<3>m: one\n<3>two\n"
 
 
-def test_a_stderr_that_was_redirected_is_not_the_journal(tmp_path: Path, journald: socket.socket) -> None:
+def test_a_stderr_that_was_redirected_is_not_the_journal(
+    tmp_path: Path, short_path: Path, journald: socket.socket
+) -> None:
     with (tmp_path / "file").open("w") as stream:
-        setup(environment={"JOURNAL_STREAM": "1:2"}, stream=stream, journal=tmp_path / "journal")
+        setup(environment={"JOURNAL_STREAM": "1:2"}, stream=stream, journal=short_path / "journal")
         LOG.info("here")
     assert "here" in (tmp_path / "file").read_text()
     journald.settimeout(0)

@@ -12,8 +12,8 @@ from edged.observe.notify import notify, watchdog_interval_s
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_fields_arrive(tmp_path: Path, *, abstract: bool) -> None:
-    name = f"edged-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+def test_fields_arrive(short_path: Path, *, abstract: bool) -> None:
+    name = f"edged-test-{os.getpid()}" if abstract else str(short_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(5)
         manager.bind(f"\0{name}" if abstract else name)
@@ -23,16 +23,16 @@ def test_fields_arrive(tmp_path: Path, *, abstract: bool) -> None:
     assert received == "READY=1\nSTATUS=digits 2 STOPPING=1 é\nEXTEND_TIMEOUT_USEC=5000000"
 
 
-def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
+def test_without_systemd_nothing_happens(short_path: Path) -> None:
     assert not notify({}, READY=1)
     assert not notify({"NOTIFY_SOCKET": "vsock:2:1"}, READY=1)
-    assert not notify({"NOTIFY_SOCKET": str(tmp_path / "gone")}, READY=1)
+    assert not notify({"NOTIFY_SOCKET": str(short_path / "gone")}, READY=1)
 
 
-def test_a_manager_that_does_not_read_blocks_nobody(tmp_path: Path) -> None:
+def test_a_manager_that_does_not_read_blocks_nobody(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        manager.bind(str(short_path / "notify"))
+        environment = {"NOTIFY_SOCKET": str(short_path / "notify")}
         assert not all(notify(environment, WATCHDOG=1) for _ in range(10_000))
 
 
