@@ -94,7 +94,11 @@ def _patiently(raw: msgspec.Raw, name: str, datatype: str, shape: Sequence[int])
     elif kind == "f":
         element = element | None
     try:
+        if kind == "f":  # msgspec 0.18 cannot refuse an integer above the largest double
+            values = [float(value) if type(value) is int else value for value in values]
         return msgspec.convert(values, list[element])  # type: ignore[valid-type]
+    except OverflowError as error:
+        raise bad_input(f"input {name}: an element is out of {datatype}'s range") from error
     except msgspec.ValidationError as error:
         raise _refused(values, name, datatype, str(error)) from error
 

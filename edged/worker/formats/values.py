@@ -119,10 +119,10 @@ def _array(value: Any, missing: Literal["reject", "nan"]) -> Array:
         raise _no_number(leaves, allow_null=gaps)
     try:
         array = np.array(value, dtype=np.float64 if gaps else None)
-        if array.dtype.kind == "f" and float not in kinds and not gaps:  # numpy's way out of int64 and uint64 together
-            array = np.array(value, dtype=np.uint64)
     except (ValueError, OverflowError, TypeError) as error:
         raise bad_input(f"the lists are not of one shape, or a number is out of range: {error}", _HINT) from error
+    if array.dtype.kind == "f" and float not in kinds and not gaps and min(leaves) >= 0:
+        return np.array(value, dtype=np.uint64)  # numpy makes floats of numbers above and below int64's end
     if array.dtype.kind == "b":
         return array.astype(np.int64)
     if array.dtype.kind == "O":  # whole numbers beyond 64 bits
