@@ -56,10 +56,16 @@ async def _run(config: Config) -> int:
     loop.set_exception_handler(daemon.broken)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.leave.set)
+    starting = asyncio.create_task(daemon.start())
+    leaving = asyncio.create_task(daemon.leave.wait())
     try:
-        await daemon.start()
-        await daemon.leave.wait()
+        await asyncio.wait((starting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting  # raises what kept it from starting
+            await leaving
     finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await daemon.stop()
     return BROKEN if daemon.fell else 0
 

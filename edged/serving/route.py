@@ -64,9 +64,9 @@ class Route:
         if self.release is None:
             return self.fault or fault("starting", "the model waits for its first push")
         # A failed model may come back, and what can wait for it does.
-        if self.fault is not None and item.source is not Source.MQTT_QOS1:
-            return self.fault
-        return None
+        if self.fault is None or item.source is Source.MQTT_QOS1:
+            return None
+        return fault("model_failed", f"the model failed: {self.fault.message}", self.fault.hint)
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
         """The last real inputs, for a trial: at most 16 and 4 MiB."""

@@ -1,0 +1,50 @@
+"""The daemon as a process: how it starts, what it says of itself, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from tests import models
+from tests.box import DIGITS, box
+
+ONE_MODEL = f"models: {{digits: {{file: {DIGITS / 'digits_v1_int8.onnx'}}}}}\n"
+
+
+def test_sigterm_while_a_model_is_loading_ends_it_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "endless.onnx"
+    file.write_bytes(models.endless())
+    with box(f"models: {{digits: {{file: {file}}}}}\n", start=False) as one:
+        one.start(wait=False)
+        one.wait(lambda: one.model("digits")["state"] == "starting")
+        started_s = time.monotonic()
+        assert one.stop() == 0
+        assert time.monotonic() - started_s < 4
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_and_the_others_answer(tmp_path: Path) -> None:
+    file = tmp_path / "text.onnx"
+    file.write_text("no model")
+    with box(ONE_MODEL.rstrip().removesuffix("}") + f", broken: {{file: {file}}}}}\n") as one:
+        broken = one.model("broken")
+        assert (broken["state"], broken["fault"]["code"]) == ("failed", "not_a_model")
+        assert one.model("digits")["state"] == "serving"
+        assert one.request("GET", "/v2/health/ready")[0] == 503
+        assert one.request("GET", "/v2/health/live")[0] == 200
+        code, answer = one.infer("broken", [])
+        assert (code, answer["code"]) == (500, "model_failed")
+
+
+def test_a_second_daemon_on_the_same_state_says_so_and_harms_nothing() -> None:
+    with box(ONE_MODEL) as one:
+        first = one.process
+        one.start(wait=False)
+        assert one.process is not None
+        assert one.process.wait(20) != 0
+        assert "already" in one.tail() or "in use" in one.tail() or "another" in one.tail()
+        one.process = first
+        assert one.model("digits")["state"] == "serving"
+        assert first is not None
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(20) == 0
