@@ -74,6 +74,9 @@ class App:
         rules = self._rules.get(found.model) if found.kind == "infer" else None
         return self._limits.control if rules is None else rules.message_limit
 
+    def largest_body(self) -> int:
+        return max([self._limits.control, *(rules.message_limit for rules in self._rules.values())])
+
     def give_up(self, problem: Fault) -> None:
         """Answers every request that waits for its outcome with `problem`."""
         self._waiting.give_up(problem)

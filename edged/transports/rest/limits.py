@@ -13,9 +13,11 @@ _PER_HEADER: Final = 4  # ": " and the line's end
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Sizes in bytes, times in seconds (RULES 21; the first five are its numbers).
+    """Sizes in bytes, times in seconds; `header` to `body_s` are the numbers of RULES 21.
 
-    `control` is the body limit of every address but `infer`, whose limit is the model's. `idle_s`: how
+    `connections` is per listener. `bodies`: how much of half-received bodies there may be on all of them
+    together, one of the largest allowed at least. `deadline_s` is for models that set none. `control` is
+    the body limit of every address but `infer`, whose limit is the model's. `idle_s`: how
     long a kept-alive connection may rest (nginx's default). `linger_s`: how long a refused sender is
     still listened to, so that it reads why instead of a reset. `net_s`: how long after its deadline a
     request whose outcome never came is answered all the same.
@@ -25,11 +27,26 @@ class Limits(msgspec.Struct, frozen=True):
     header_s: float = 10.0
     body_s: float = 30.0
     connections: int = 256
+    bodies: int = 64 * 1024 * 1024
     deadline_s: float = 10.0
     control: int = 64 * 1024
     idle_s: float = 75.0
     linger_s: float = 2.0
     net_s: float = 5.0
+
+
+class Room:
+    """The memory that bodies under way share, so that many senders at once cannot take all of it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Raises EdgedError `queue_full` when there is not enough; what was taken is given back in any case."""
+        self.used += size
+        if self.used > self._size:
+            raise EdgedError("queue_full", f"the bodies under way are above {self._size} bytes", "Send less at once.")
 
 
 class Intake:
@@ -40,10 +57,11 @@ class Intake:
     lines all end the same way.
     """
 
-    __slots__ = ("_body", "_body_limit", "_limits", "_most", "_moved", "_quiet", "_received", "step")
+    __slots__ = ("_body", "_body_limit", "_limits", "_most", "_moved", "_quiet", "_received", "_room", "step")
 
-    def __init__(self, limits: Limits, body_limit: Callable[[bytes], int]) -> None:
+    def __init__(self, limits: Limits, body_limit: Callable[[bytes], int], room: Room) -> None:
         self._limits = limits
+        self._room = room
         self._body_limit = body_limit
         self._body = 0
         self._most = 0
@@ -84,6 +102,7 @@ class Intake:
         """One step is done: a request has begun, its header is read, or its body is."""
         self.step += 1
         self._moved = True
+        self.forget()
 
     def header(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Judges a complete header (names in lower case) before its body; EdgedError `too_large`."""
@@ -91,7 +110,7 @@ class Intake:
             size = len(url) + sum(len(name) + len(value) + _PER_HEADER for name, value in headers)
             if size > self._limits.header:
                 raise self._long_header()
-        self._body = self._most = 0
+        self._most = 0
         for name, value in headers:
             if name == b"content-length":
                 self._most = self._body_limit(url)
@@ -101,11 +120,17 @@ class Intake:
                 self._most = self._body_limit(url)
 
     def body(self, size: int) -> None:
-        """Another `size` bytes of body; EdgedError `too_large`."""
+        """Another `size` bytes of body; EdgedError `too_large` or `queue_full`."""
         self._moved = True
-        self._body += size
-        if self._body > self._most:
+        if self._body + size > self._most:
             raise EdgedError("too_large", f"the body is above {self._most} bytes")
+        self._body += size
+        self._room.take(size)
+
+    def forget(self) -> None:
+        """The body under way is complete, or will never be."""
+        self._room.used -= self._body
+        self._body = 0
 
     def _long_header(self) -> EdgedError:
         return EdgedError(

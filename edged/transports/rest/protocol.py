@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from edged.errors import EdgedError, Fault, fault
-from edged.transports.rest.limits import Intake, Limits
+from edged.transports.rest.limits import Intake, Limits, Room
 from edged.transports.rest.listeners import Listener
 from edged.transports.rest.peers import Peer, peer_of
 from edged.transports.rest.replies import closing
@@ -27,16 +27,24 @@ ENDING: Final = -1  # the step of a connection that only has to close
 class Gate:
     """One listener's connections: how many there are, and the rules for each.
 
-    `body_limit` gives the bytes that a body sent to a raw URL may have. `count` is told the code of what
-    is refused here, and `client_gone` when a client did not wait for its answer.
+    `body_limit` gives the bytes that a body sent to a raw URL may have; `room` is shared by all listeners.
+    `count` is told the code of what is refused here, and `client_gone` when a client did not wait for its
+    answer.
     """
 
     def __init__(
-        self, listener: Listener, limits: Limits, body_limit: Callable[[bytes], int], count: Callable[[str], None]
+        self,
+        listener: Listener,
+        limits: Limits,
+        *,
+        body_limit: Callable[[bytes], int],
+        room: Room,
+        count: Callable[[str], None],
     ) -> None:
         self.listener = listener
         self.limits = limits
         self.body_limit = body_limit
+        self.room = room
         self.count = count
         self.open = 0
 
@@ -98,7 +106,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, gate: Gate, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self.gate, self.alarm = gate, Alarm(self.loop)
-        self.intake = Intake(gate.limits, gate.body_limit)
+        self.intake = Intake(gate.limits, gate.body_limit, gate.room)
         self.owed = 0  # answers that the client waits for
         self.refusal: Fault | None = None  # nothing is parsed after it
 
@@ -112,6 +120,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gate.leave(owed=self.owed)
+        self.intake.forget()
         self.alarm.stop()
         super().connection_lost(exc)
 

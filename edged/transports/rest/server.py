@@ -14,7 +14,7 @@ import uvicorn
 
 from edged.errors import fault
 from edged.transports.rest.app import App, Backend
-from edged.transports.rest.limits import Limits
+from edged.transports.rest.limits import Limits, Room
 from edged.transports.rest.listeners import Listener
 from edged.transports.rest.protocol import Connection, Gate
 
@@ -78,7 +78,10 @@ class Rest:
             backlog=128,
         )
         count = functools.partial(backend.refused, "")
-        self._gates = [Gate(listener, limits, self._app.body_limit, count) for listener in listeners]
+        room = Room(max(limits.bodies, self._app.largest_body()))
+        self._gates = [
+            Gate(listener, limits, body_limit=self._app.body_limit, room=room, count=count) for listener in listeners
+        ]
         self._config = config
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None

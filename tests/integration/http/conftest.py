@@ -1,0 +1,28 @@
+"""A served double for the HTTP tests."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edged.transports.rest.limits import Limits
+from tests.integration.http.double import Served
+
+QUICK = Limits(header_s=0.3, body_s=0.3, idle_s=1, linger_s=0.5, net_s=0.0, deadline_s=10, connections=8, bodies=1)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """One for a whole module, with the limits that users get; on uvloop, as in the daemon."""
+    with tempfile.TemporaryDirectory(prefix="edged-", dir="/tmp") as folder, Served(Path(folder)) as running:
+        yield running
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def quick(request: pytest.FixtureRequest, short_path: Path) -> Iterator[Served]:
+    """One for a test, with limits that can be waited for, on both loops."""
+    with Served(short_path, QUICK, loop=request.param) as running:
+        yield running
