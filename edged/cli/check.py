@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edged.config.mistakes import ConfigErrors
+from edged.config.mistakes import ConfigErrors, Mistake
 
 if TYPE_CHECKING:
     from edged.config.schema import Config, Model
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     path = load.find(args.config)
     try:
         config = load.load(path)
+        _rehearse(str(path), config)
     except ConfigErrors as errors:
         if not args.json:
             raise
@@ -46,6 +47,21 @@ def run(args: argparse.Namespace) -> int:
         for line in describe(config):
             print(line)
     return 0
+
+
+def _rehearse(file: str, config: Config) -> None:
+    """Starts every model once: whether a file is a model, and whether the steps fit it, shows only there."""
+    from edged.config.load import line_of
+    from edged.serving.rehearsal import rehearse
+
+    faults = rehearse(config.models)
+    if faults:
+        raise ConfigErrors(
+            [
+                Mistake(file, line_of(file, "models", name), f"models.{name}", problem.message, problem.hint)
+                for name, problem in faults.items()
+            ]
+        )
 
 
 def _answer(file: str, errors: ConfigErrors | None = None, config: Config | None = None) -> dict[str, Any]:

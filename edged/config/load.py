@@ -46,6 +46,19 @@ def load(path: str | Path, environment: Mapping[str, str] = os.environ) -> schem
     return found
 
 
+def line_of(path: str | Path, *keys: str) -> int:
+    """The line of a key in a valid configuration, for mistakes that show only later; 0 when it is not there."""
+    reader = Reader(str(path), Path(path).absolute().parent, {})
+    node = _Document(reader, Path(path).read_text(encoding="utf-8-sig")).root()
+    line = 0
+    for key in keys:
+        member = node.members.get(key) if isinstance(node, nodes.Mapping) else None
+        if member is None:
+            return 0
+        line, node = member.line, member.value
+    return line
+
+
 def from_models(models: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> schema.Config:
     """What `edged run --model NAME=FILE` runs: these files on the UNIX socket, without a broker."""
     reader = Reader("--model", Path.cwd(), environment)

@@ -157,3 +157,25 @@ def test_a_reader_that_goes_away_is_no_crash(file: Path) -> None:
         running.stdout.close()
         assert not running.stderr.read()
     assert running.returncode == 1
+
+
+def test_steps_that_do_not_fit_the_model_are_a_mistake(
+    file: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = digits / "digits_v1_int8.onnx"
+    file.write_text(
+        f"models:\n  good: {{file: {model}}}\n  bad:\n    file: {model}\n    preprocess: [{{reshape: [1, 9, 9]}}]\n"
+        f"    postprocess: [{{output: scores}}]\n"
+    )
+    assert cli.main(["check", "--config", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}:3: models.bad: ")
+    assert "reshape: [1, 9, 9] does not fit" in said
+    assert "no output 'scores'" in said
+
+
+def test_a_file_that_is_no_model_is_a_mistake(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file.parent / "text.onnx").write_text("no model")
+    file.write_text("models:\n  bad: {file: text.onnx}\n")
+    assert cli.main(["check", "--config", str(file)]) == 2
+    assert f"{file}:2: models.bad: " in capsys.readouterr().err

@@ -1,0 +1,42 @@
+"""Starts each model once, the way the daemon would, to say what is wrong before the daemon does (RULES 27)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from edged.config.schema import Model
+from edged.errors import EdgedError, Fault
+from edged.serving.generation import Release
+from edged.serving.route import Route
+from edged.serving.starter import Starter
+
+
+class _Silent:
+    """Nobody counts a rehearsal."""
+
+    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
+    def dropped(self, model: str, reason: str) -> None: ...
+    def restarted(self, model: str) -> None: ...
+
+
+def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
+    """Why models with a file cannot be started, by name; empty when all can. Not for a running loop."""
+    return asyncio.run(_rehearse([model for model in models if model.file]))
+
+
+async def _rehearse(models: Sequence[Model]) -> dict[str, Fault]:
+    faults: dict[str, Fault] = {}
+    starter = Starter()
+    try:
+        for model in models:
+            route = Route(model, starter, _Silent(), record=False)
+            try:
+                generation = await route.start(Release(model.name, "0", "", model.file))
+                generation.close()
+            except EdgedError as error:
+                faults[model.name] = error.fault
+            await route.stop()
+    finally:
+        starter.stop()
+    return faults
