@@ -93,9 +93,12 @@ async def _judge(
 
 
 async def _inputs(route: Route, candidate: Generation) -> AsyncIterator[tuple[InputHead, bytes, bool]]:
-    """The last real inputs, then made-up ones: (head, payload, whether it is a real one)."""
+    """The last real inputs, then made-up ones: (head, payload, whether it is a real one).
+
+    All of them ask for raw tensors, so that the JSON of an answer stays small enough for the loop.
+    """
     for head, payload in route.recent()[-RECORDED:]:
-        yield head, payload, True
+        yield msgspec.structs.replace(head, binary=True), payload, True
     for seed in range(GENERATED):
         payload, json_length = await _made_up(route.live or candidate, candidate, seed)
         yield InputHead(len(payload), json_length=json_length, binary=True), payload, False
@@ -127,7 +130,9 @@ async def _live(route: Route, head: InputHead, payload: bytes) -> Run | None:
 
 async def _run(generation: Generation, head: InputHead, payload: bytes) -> Run:
     probe = await generation.probe(head, payload)
-    return Run(probe.fault, probe.nonfinite, probe.cpu_s, probe.payload)
+    facts = generation.facts
+    misfit = trial.misfit(facts.signature, probe.payload, probe.json_length) if facts and not probe.fault else ""
+    return Run(probe.fault, probe.nonfinite, probe.cpu_s, probe.payload, misfit)
 
 
 def _death(candidate: Generation) -> Fault:

@@ -4,6 +4,7 @@
 - An error, or NaN or infinity, fails only where the live model does better on the same input: random
   ids fail a Gather rightly, and a NaN that a sensor sends comes out of every model.
 - With no live model there is nothing to compare with: flag `untested`.
+- So does an output whose shape is not the declared one: onnxruntime lets that pass.
 - Two runs of one input that differ: flag `nondeterministic`; values are not compared.
 - Latency is CPU time per input, medians over the same inputs; see probation.too_slow.
 """
@@ -24,12 +25,13 @@ NONDETERMINISTIC: Final = "nondeterministic"
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What one input gave on one side."""
+    """What one input gave on one side. `misfit` says how an output differs from the declared signature."""
 
     fault: Fault | None
     nonfinite: bool
     cpu_s: float
     payload: bytes = b""
+    misfit: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -67,6 +69,35 @@ def signature_fault(live: Signature | None, candidate: Signature) -> Fault | Non
     return fault("io_mismatch", "; ".join(found)) if found else None
 
 
+class _Output(msgspec.Struct, frozen=True):
+    name: str
+    shape: tuple[int, ...]
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    outputs: tuple[_Output, ...] = ()
+
+
+def misfit(signature: Signature, payload: bytes, json_length: int) -> str:
+    """How an answer's outputs differ from the declared ones; "" when they keep them, or the answer names none."""
+    try:
+        answer = msgspec.json.decode(payload[: json_length or len(payload)], type=_Answer)
+    except msgspec.MsgspecError:
+        return ""
+    declared = {spec.name: spec.shape for spec in signature.outputs}
+    for output in answer.outputs:
+        shape = declared.get(output.name)
+        if shape is not None and not _keeps(shape, output.shape):
+            return f"output {output.name} comes out as {list(output.shape)}, declared is {list(shape)}"
+    return ""
+
+
+def _keeps(declared: tuple[int, ...], given: tuple[int, ...]) -> bool:
+    if len(declared) != len(given):
+        return False
+    return all(a in (-1, b) for a, b in zip(declared, given, strict=True))
+
+
 def case_fault(case: Case) -> Fault | None:
     """What this input says against the candidate; nothing where the live model did no better."""
     for run in (case.first, case.second):
@@ -80,6 +111,8 @@ def case_fault(case: Case) -> Fault | None:
             return fault("trial_error", f"{kind} input that the live model answers: {run.fault.message}")
         if run.nonfinite and not case.live.nonfinite:
             return fault("nonfinite", "it answers NaN or infinity where the live model does not")
+        if run.misfit and not case.live.misfit:
+            return fault("io_mismatch", run.misfit)
     return None
 
 

@@ -73,7 +73,7 @@ class Tally:
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What one input, run alone, gave: its fault (`own`: the model's), its cost, its answer."""
+    """What one input, run alone, gave: its fault (`own`: the model's), its cost, its answer as in AnswerHead."""
 
     fault: Fault | None
     own: bool
@@ -81,6 +81,7 @@ class Probe(msgspec.Struct, frozen=True):
     cpu_s: float
     wall_s: float
     payload: bytes
+    json_length: int = 0
 
 
 Done = Callable[[Answers | None, memoryview], None]
@@ -196,6 +197,7 @@ class Generation:
             cpu_s=answers.cpu_ns / 1e9,
             wall_s=time.monotonic() - sent_s,
             payload=bytes(answer),
+            json_length=first.json_length,
         )
 
     async def generate(self, seed: int) -> tuple[bytes, int]:

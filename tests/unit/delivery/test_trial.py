@@ -12,6 +12,7 @@ from edged.tensors import Signature, TensorSpec
 FINE = Run(None, nonfinite=False, cpu_s=0.010, payload=b"a")
 NAN = Run(None, nonfinite=True, cpu_s=0.010, payload=b"a")
 ERROR = Run(fault("model_failed", "no such row"), nonfinite=False, cpu_s=0.0)
+MISFIT = Run(None, nonfinite=False, cpu_s=0.010, payload=b"a", misfit="five, declared is ten")
 MEMORY = Run(fault("over_memory", "too much"), nonfinite=False, cpu_s=0.0)
 
 
@@ -32,6 +33,9 @@ def run(cpu_s: float) -> Run:
         (ERROR, None, None),
         (NAN, None, None),
         (FINE, ERROR, None),
+        (MISFIT, FINE, "io_mismatch"),
+        (MISFIT, MISFIT, None),
+        (MISFIT, None, None),
         (MEMORY, FINE, "over_memory"),
         (MEMORY, ERROR, "over_memory"),
         (MEMORY, None, "over_memory"),
@@ -108,3 +112,18 @@ def test_another_signature_says_every_difference() -> None:
     assert "[-1, 63], not [-1, 64]" in found.message
     assert trial.signature_fault(_signature(64), _signature(64)) is None
     assert trial.signature_fault(None, _signature(64)) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [("[1,10]", True), ("[7,10]", True), ("[1,5]", False), ("[10]", False), ("[1,10,1]", False)]
+)
+@pytest.mark.parametrize("tail", [b"", b"\x00\xff"])
+def test_an_output_keeps_the_declared_shape_or_does_not(shape: str, tail: bytes, *, fits: bool) -> None:
+    text = f'{{"model_name":"m","outputs":[{{"name":"y","datatype":"FP32","shape":{shape}}}]}}'.encode()
+    said = trial.misfit(_signature(64), text + tail, len(text) if tail else 0)
+    assert (said == "") == fits
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b'{"outputs": 3}', b'{"outputs":[{"name":"z","shape":[3]}]}', b"\xff"])
+def test_an_answer_that_names_no_output_of_the_model_says_nothing(payload: bytes) -> None:
+    assert trial.misfit(_signature(64), payload, 0) == ""

@@ -1,0 +1,224 @@
+"""`edged push --simple`: sends a model file to one box over the broker and waits for its verdict."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from edged.errors import EdgedError
+from edged.topics import RESERVED_DEVICES, Tree, is_name
+
+if TYPE_CHECKING:
+    from edged.config.schema import Mqtt
+
+HELP = "send a model file to a box and wait until it is live there, or refused"
+EXAMPLES = """
+edged push --simple digits_v2.onnx --model digits --to device:press-07
+edged push --simple digits_v2.onnx --model digits --to device:press-07 --broker mqtts://broker.plant --version 7
+edged push --simple digits_v2.onnx --model digits --to device:press-07 --wait 0
+"""
+
+_LOCAL: Final = "mqtt://127.0.0.1:1883"
+_SILENT_S: Final = 30.0  # after this without a word from the box the person is told
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What the box says of a push, as far as it is shown here."""
+
+    phase: str
+    verdict: str | None = None
+    code: str | None = None
+    message: str = ""
+    hint: str = ""
+    push: dict[str, str] = {}
+    active: dict[str, str] | None = None
+    probation: dict[str, float] | None = None
+    flags: tuple[str, ...] = ()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.onnx")
+    parser.add_argument("--simple", action="store_true", required=True, help="the whole file in one message, unsigned")
+    parser.add_argument("--model", metavar="M", required=True, help="its name on the box")
+    parser.add_argument("--to", metavar="device:D", required=True, help="the box")
+    parser.add_argument("--version", metavar="N", type=int, help="default: the highest the box has seen, plus one")
+    parser.add_argument("--wait", metavar="15m", default="15m", help="for the verdict; 0: only until the broker has it")
+    parser.add_argument("--broker", metavar="URL", help=f"default: this box's own mqtt.url, else {_LOCAL}")
+    parser.add_argument("--config", metavar="FILE", help="the configuration whose broker is meant")
+    parser.add_argument("--username", metavar="NAME")
+    parser.add_argument("--password-file", metavar="FILE", help="its first line is the password")
+    parser.add_argument("--ca", metavar="FILE", help="the authority that signed the broker's certificate")
+    parser.add_argument("--base", metavar="TOPIC", help="the first level of edged's topics (default: edged)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the model is live on the box, 1 when it was refused or gone back from."""
+    from edged.config.units import Duration
+
+    try:
+        wait_s = float(Duration.parse(0 if args.wait == "0" else args.wait))
+    except ValueError as error:
+        raise EdgedError("bad_config", f"--wait {args.wait}: {error}", "For example --wait 15m.") from error
+    if args.version is not None and args.version < 1:
+        raise EdgedError("bad_version", f"--version {args.version} is not a positive whole number")
+    settings = _broker(args)
+    tree = Tree(args.base or settings.base, _device(args.to))
+    if not is_name(args.model):
+        raise EdgedError("bad_config", f"--model {args.model}: letters, digits, - and _", "")
+    return _Push(settings, tree, args.model, _read(args.file), args.version).run(wait_s)
+
+
+class _Push:
+    def __init__(self, settings: Mqtt, tree: Tree, model: str, payload: bytes, version: int | None) -> None:
+        from edged.transports.mqtt.publisher import Publisher
+
+        self._tree = tree
+        self._model = model
+        self._payload = payload
+        self._version = version
+        self._sha256 = hashlib.sha256(payload).hexdigest()
+        self._presence = ""
+        self._sent = False
+        self._fate: Fate | None = None
+        self._said = ""
+        self._publisher = Publisher(settings, f"edged-push-{os.getpid()}", self._take)
+
+    def run(self, wait_s: float) -> int:
+        with self._publisher as publisher:
+            hello = publisher.connect([self._tree.status, self._tree.install(self._model)])
+            if self._presence != "online":
+                raise EdgedError(
+                    "no_daemon",
+                    f"{self._tree.device} is {self._presence or 'not known to this broker'}",
+                    "A simple push reaches a box only while it is online.",
+                )
+            if self._version is not None and hello.version != "5":
+                print("the broker speaks MQTT 3.1.1, which carries no version: the box counts on", file=sys.stderr)
+            user = [("version", str(self._version))] if self._version is not None else []
+            self._sent = True
+            publisher.publish(self._tree.push(self._model), self._payload, user)
+            print(f"{self._model}: the broker has {len(self._payload)} bytes for {self._tree.device}", flush=True)
+            return self._wait(wait_s) if wait_s > 0 else 0
+
+    def _wait(self, wait_s: float) -> int:
+        began_s = time.monotonic()
+        warned = False
+        while self._fate is None or self._fate.verdict is None:
+            waited_s = time.monotonic() - began_s
+            if waited_s > wait_s:
+                raise EdgedError("timeout", f"no verdict within {wait_s:g} s", "`edged status` on the box says more.")
+            if self._fate is None and waited_s > _SILENT_S and not warned:
+                warned = True
+                print(f"{self._model}: no word from {self._tree.device} yet", file=sys.stderr)
+            if not self._publisher.turn():
+                self._again()
+        return self._verdict(self._fate)
+
+    def _again(self) -> None:
+        """The connection was lost while waiting: the retained status says what happened meanwhile."""
+        self._publisher.close()
+        time.sleep(1)
+        try:
+            self._publisher.connect([self._tree.status, self._tree.install(self._model)])
+        except EdgedError as error:
+            print(f"{error.fault.message}; trying again", file=sys.stderr)
+
+    def _take(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  a callback
+        if topic == self._tree.status:
+            self._presence = payload.decode(errors="replace")
+            return
+        if not self._sent:
+            return  # what the box said of earlier pushes
+        try:
+            fate = msgspec.json.decode(payload, type=Fate)
+        except msgspec.MsgspecError:
+            return
+        about = fate.push.get("sha256", "")
+        if about == self._sha256 or (not about and fate.verdict == "rejected" and not retained):
+            self._fate = fate
+            self._say(fate)
+
+    def _say(self, fate: Fate) -> None:
+        figures = fate.probation or {}
+        text = fate.phase
+        if fate.phase == "probation" and "runs" in figures:
+            wanted = f" of {figures['runs_wanted']:.0f}" if "runs_wanted" in figures else ""
+            text += f", {figures['runs']:.0f}{wanted} runs, {figures.get('left_s', 0):.0f} s left"
+        if text != self._said and fate.verdict is None:
+            self._said = text
+            print(f"{self._model}: {text}", flush=True)
+
+    def _verdict(self, fate: Fate) -> int:
+        flags = f" ({', '.join(fate.flags)})" if fate.flags else ""
+        if fate.verdict == "active":
+            version = (fate.active or {}).get("version", "")
+            print(f"{self._model}: version {version} is live on {self._tree.device}{flags}")
+            return 0
+        print(f"{self._model}: {fate.verdict}: {fate.message} [{fate.code}]{flags}")
+        if fate.hint:
+            print(f"  {fate.hint}")
+        return 1
+
+
+def _device(to: str) -> str:
+    kind, _, name = to.partition(":")
+    if kind != "device" or not is_name(name) or name in RESERVED_DEVICES:
+        raise EdgedError("bad_config", f"--to {to}: a simple push goes to one box", "For example --to device:press-07.")
+    return name
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise EdgedError("bad_config", f"{file}: {error.strerror}", "Name a model file that you may read.") from error
+
+
+def _broker(args: argparse.Namespace) -> Mqtt:
+    """The broker that was named, else this box's own one."""
+    from urllib.parse import unquote, urlsplit
+
+    from edged.config.schema import Mqtt
+
+    settings = Mqtt(_LOCAL) if args.broker else _configured(args.config) or Mqtt(_LOCAL)
+    if args.broker:
+        parts = urlsplit(args.broker)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise EdgedError(
+                "bad_config", f"--broker {args.broker}: expected mqtt://host[:port] or mqtts://host[:port]"
+            )
+        settings = msgspec.structs.replace(
+            settings,
+            url=args.broker,
+            username=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+        )
+    password = settings.password
+    if args.password_file:
+        password = _read(args.password_file).decode(errors="replace").partition("\n")[0].rstrip("\r")
+    return msgspec.structs.replace(
+        settings,
+        username=args.username or settings.username,
+        password=password,
+        ca=args.ca or settings.ca,
+        keepalive=type(settings.keepalive)(30),
+    )
+
+
+def _configured(file: str | None) -> Mqtt | None:
+    from edged.config.load import find, load
+    from edged.config.mistakes import ConfigErrors
+
+    try:
+        return load(find(file)).mqtt
+    except ConfigErrors:
+        if file:
+            raise
+        return None  # there is none here: an operator's own machine
