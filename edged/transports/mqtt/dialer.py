@@ -130,11 +130,9 @@ def no_delay(_client: Client, _userdata: Any, sock: Any) -> None:
 def explain(error: OSError | ValueError, broker: Broker) -> str:
     """What a person can do about a failed attempt."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the broker's certificate is not trusted ({error.verify_message}): check mqtt.ca and the host in mqtt.url"
-        )
+        return f"the broker's certificate is not trusted: check mqtt.ca and the host in mqtt.url ({error})"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or error}): is port {broker.port} a TLS port?"
+        return f"TLS failed: is port {broker.port} a TLS port? ({error})"
     if isinstance(error, FileNotFoundError | PermissionError):
         return f"mqtt.ca cannot be read: {error.strerror}"
     if isinstance(error, socket.gaierror):

@@ -178,7 +178,14 @@ class Mqtt:
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
 
     def message(self, number: int, message: MQTTMessage) -> None:
-        self._intake.take(arrival(number, message))
+        try:
+            came = arrival(number, message)
+        except UnicodeDecodeError:
+            self._counts.drop("bad_topic")
+            if message.qos:
+                self._acknowledge(number, message.mid)
+        else:
+            self._intake.take(came)
 
     def confirmed(self, mid: int, refusal: str) -> None:
         self._outlet.confirmed(mid, refusal)

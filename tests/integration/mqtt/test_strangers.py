@@ -1,0 +1,187 @@
+"""Brokers that are not Mosquitto: amqtt, and small ones made here that do what some brokers were seen to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from edged.config import schema
+from tests.brokers import Amqtt
+from tests.integration.mqtt.box import TREE, Box, User, run, running, until
+
+CONNACK_311 = b"\x20\x02\x00\x00"
+Handler = Callable[[int, bytes, asyncio.StreamWriter], None]
+
+
+async def packets(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """(type, body) of each packet that a client sends."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            kind = (await reader.readexactly(1))[0]
+            length, shift = 0, 0
+            while True:
+                byte = (await reader.readexactly(1))[0]
+                length |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            yield kind >> 4, await reader.readexactly(length)
+
+
+@contextlib.asynccontextmanager
+async def broker(handle: Handler) -> AsyncIterator[str]:
+    """A broker that does with each packet of the data connection what `handle(type, body, writer)` says."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for kind, body in packets(reader):
+            if kind == 1 and b"-ota" in body:
+                break
+            handle(kind, body, writer)
+            if writer.is_closing():
+                break
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def level(body: bytes) -> int:
+    """The protocol level of a CONNECT: 5 or 4."""
+    return body[6]
+
+
+def test_amqtt_is_silent_to_5_and_gets_311(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with Amqtt(tmp_path) as amqtt:
+            async with running(Box(amqtt.url)) as box:
+                assert box.mqtt.facts().version == "3.1.1"
+                with User(amqtt.port, TREE.result("digits"), five=False) as user:
+                    user.send(TREE.infer("digits"), "hello")
+                    await until(lambda: user.json(TREE.result("digits")))
+                    assert user.json(TREE.result("digits"))[0]["text"] == "hello"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("refusal", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b""])
+def test_broker_without_5(refusal: bytes) -> None:
+    """CONNACK code 1, CONNACK 0x84, and closing without a word: 3.1.1 is next."""
+    seen: list[int] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            seen.append(level(body))
+            if level(body) == 5:
+                writer.write(refusal)
+                writer.close()
+            else:
+                writer.write(CONNACK_311)
+        elif kind == 8:
+            count = sum(1 for _ in filters(body[2:]))
+            writer.write(bytes([0x90, 2 + count]) + body[:2] + b"\x01" * count)
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url)
+            async with running(box, wait=False):
+                await until(lambda: box.mqtt.facts().connected)
+                assert box.mqtt.facts().version == "3.1.1"
+                assert seen == ([5, 4] if refusal else [5, 5, 4])
+
+    run(scenario)
+
+
+def filters(body: bytes) -> list[str]:
+    """The filters of a 3.1.1 SUBSCRIBE after its packet identifier."""
+    found = []
+    while body:
+        length = int.from_bytes(body[:2], "big")
+        found.append(body[2 : 2 + length].decode())
+        body = body[3 + length :]
+    return found
+
+
+def test_filter_that_ends_the_connection_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ answers a forbidden SUBSCRIBE by closing (measured): the other topics must work all the same."""
+    monkeypatch.setattr("edged.transports.mqtt.backoff._FIRST_S", 0.02)
+    asked: list[str] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            wanted = filters(body[2:])
+            asked.extend(wanted)
+            if "forbidden/+" in wanted:
+                writer.close()
+            else:
+                granted = bytes(0x80 if one == "denied" else 1 for one in wanted)
+                writer.write(bytes([0x90, 2 + len(granted)]) + body[:2] + granted)
+
+    inputs = tuple(schema.Input(topic) for topic in ("forbidden/+x", "denied", "fine"))
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, schema.Model("digits", inputs=inputs), version="3.1.1")
+            async with running(box, wait=False):
+                await until(lambda: "fine" in asked)
+                facts = box.mqtt.facts()
+                assert facts.connected
+                assert facts.quarantined == ("forbidden/+",)
+                await until(lambda: box.mqtt.facts().refused == ("denied",))
+                assert asked.count("forbidden/+") == 2
+                assert asked[0] == TREE.infer("digits")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\x30\x02\x00\x09", b"\xff\xff\xff\xff\xff\xff", b"\x90\x00", b"\x32\x05\x00\x01\xff\x00\x01"]
+)
+def test_junk_from_a_broker_ends_the_connection_at_most(junk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.transports.mqtt.backoff._FIRST_S", 0.02)
+    connects: list[int] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            connects.append(level(body))
+            writer.write(CONNACK_311 + junk)
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, version="3.1.1")
+            await box.mqtt.start()
+            await until(lambda: connects)
+            await asyncio.sleep(0.1)
+            assert box.mqtt.alive()
+            await box.mqtt.stop()
+            assert box.bugs == 0
+
+    run(scenario)
+
+
+def test_broker_that_closes_at_once_is_not_hammered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.transports.mqtt.backoff._FIRST_S", 0.05)
+    connects: list[int] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        connects.append(kind)
+        writer.close()
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url)
+            async with running(box, wait=False):
+                await asyncio.sleep(1.5)
+                assert 3 <= len(connects) <= 12
+                assert "client certificate" in box.mqtt.facts().last_error
+                assert box.mqtt.alive()
+
+    run(scenario)

@@ -1,0 +1,292 @@
+"""A message on its way in and its outcome on the way out, without a broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edged.config import schema
+from edged.config.units import Duration, Size
+from edged.errors import fault
+from edged.messages import Admission, Answer, Input, Source
+from edged.topics import Tree
+from edged.transports.mqtt.inputs import Arrival
+from edged.transports.mqtt.intake import Intake
+from edged.transports.mqtt.outbox import MAX_PACKET, Publication
+from edged.transports.mqtt.results import Results
+from edged.transports.mqtt.waiting import FULL
+
+TREE = Tree("edged", "box")
+INFER = TREE.infer("m")
+
+
+class Bench:
+    """Intake and results with a lane of `room` inputs; what leaves is in `published`."""
+
+    def __init__(self, *models: schema.Model) -> None:
+        models = models or (schema.Model("m"),)
+        self.now = 100.0
+        self.wall = 1_000_000
+        self.room = 10_000
+        self.limit = MAX_PACKET
+        self.taken: list[Input] = []
+        self.published: list[Publication] = []
+        self.acknowledged: list[tuple[int, int]] = []
+        self.dropped: list[tuple[str, str]] = []
+        self.bugs = 0
+        self.paused = False
+        self.mid = 0
+        shared: dict[str, Any] = {
+            "acknowledge": lambda number, mid: self.acknowledged.append((number, mid)),
+            "dropped": lambda model, reason: self.dropped.append((model, reason)),
+            "clock": lambda: self.now,
+            "wall_ms": lambda: self.wall,
+        }
+        results = Results(TREE, models, publish=self.publish, packet_limit=lambda: self.limit, **shared)
+        self.intake = Intake(TREE, models, results=results, offer=self.offer, bug=self.bug, reading=self, **shared)
+
+    def publish(self, message: Publication) -> None:
+        self.published.append(message)
+        if message.handed is not None:
+            message.handed()
+
+    def offer(self, item: Input) -> Admission:
+        if self.room <= 0:
+            return Admission.BLOCKED if item.source is Source.MQTT_QOS1 else Admission.REFUSED
+        self.room -= 1
+        self.taken.append(item)
+        return Admission.TAKEN
+
+    def bug(self) -> None:
+        self.bugs += 1
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def send(self, topic: str, payload: bytes = b"1", qos: int = 1, number: int = 1, **more: Any) -> int:
+        self.mid += 1
+        retain = more.pop("retain", False)
+        self.intake.take(Arrival(topic, payload, qos, retain, self.mid, number, **more))
+        return self.mid
+
+    def json(self, index: int = -1) -> Any:
+        return msgspec.json.decode(self.published[index].payload)
+
+
+def _answer(payload: bytes = b'{"a":1}', **more: Any) -> Answer:
+    return Answer(payload, 0, "1", **more)
+
+
+def test_parameters_of_a_result() -> None:
+    bench = Bench()
+    bench.send(INFER)
+    bench.now += 0.25
+    bench.taken[0].reply(_answer())
+    assert bench.json() == {"a": 1, "parameters": {"ts": 1_000_000, "seq": 1, "age_ms": 250, "topic": INFER}}
+    bench.send(f"{INFER}/id")
+    bench.wall += 1000
+    bench.taken[1].reply(_answer(ts_ms=999_000))
+    parameters = bench.json()["parameters"]
+    assert (parameters["ts"], parameters["age_ms"], parameters["seq"]) == (999_000, 2000, 2)
+    assert bench.published[-1].topic == TREE.result("m", "id")
+
+
+def test_acknowledged_only_when_the_outcome_is_final() -> None:
+    bench = Bench()
+    mid = bench.send(INFER, number=7)
+    assert bench.acknowledged == []
+    bench.taken[0].reply(fault("bad_input", "no"))
+    assert bench.acknowledged == [(7, mid)]
+    bench.send(INFER, qos=0)
+    bench.taken[1].reply(_answer())
+    assert len(bench.acknowledged) == 1
+
+
+def test_one_message_for_two_models_is_acknowledged_after_both() -> None:
+    both = schema.Input("cells/x")
+    bench = Bench(schema.Model("m", inputs=(both,)), schema.Model("n", inputs=(both,)))
+    mid = bench.send("cells/x")
+    assert [item.model for item in bench.taken] == ["m", "n"]
+    bench.taken[1].reply(_answer())
+    assert bench.acknowledged == []
+    bench.taken[0].reply(_answer())
+    assert bench.acknowledged == [(1, mid)]
+
+
+def test_output_topic_with_levels() -> None:
+    output = schema.Output(topic="{cell}/digit", qos=0)
+    bench = Bench(schema.Model("m", inputs=(schema.Input("cells/+cell"),), output=output))
+    bench.send("cells/7")
+    bench.taken[0].reply(_answer())
+    assert (bench.published[0].topic, bench.published[0].qos) == ("7/digit", 0)
+    bench.send(INFER)
+    bench.taken[1].reply(_answer())
+    assert bench.published[1].topic == TREE.result("m")
+
+
+def test_levels_that_make_no_topic_are_the_senders_error() -> None:
+    output = schema.Output(topic="{cell}")
+    bench = Bench(schema.Model("m", inputs=(schema.Input("cells/+cell"),), output=output))
+    mid = bench.send("cells/")
+    assert bench.taken == []
+    assert bench.json()["code"] == "bad_input"
+    assert bench.acknowledged == [(1, mid)]
+
+
+def test_response_topic_takes_answer_and_error() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.send(INFER, qos=0, response_topic="me", correlation=b"c")
+    bench.taken[0].reply(_answer())
+    bench.taken[1].reply(fault("bad_input", "no"))
+    found = [(one.topic, one.status, one.correlation, one.content_type, one.qos) for one in bench.published]
+    assert found == [("me", "ok", b"c", "application/json", 0), ("me", "error", b"c", "application/json", 1)]
+
+
+def test_response_topic_that_would_come_back_is_refused() -> None:
+    bench = Bench()
+    bench.send(INFER, response_topic=INFER, correlation=b"c")
+    assert bench.taken == []
+    assert bench.published[0].topic == TREE.error("m")
+    assert bench.published[0].correlation is None
+    assert bench.acknowledged
+
+
+def test_bad_id_is_told_without_it() -> None:
+    bench = Bench()
+    bench.send(f"{INFER}/a.b")
+    assert bench.published[0].topic == TREE.error("m")
+    assert bench.json()["code"] == "bad_input"
+    assert bench.taken == []
+
+
+def test_size_and_deadline_are_the_models() -> None:
+    limits = schema.Limits(message=Size(3))
+    bench = Bench(schema.Model("m", limits=limits, queue=schema.Queue(deadline=Duration(0.5))), schema.Model("n"))
+    bench.send(f"{INFER}/a", b"1234")
+    assert bench.json()["code"] == "input_too_large"
+    assert bench.dropped == [("m", "input_too_large")]
+    bench.send(INFER, b"123")
+    bench.send(TREE.infer("n"), b"1234")
+    assert [item.deadline_s for item in bench.taken] == [100.5, None]
+    assert [item.source for item in bench.taken] == [Source.MQTT_QOS1] * 2
+
+
+def test_result_above_the_brokers_limit_becomes_an_error() -> None:
+    bench = Bench()
+    bench.limit = 1000
+    bench.send(INFER)
+    bench.taken[0].reply(_answer(b'{"a":"' + b"x" * 2000 + b'"}'))
+    assert bench.json()["code"] == "output_too_large"
+    assert bench.published[0].topic == TREE.error("m")
+    assert bench.acknowledged
+
+
+def test_errors_nobody_waits_for_are_limited() -> None:
+    bench = Bench()
+    for _ in range(20):
+        bench.send(INFER, qos=0)
+    for item in bench.taken:
+        item.reply(fault("bad_input", "no"))
+    assert len(bench.published) == 10
+    assert bench.dropped == [("m", "error_rate")] * 10
+
+
+def test_sequences_are_bounded() -> None:
+    bench = Bench()
+    for number in range(5000):
+        bench.send(INFER, response_topic=f"me/{number}")
+        bench.taken[-1].reply(_answer())
+    assert len(bench.intake._results._sequences) <= 4096
+
+
+def test_retained() -> None:
+    bench = Bench(schema.Model("m", inputs=(schema.Input("reading"),)))
+    assert bench.send(INFER, retain=True)
+    bench.send("reading", b"1", retain=True)
+    bench.send("reading", b"1", retain=True)
+    bench.send("reading", b"2", retain=True)
+    bench.send("reading", b"1")
+    assert [item.payload for item in bench.taken] == [b"1", b"2", b"1"]
+    assert len(bench.acknowledged) == 2  # the two that were not taken
+
+
+def test_blocked_inputs_keep_their_order() -> None:
+    bench = Bench()
+    bench.room = 1
+    for number in range(4):
+        bench.send(INFER, str(number).encode())
+    assert len(bench.intake.room) == 3
+    bench.room = 2
+    bench.intake.on_room("m")
+    bench.send(INFER, b"4")
+    bench.room = 10
+    bench.intake.on_room("m")
+    assert [item.payload for item in bench.taken] == [b"0", b"1", b"2", b"3", b"4"]
+    assert bench.acknowledged == []
+
+
+def test_a_full_room_pauses_then_floods_then_recovers() -> None:
+    bench = Bench()
+    bench.room = 0
+    for _ in range(FULL):
+        bench.send(INFER)
+    assert bench.paused
+    bench.send(INFER)  # what paho had read already
+    assert bench.dropped == []
+    bench.intake.pause_ended()
+    mid = bench.send(INFER)
+    assert bench.dropped == [("m", "flood")]
+    assert bench.json()["code"] == "queue_full"
+    assert bench.acknowledged == [(1, mid)]
+    bench.room = 10
+    bench.intake.on_room("m")
+    assert not bench.paused
+    bench.send(INFER)
+    assert len(bench.dropped) == 1
+
+
+def test_the_room_is_bounded_even_without_a_pause() -> None:
+    bench = Bench()
+    bench.room = 0
+    for _ in range(1000):
+        bench.send(INFER)
+    assert len(bench.intake.room) < 400
+    assert len(bench.intake.room) + len(bench.dropped) == 1000
+
+
+def test_a_new_connection_forgets_what_the_broker_sends_again() -> None:
+    bench = Bench()
+    bench.room = 0
+    bench.send(INFER, b"old", number=1)
+    bench.send(INFER, b"new", number=2)
+    bench.intake.connected(2, session_present=False)
+    assert len(bench.intake.room) == 2
+    bench.intake.connected(2, session_present=True)
+    assert len(bench.intake.room) == 1
+    bench.room = 5
+    bench.intake.on_room("m")
+    assert [item.payload for item in bench.taken] == [b"new"]
+
+
+def test_after_close_nothing_is_taken_or_acknowledged() -> None:
+    bench = Bench()
+    bench.intake.close()
+    bench.send(INFER)
+    assert (bench.taken, bench.acknowledged) == ([], [])
+
+
+def test_a_bug_is_counted_and_the_message_acknowledged() -> None:
+    bench = Bench()
+
+    def broken(_item: Input) -> Admission:
+        raise RuntimeError("a bug")
+
+    bench.intake._offer = broken
+    mid = bench.send(INFER)
+    assert bench.bugs == 1
+    assert bench.acknowledged == [(1, mid)]
