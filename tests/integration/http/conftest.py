@@ -21,8 +21,8 @@ def served() -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def quick(request: pytest.FixtureRequest, short_path: Path) -> Iterator[Served]:
-    """One for a test, with limits that can be waited for, on both loops."""
-    with Served(short_path, QUICK, loop=request.param) as running:
+@pytest.fixture
+def quick(short_path: Path) -> Iterator[Served]:
+    """One for a test, with limits that can be waited for."""
+    with Served(short_path, QUICK) as running:
         yield running

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from array import array
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -57,14 +58,13 @@ def echo(item: Input) -> Answer:
     outputs, raw, start = [], [], end
     for tensor in request["inputs"]:
         size = tensor.get("parameters", {}).get("binary_data_size", 0)
+        values = array("f", item.payload[start : start + size] or tensor.get("data", []))
         output = {key: tensor[key] for key in ("name", "datatype", "shape")}
         if asked.get(tensor["name"], binary):
-            output["parameters"] = {"binary_data_size": size}
-            raw.append(item.payload[start : start + size])
-        elif size:
-            output["data"] = memoryview(item.payload[start : start + size]).cast("f").tolist()
+            output["parameters"] = {"binary_data_size": values.itemsize * len(values)}
+            raw.append(values.tobytes())
         else:
-            output["data"] = tensor["data"]
+            output["data"] = values.tolist()
         start += size
         outputs.append(output)
     known = {"id": request["id"]} if "id" in request else {}

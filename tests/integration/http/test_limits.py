@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from tests.integration.http.double import MESSAGE_LIMIT, Served, infer, response
 
 JSON = b'{"inputs":[]}'
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def quick(request: pytest.FixtureRequest, short_path: Path) -> Iterator[Served]:
+    """On both loops, whose transports differ in how they close."""
+    with Served(short_path, QUICK, loop=request.param) as running:
+        yield running
 
 
 def refusal(client: socket.socket) -> tuple[int, str]:

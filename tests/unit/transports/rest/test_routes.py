@@ -1,0 +1,79 @@
+"""Paths as targets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.transports.rest.routes import VERBS, Target, target
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/v2", Target("server")),
+        (b"/v2?x=/v2/models", Target("server")),
+        (b"/v2/health/live", Target("live")),
+        (b"/v2/health/ready", Target("ready")),
+        (b"/metrics", Target("metrics")),
+        (b"/edged/status", Target("status")),
+        (b"/v2/models/digits", Target("model", "digits")),
+        (b"/v2/models/digits/ready", Target("model_ready", "digits")),
+        (b"/v2/models/digits/infer", Target("infer", "digits")),
+        (b"/v2/models/digits/versions/12/infer", Target("infer", "digits", "12")),
+        (b"/v2/models/digits/versions/12/ready", Target("model_ready", "digits", "12")),
+        (b"/v2/models/digits/versions/12", Target("model", "digits", "12")),
+        (b"/edged/models/digits/rollback", Target("rollback", "digits")),
+        (b"/v2/models/d%69gits/infer", Target("infer", "digits")),
+        (b"/v2/models/versions/versions/1/infer", Target("infer", "versions", "1")),
+        (b"/v2/models/%C3%A9", Target("model", "é")),
+    ],
+)
+def test_what_is_served(path: bytes, expected: Target) -> None:
+    assert target(path) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"",
+        b"/",
+        b"v2",
+        b"//v2",
+        b"/v2/",
+        b"/V2",
+        b"/v2/health",
+        b"/v2/models",
+        b"/v2/models/",
+        b"/v2/models//infer",
+        b"/v2/models/a/infer/",
+        b"/v2/models/a/versions",
+        b"/v2/models/a/versions/",
+        b"/v2/models/a/versions//infer",
+        b"/v2/models/a/versions/v1/infer",
+        b"/v2/models/a/versions/1/2/infer",
+        b"/v2/models/a/config",
+        b"/edged",
+        b"/edged/models//rollback",
+        b"/edged/models/a/rollback/b",
+        b"/edged/models/a/pin",
+        b"/v2/models/a/b/infer",
+        "/v2/models/a/versions/١".encode(),
+    ],
+)
+def test_what_is_not(path: bytes) -> None:
+    assert target(path) == Target("nothing")
+
+
+def test_an_encoded_slash_ends_in_no_other_place() -> None:
+    assert target(b"/v2/models/a%2Fversions%2F1/infer") == Target("infer", "a/versions/1")
+    assert target(b"/v2/models/..%2F..%2Fmetrics") == Target("model", "../../metrics")
+
+
+@given(st.binary(max_size=60) | st.text("/v2modelsversionsinferready%1?", max_size=60).map(str.encode))
+def test_any_bytes_are_a_target_with_a_verb(path: bytes) -> None:
+    found = target(path)
+    assert found.kind in {*VERBS, "nothing"}
+    assert found.version == "" or found.version.isdigit()
+    assert bool(found.model) == (found.kind in {"model", "model_ready", "infer", "rollback"})
