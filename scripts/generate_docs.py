@@ -1,5 +1,5 @@
-"""Writes the documents that are made from the code: docs/errors.md from the table of codes, and the tables of
-docs/configuration.md from the configuration's schema.
+"""Writes the documents that are made from the code: docs/errors.md from the table of codes, the tables of
+docs/configuration.md from the configuration's schema, the diagram of docs/model-push.md from the rollout's table.
 
 generate_docs.py            writes them
 generate_docs.py --check    exits 1 when one differs from what it would write
@@ -16,6 +16,7 @@ import msgspec
 
 from edged.config import chain, keys, nodes, schema, sections, steps
 from edged.config.units import spelled
+from edged.delivery import rollout
 from edged.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,12 @@ def configuration() -> str:
     text = (ROOT / "docs/configuration.md").read_text()
     text = _between(text, "keys", ["| key | default | takes | what |", "|---|---|---|---|", *_keys("", schema.Config)])
     return _between(text, "steps", ["| step | in | what | shown |", "|---|---|---|---|", *_steps()])
+
+
+def model_push() -> str:
+    """docs/model-push.md: what is written there by hand, with the state diagram between the marks made anew."""
+    text = (ROOT / "docs/model-push.md").read_text()
+    return _between(text, "states", ["```mermaid", rollout.diagram(), "```"])
 
 
 def _between(text: str, mark: str, lines: list[str]) -> str:
@@ -92,7 +99,11 @@ def _steps() -> Iterator[str]:
             yield f"| `{name}` | {section} | {(step.__doc__ or '').strip()} | `{chain.EXAMPLES[step]}` |"
 
 
-DOCUMENTS = {"docs/errors.md": errors, "docs/configuration.md": configuration}
+DOCUMENTS = {
+    "docs/errors.md": errors,
+    "docs/configuration.md": configuration,
+    "docs/model-push.md": model_push,
+}
 
 
 def main() -> int:
