@@ -122,7 +122,7 @@ class App:
         payload = await bodies.read(receive)
         if payload is None:
             return None
-        bodies.check(head, payload)
+        bodies.check(head, payload, scope["headers"])
         now_s = self._clock()
         deadline_s = now_s + (rules.deadline_s if rules else self._limits.deadline_s)
         future = self._waiting.open(deadline_s + self._limits.net_s)

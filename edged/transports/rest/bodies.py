@@ -13,6 +13,9 @@ _FORM: Final = "application/x-www-form-urlencoded"  # what curl -d says of anyth
 _HINT: Final = "It is the length of the JSON part in bytes; leave it out when the body is all JSON."
 
 
+Headers = Sequence[tuple[bytes, bytes]]
+
+
 class Head(NamedTuple):
     """The content type in lower case without its parameters, "" for none; json_length is -1 without one."""
 
@@ -20,7 +23,7 @@ class Head(NamedTuple):
     json_length: int
 
 
-def head(headers: Sequence[tuple[bytes, bytes]]) -> Head:
+def head(headers: Headers) -> Head:
     """Reads the headers of an infer request (names in lower case); EdgedError for what cannot be served."""
     kind, length = "", -1
     for name, value in headers:
@@ -33,8 +36,11 @@ def head(headers: Sequence[tuple[bytes, bytes]]) -> Head:
     return Head(kind, length)
 
 
-def check(found: Head, payload: bytes) -> None:
+def check(found: Head, payload: bytes, headers: Headers) -> None:
     """Raises EdgedError `bad_input` when the body cannot be what its headers say."""
+    if not payload and any(name == b"upgrade" for name, _ in headers):  # httptools skips such a body
+        said = "the body of a request with an Upgrade header is not read"
+        raise EdgedError("bad_input", said, "Speak plain HTTP/1.1 (Java: HttpClient.Version.HTTP_1_1).")
     if not payload:
         raise EdgedError("bad_input", "the body is empty", "Send the model's inputs in the body.")
     if found.json_length > len(payload):

@@ -299,6 +299,17 @@ def test_curl_sends_no_large_body_in_vain(quick: Served, short_path: Path, size:
         assert b"100 Continue" in done.stderr
 
 
+def test_an_upgrade_is_declined_and_a_body_with_it_is_explained(served: Served) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "h2c"}
+    with served.connect() as client:
+        for _ in range(2):
+            client.sendall(b"GET /v2/health/live HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+            assert response(client)[0] == 200
+    status, _, body = served.request("POST", "/v2/models/seen/infer", JSON, upgrade)
+    assert (status, json.loads(body)["code"]) == (400, "bad_input")
+    assert "Upgrade" in json.loads(body)["error"]
+
+
 def test_curl_with_json_as_the_readme_prints_it(served: Served) -> None:
     body = '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
     done = subprocess.run(
