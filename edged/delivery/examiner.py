@@ -58,7 +58,6 @@ async def _ended_unless_passed(route: Route, candidate: Generation) -> AsyncIter
         yield passed
     finally:
         if not passed:
-            candidate.kill()  # it may be in the middle of an endless run
             await route.retire(candidate)
 
 

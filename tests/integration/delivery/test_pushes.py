@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from edged.channel import InputHead
-from edged.config.units import Size
+from edged.config.units import Percent, Size
 from edged.delivery.rollout import Phase
 from edged.delivery.store import Store
 from edged.errors import EdgedError
@@ -297,6 +298,41 @@ def test_no_rollback_during_a_trial(root: Path) -> None:
         assert caught.value.fault.code == "unknown_model"
 
     run(root, course)
+
+
+def test_a_rollback_that_cannot_be_leaves_the_probation_as_it_was(tmp_path: Path) -> None:
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        await at.answered_by(NEW)
+        at.did(runs=400, faults=3)
+        with pytest.raises(EdgedError) as caught:
+            await at.installer.rollback("m")
+        assert caught.value.fault.code == "no_previous"
+        assert (await at.fate(NEW))["verdict"] == "active"  # three faults, not six
+
+    run(tmp_path, course, probation=msgspec.structs.replace(SETTINGS.probation, max_errors=Percent(0.001)))
+
+
+def test_a_push_that_comes_while_the_one_before_is_stored_ends_its_trial(root: Path) -> None:
+    class Slow(Store):
+        stored = threading.Event()
+
+        def stage(self, payload: bytes) -> str:
+            if payload != NEW:
+                assert self.stored.wait(10)
+            return super().stage(payload)
+
+    async def course(at: Bench) -> None:
+        at.push(b"good first")
+        await at.until("offered")
+        at.push(NEW)
+        await at.until("offered")
+        Slow.stored.set()
+        assert (await at.fate(b"good first"))["code"] == "superseded"
+        assert (await at.fate(NEW))["verdict"] == "active"
+
+    bench = asyncio.run(during(root, Slow(root), course))
+    assert bench.route.started == ["1", "3"]
 
 
 def test_a_candidate_that_ends_during_the_switch_changes_nothing(root: Path) -> None:
