@@ -143,13 +143,15 @@ class Daemon:
     async def stop(self) -> None:
         """Top-down: listeners first, then what is under way, generations last."""
         notify(STOPPING=1)
+        drained_s = time.monotonic() + DRAIN_S
         for task in self._tasks:
             task.remove_done_callback(self._ended)
         if self._mqtt is not None:
             self._mqtt.stop_taking()
         if self._rest is not None:
             await self._rest.stop(DRAIN_S)
-        await asyncio.gather(*(route.drain(DRAIN_S) for route in self._router))
+        left_s = max(0.0, drained_s - time.monotonic())
+        await asyncio.gather(*(route.drain(left_s) for route in self._router))
         if self._mqtt is not None:
             await self._mqtt.stop()  # before the rest is abandoned: an unacknowledged input comes back
         await self._installer.stop()
