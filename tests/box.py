@@ -45,13 +45,10 @@ class Box:
         self.socket = folder / "run" / "edged.sock"
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
+        self.environment = {
             **os.environ,
-            "STATE_DIRECTORY": str(self.folder / "state"),
-            "RUNTIME_DIRECTORY": str(self.folder / "run"),
+            "STATE_DIRECTORY": str(folder / "state"),
+            "RUNTIME_DIRECTORY": str(folder / "run"),
             "PYTHONPATH": str(ROOT),
         }
 
@@ -138,7 +135,7 @@ class Box:
 @contextlib.contextmanager
 def box(configuration: str, *, start: bool = True) -> Iterator[Box]:
     """A running box that is stopped, and whose folder is removed, at the end."""
-    with tempfile.TemporaryDirectory(prefix="edged-", dir="/tmp") as folder:  # noqa: S108 - a short path
+    with tempfile.TemporaryDirectory(prefix="edged-", dir="/tmp") as folder:
         one = Box(Path(folder), configuration)
         try:
             if start:

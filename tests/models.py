@@ -263,3 +263,14 @@ def counting() -> bytes:
         "nothing": np.array(0, dtype=np.float32),
     }
     return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)
+
+
+def hungry() -> bytes:
+    """given int64 [batch] -> y float32 [1]: the sum of as many float32, made for it, as the first number says."""
+    nodes = [
+        helper.make_node("Slice", ["given", "first", "second"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["y"], keepdims=1),
+    ]
+    constants: dict[str, Array] = {"first": np.array([0], dtype=np.int64), "second": np.array([1], dtype=np.int64)}
+    return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)
