@@ -18,9 +18,13 @@ from typing import Final
 import msgspec
 
 MAX_PACKET: Final = 268_435_455  # MQTT 5, 1.5.5: the largest remaining length
-WINDOW: Final = 64  # unconfirmed messages at a time, unless the broker's Receive Maximum is less
-_COUNT: Final = 4096
-_BYTES: Final = 16 * 2**20
+# Unconfirmed messages at a time, unless the broker's Receive Maximum is less. paho reads as many packets in
+# one call as there are unconfirmed messages, so this also bounds a turn of the loop.
+WINDOW: Final = 64
+# Some brokers (Mosquitto 2.0.11 among them, measured) send inputs without waiting for acknowledgements, so a
+# burst of them waits here as results: 32 MiB hold 25,000 small ones.
+_BYTES: Final = 32 * 2**20
+_OVERHEAD: Final = 1024  # what a waiting message costs beside its payload
 _STRIKES: Final = 3
 _LARGE: Final = 32 * 1024  # no broker's limit is below
 _SHUNNED_S: Final = 60.0
@@ -79,10 +83,10 @@ class Outbox:
         self._dirty[topic] = None
 
     def put(self, message: Publication) -> None:
-        """Queues a message; past 4096 messages or 16 MiB the oldest ones are dropped."""
+        """Queues a message; past 32 MiB the oldest ones are dropped."""
         self._queue.append(message)
-        self._bytes += message.size
-        while len(self._queue) > _COUNT or (self._bytes > _BYTES and len(self._queue) > 1):
+        self._bytes += len(message.payload) + _OVERHEAD
+        while self._bytes > _BYTES and len(self._queue) > 1:
             self._give_up(self._take(), "outbox_full")
 
     def opened(self, receive_maximum: int, packet_limit: int) -> None:
@@ -128,7 +132,7 @@ class Outbox:
             self._dirty.setdefault(message.topic)
         else:
             self._queue.appendleft(message)
-            self._bytes += message.size
+            self._bytes += len(message.payload) + _OVERHEAD
 
     def confirmed(self, mid: int) -> None:
         """The broker has it. A packet identifier that is not ours is nothing."""
@@ -168,7 +172,7 @@ class Outbox:
 
     def _take(self) -> Publication:
         message = self._queue.popleft()
-        self._bytes -= message.size
+        self._bytes -= len(message.payload) + _OVERHEAD
         return message
 
     def _give_up(self, message: Publication, reason: str) -> None:

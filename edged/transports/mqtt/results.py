@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -24,10 +25,15 @@ _BINARY: Final = "application/octet-stream"
 
 
 class Receipt:
-    """One message's acknowledgement: due when the outcome of each model that took it is final."""
+    """One message's acknowledgement: due when the outcome of each model that took it is final.
+
+    Without the message, whose payload must not live for as long as its result waits.
+    """
 
     def __init__(self, arrival: Arrival, left: int) -> None:
-        self.arrival = arrival
+        self.number = arrival.number
+        self.mid = arrival.mid
+        self.owed = arrival.qos > 0
         self.left = left
 
 
@@ -92,13 +98,13 @@ class Results:
         if message is None:
             self._done(sender.receipt)
             return
-        message.handed = lambda: self._done(sender.receipt)
+        message.handed = partial(self._done, sender.receipt)
         self._publish(message)
 
     def _done(self, receipt: Receipt) -> None:
         receipt.left -= 1
-        if receipt.left == 0 and receipt.arrival.qos:
-            self._acknowledge(receipt.arrival.number, receipt.arrival.mid)
+        if receipt.left == 0 and receipt.owed:
+            self._acknowledge(receipt.number, receipt.mid)
 
     def _result(self, sender: Sender, answer: Answer) -> Publication | None:
         """None when the broker would not carry it."""

@@ -64,6 +64,7 @@ class Wire:
         self._over = False
         self._loop = asyncio.get_running_loop()
         self._fd = -1
+        self._unconfirmed: set[int] = set()
         self._writing = False
         self._tick: asyncio.TimerHandle | None = None
         self._ticked_s = time.monotonic()
@@ -115,6 +116,8 @@ class Wire:
         self._watch_writer()
         if info.rc not in _FINE:
             return None
+        if message.qos:
+            self._unconfirmed.add(info.mid)
         return 0 if message.qos == 0 and info.is_published() else info.mid
 
     def subscribe(self, batch: Sequence[Subscription]) -> None:
@@ -162,7 +165,9 @@ class Wire:
     def _read(self) -> None:
         if self._pause is not None:
             return
-        for _ in range(_PACKETS_A_TURN):
+        packets = 0
+        while packets < _PACKETS_A_TURN:
+            packets += max(1, len(self._unconfirmed))  # so many does paho read in one call
             self.client.loop_read()
             sock: Any = self.client.socket()  # a socket or an SSLSocket; only the latter has `pending`
             if self._pause is not None or sock is None or not hasattr(sock, "pending") or not sock.pending():
@@ -240,6 +245,7 @@ class Wire:
                 self.client.ack(message.mid, message.qos)
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
+        self._unconfirmed.discard(mid)
         self._events.confirmed(mid, str(reason) if reason.is_failure else "")
 
     def _on_subscribe(

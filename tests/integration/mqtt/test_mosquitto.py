@@ -202,6 +202,22 @@ def test_kept_session_brings_inputs_back(broker: Mosquitto, version: str) -> Non
     run(scenario)
 
 
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_burst_that_waited_in_the_session_is_answered_in_full(broker: Mosquitto, version: str) -> None:
+    async def scenario() -> None:
+        async with running(Box(broker.url, version=version)):
+            pass
+        with User(broker.port, RESULT) as user:
+            for number in range(5000):
+                user.client.publish(INFER, f"n{number}", 1)
+            async with running(Box(broker.url, version=version)) as box:
+                await until(lambda: len(user.messages) >= 5000, 30)
+                assert [answer["text"] for answer in user.json(RESULT)] == [f"n{number}" for number in range(5000)]
+                assert box.mqtt.facts().dropped == {}
+
+    run(scenario)
+
+
 def test_late_acknowledgement_is_not_sent(broker: Mosquitto) -> None:
     """The answer to an input of an old connection leaves, its acknowledgement does not: the input comes back."""
 

@@ -85,15 +85,15 @@ def test_results_keep_their_order_through_losses(data: st.DataObject) -> None:
 
 def test_bounds_drop_the_oldest_and_tell_its_sender() -> None:
     bench, handed = Bench(), []
-    for number in range(4100):
-        bench.outbox.put(Publication(str(number), b"x", 1, handed=lambda number=number: handed.append(number)))  # type: ignore[misc]
+    for number in range(32 * 1024 + 4):
+        bench.outbox.put(Publication(str(number), b"", 1, handed=lambda number=number: handed.append(number)))  # type: ignore[misc]
     assert bench.dropped == ["outbox_full"] * 4
     assert handed == [0, 1, 2, 3]
     large = Bench()
     for number in range(5):
-        large.outbox.put(Publication(str(number), b"x" * 5 * 2**20, 1))
+        large.outbox.put(Publication(str(number), b"x" * 10 * 2**20, 1))
     assert large.dropped == ["outbox_full"] * 2
-    large.outbox.put(Publication("huge", b"x" * 20 * 2**20, 1))
+    large.outbox.put(Publication("huge", b"x" * 40 * 2**20, 1))
     large.outbox.opened(10, MAX_PACKET)
     assert large.topics() == ["huge"]
 
