@@ -239,7 +239,7 @@ class Daemon:
         interval_s = watchdog_interval_s()
         said = self._summary()
         while True:
-            await asyncio.sleep(min(_TICK_S, interval_s or _TICK_S))
+            await asyncio.sleep(min(_TICK_S, (interval_s or _TICK_S) / 2))
             now_s = time.monotonic()
             if interval_s is not None:
                 reason = stuck(self._pulse(now_s), now_s, interval_s)

@@ -73,9 +73,7 @@ CODES: Final[dict[str, Meaning]] = {
     "not_found": Meaning(404, "There is nothing at this address.", "docs/http-api.md lists the addresses."),
     "method_not_allowed": Meaning(405, "This address does not take this verb.", "docs/http-api.md lists the verbs."),
     "timeout": Meaning(408, "The request did not arrive in time.", "Send the whole request without a pause."),
-    "too_large": Meaning(
-        413, "The body is above the limit and was not read.", "Raise limits.message, or send less."
-    ),
+    "too_large": Meaning(413, "The body is above the limit and was not read.", "Raise limits.message, or send less."),
     "input_too_large": Meaning(
         413, "The input is above the model's limits.message.", "Raise limits.message, or send less."
     ),

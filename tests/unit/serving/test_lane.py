@@ -72,18 +72,10 @@ def test_a_full_queue_asks_qos1_to_wait_and_tells_once_when_there_is_room() -> N
 
 
 def test_a_written_policy_wins_over_the_source() -> None:
-    assert (
-        filled(Source.HTTP, overflow="reject").offer(ticket(Source.MQTT_QOS1)).admission
-        is Admission.REFUSED
-    )
-    evicted = (
-        filled(Source.HTTP, overflow="drop-oldest").offer(ticket(Source.HTTP)).evicted
-    )
+    assert filled(Source.HTTP, overflow="reject").offer(ticket(Source.MQTT_QOS1)).admission is Admission.REFUSED
+    evicted = filled(Source.HTTP, overflow="drop-oldest").offer(ticket(Source.HTTP)).evicted
     assert evicted is not None
-    assert (
-        filled(Source.HTTP, overflow="block").offer(ticket(Source.HTTP)).admission
-        is Admission.REFUSED
-    )
+    assert filled(Source.HTTP, overflow="block").offer(ticket(Source.HTTP)).admission is Admission.REFUSED
 
 
 def test_put_back_keeps_the_order_and_leaves_settled_tickets_out() -> None:
@@ -96,10 +88,7 @@ def test_put_back_keeps_the_order_and_leaves_settled_tickets_out() -> None:
 
 def test_a_deadline_takes_a_waiting_ticket_out_and_leaves_a_running_one() -> None:
     lane = Lane(4)
-    running, waiting, patient = (
-        ticket(name=name, deadline_s=at)
-        for name, at in (("r", 1.0), ("w", 2.0), ("p", 9.0))
-    )
+    running, waiting, patient = (ticket(name=name, deadline_s=at) for name, at in (("r", 1.0), ("w", 2.0), ("p", 9.0)))
     for one in (running, waiting, patient):
         lane.offer(one)
     lane.take(1)
@@ -138,8 +127,6 @@ def test_batches_keep_the_order_and_fit_a_message(sizes: list[int], most: int) -
     seen: list[str] = []
     while batch := lane.take(most):
         assert len(batch) <= most
-        assert len(batch) == 1 or inline_room(
-            sum(len(one.item.payload) for one in batch), len(batch)
-        )
+        assert len(batch) == 1 or inline_room(sum(len(one.item.payload) for one in batch), len(batch))
         seen += names(batch)
     assert seen == [str(index) for index in range(len(sizes))]
