@@ -43,7 +43,7 @@ def online(one: Box) -> bool:
 
 def at(one: Box) -> str:
     """The phase of digits; "" until the daemon has said one."""
-    return (one.model("digits")["install"] or {}).get("phase", "")
+    return str((one.model("digits")["install"] or {}).get("phase", ""))
 
 
 def test_a_push_is_live_when_the_command_ends_and_a_rollback_undoes_it(running: Box, broker: Mosquitto) -> None:
