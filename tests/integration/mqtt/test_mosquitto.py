@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -431,6 +432,10 @@ def test_flood_past_the_room_pauses_then_drops(tmp_path: Path) -> None:
                 for number in range(600):
                     user.client.publish(INFER, f"n{number}", 1)
                 await until(lambda: box.mqtt.facts().waiting >= 256)
+                assert box.dropped == []
+                used_s = time.process_time()
+                await asyncio.sleep(0.5)
+                assert time.process_time() - used_s < 0.25  # paused, not polling
                 assert box.dropped == []
                 await until(lambda: len(box.dropped) + box.mqtt.facts().waiting + 4 == 600)
                 assert set(box.dropped) == {("digits", "flood")}
