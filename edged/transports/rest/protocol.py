@@ -186,8 +186,6 @@ class Connection(HttpToolsProtocol):
             self.cycle.disconnected = self.cycle.response_complete = True  # its application ends quietly
             self.cycle.message_event.set()
             self.owed -= 1
-            if self.pipeline:
-                self.pipeline.popleft()
         if not self.owed:
             self.say(problem)
 

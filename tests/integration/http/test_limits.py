@@ -180,6 +180,9 @@ def test_a_slow_body_ends_in_time(quick: Served) -> None:
     with quick.connect() as client:
         client.sendall(b"POST /v2/models/seen/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
         assert refusal(client) == (408, "timeout")
+        server = quick.rest._server
+        assert server is not None
+        assert not server.server_state.tasks  # nobody goes on waiting for the rest of it
     assert quick.double.offered == []
     assert quick.double.refused["", "timeout"] == 1
     assert quick.double.refused["", "client_gone"] == 0
@@ -246,6 +249,15 @@ def test_a_refusal_waits_for_the_answers_before_it(quick: Served, bad: bytes, st
         stream.close()
     found = re.findall(rb"HTTP/1\.1 (\d+) ", text)
     assert found == [b"200", b"200", b"200", b"%d" % status]
+
+
+def test_time_in_which_we_do_not_read_is_not_the_clients(quick: Served) -> None:
+    with quick.connect() as client:
+        client.sendall(infer("slow", JSON) * 3 + LIVE[:10])  # 0.6 s, twice the time for a header
+        for _ in range(3):
+            assert response(client)[0] == 200
+        client.sendall(LIVE[10:])
+        assert response(client)[0] == 200
 
 
 def test_a_client_that_goes_away_breaks_nothing(quick: Served) -> None:

@@ -18,7 +18,7 @@ from edged.transports.rest.server import Server
 def test_the_protocol_stays_small() -> None:
     """Past 80 lines our own protocol on httptools is due, with an ADR."""
     lines = [line.strip() for line in inspect.getsource(Connection).splitlines()]
-    assert len([line for line in lines if line and not line.startswith(("#", '"""'))]) <= 80
+    assert len([line for line in lines if line and not line.startswith(("#", '"""'))]) < 80
 
 
 def test_every_override_has_something_to_override() -> None:
@@ -28,7 +28,7 @@ def test_every_override_has_something_to_override() -> None:
 
 
 def test_the_members_that_are_used_are_there() -> None:
-    names = {"transport", "flow", "cycle", "pipeline", "loop", "app_state", "headers", "parser"}
+    names = {"transport", "flow", "cycle", "loop", "app_state", "headers", "parser"}
     assert names <= set(inspect.getsource(HttpToolsProtocol.__init__).replace("self.", " ").replace(":", " ").split())
     for name in ("disconnected", "response_complete", "message_event", "keep_alive"):
         assert f"self.{name}" in inspect.getsource(RequestResponseCycle)
