@@ -154,7 +154,7 @@ class Daemon:
         await asyncio.gather(*(route.drain(left_s) for route in self._router))
         if self._mqtt is not None:
             await self._mqtt.stop()  # before the rest is abandoned: an unacknowledged input comes back
-        await self._installer.stop()
+        await self._installer.stop(clean=not self.fell)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

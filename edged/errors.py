@@ -106,7 +106,6 @@ CODES: Final[dict[str, Meaning]] = {
     "probation_errors": Meaning(400, "It failed too often after the switch.", "See its errors in the journal."),
     "probation_latency": Meaning(400, "It became too slow after the switch.", "Push a smaller model."),
     "probation_crash": Meaning(400, "It ended its own process after the switch.", "See the journal."),
-    "blacklisted": Meaning(409, "This file has failed on this box before.", "Push a corrected file."),
     "superseded": Meaning(409, "A newer push took its place.", "Nothing to do."),
     "undone": Meaning(409, "An operator went back to the version before.", "Push the version you want."),
     "no_previous": Meaning(409, "There is no previous version to go back to.", "Push the version you want."),

@@ -26,6 +26,7 @@ from edged.serving.lane import Lane, Ticket
 IN_FLIGHT: Final = 2
 _RECENT: Final = 16
 _RECENT_BYTES: Final = 4 * 2**20
+_LABEL: Final = 64  # characters of a content type: senders may write 64 KiB, and a head has to fit its message
 
 log = logging.getLogger("edged.serving")
 
@@ -272,7 +273,7 @@ def _head(item: Input) -> InputHead:
     return InputHead(
         len(item.payload),
         item.form,
-        item.content_type,
+        item.content_type[:_LABEL],
         item.json_length,
         item.binary,
         item.id,

@@ -291,7 +291,9 @@ class Generation:
     def _read(self) -> None:
         try:
             for _ in range(_TURN):
-                message, payload = channel.receive(self._worker.sock, payload_limit=self._message_limit)
+                # Every result of a batch may be as large as one alone.
+                inputs = max(self.flights[0].inputs, 1) if self.flights else 1
+                message, payload = channel.receive(self._worker.sock, payload_limit=inputs * self._message_limit)
                 self._take(message, payload)
         except BlockingIOError:
             return

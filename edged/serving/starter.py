@@ -70,26 +70,23 @@ class Starter:
 
     async def start(self, name: str) -> Worker:
         """A new worker process. Raises EdgedError model_failed when it cannot be started within the limit."""
-        abandoned = threading.Event()
 
         def job() -> Worker:
             try:
-                worker = self._launch(name)
+                return self._launch(name)
             except (OSError, EOFError):
-                worker = self._launch(name)  # the fork server had died: now there is a new one
-            if abandoned.is_set():
-                worker.kill()
-                worker.forget()
-            return worker
+                return self._launch(name)  # the fork server had died: now there is a new one
 
+        started = asyncio.ensure_future(self._run(job))
         try:
-            return await asyncio.wait_for(self._run(job), START_LIMIT_S)
+            return await asyncio.wait_for(asyncio.shield(started), START_LIMIT_S)
         except TimeoutError as error:
-            abandoned.set()
-            raise EdgedError(
-                "model_failed",
-                f"no worker process could be started within {START_LIMIT_S:g} s",
-            ) from error
+            started.add_done_callback(_discard)
+            message = f"no worker process could be started within {START_LIMIT_S:g} s"
+            raise EdgedError("model_failed", message) from error
+        except asyncio.CancelledError:
+            started.add_done_callback(_discard)
+            raise
         except (OSError, EOFError) as error:
             raise EdgedError("model_failed", f"no worker process could be started: {error}") from error
 
@@ -156,3 +153,10 @@ class Starter:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+
+def _discard(started: asyncio.Future[Worker]) -> None:
+    """Ends a worker that nobody waits for any more."""
+    if not started.cancelled() and started.exception() is None:
+        started.result().kill()
+        started.result().forget()
