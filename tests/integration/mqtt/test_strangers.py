@@ -138,6 +138,9 @@ def test_filter_that_ends_the_connection_is_quarantined(monkeypatch: pytest.Monk
                 await until(lambda: box.mqtt.facts().refused == ("denied",))
                 assert asked.count("forbidden/+") == 2
                 assert asked[0] == TREE.infer("digits")
+            count = len(asked)
+            await asyncio.sleep(0.3)
+            assert len(asked) == count  # a stopped box does not come back
 
     run(scenario)
 
