@@ -95,7 +95,7 @@ def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iter
         if isinstance(step, Argmax | TopK):
             if limit:
                 yield f"{word}: {limit} is there too; keep one of them"
-            limit = limit or str(step.__struct_config__.tag)
+            limit = str(step.__struct_config__.tag)
         if isinstance(step, Argmax | TopK | Labels | MinScore):
             ranked = ranked or str(step.__struct_config__.tag)
         if current is not None and not isinstance(step, UseOutput):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -142,6 +143,17 @@ def test_the_number_of_elements_is_that_of_the_shape() -> None:
     long = "[" + "0," * 40_000 + "0]"
     assert "`data` has 40001" in read_error(long, "FP32", [2])
     assert read(long, "FP32", [40_001]).size == 40_001
+
+
+def test_a_long_list_for_a_small_shape_is_not_built_first() -> None:
+    raw = msgspec.Raw(b"[" + b"0.5," * 1_000_000 + b"0.5]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(EdgedError, match="`data` has 1000001"):
+            elements.from_json(raw, "x", "FP32", [2])
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000  # 32 MB as a list of floats
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("deep", [33, 500, 100_000])

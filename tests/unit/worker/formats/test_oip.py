@@ -149,6 +149,9 @@ def test_the_length_of_the_json_lies_within_the_body() -> None:
     refused((payload, length - 1), one(), "not JSON")
     refused((payload, length + 1), one(), "not JSON")
     refused(payload[:length], one(), "length of the JSON is not known")
+    nothing = binary(0, shape=[0, 4])
+    assert ask(request([nothing]), one()).tensors["x"].shape == (0, 4)
+    refused(request([nothing])[0], one(), "length of the JSON is not known")
 
 
 @pytest.mark.parametrize(
