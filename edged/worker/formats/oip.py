@@ -16,8 +16,12 @@ _NO_SHARED_MEMORY: Final = "Send the tensor in the request, as JSON or as raw by
 _NAMES: Final = "`edged inspect`, or the model's metadata, lists its inputs and outputs."
 
 
+# A size that fits int64, as the protocol's do; so a product of 32 of them can still be printed.
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class _InputParameters(msgspec.Struct, frozen=True):
-    binary_data_size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    binary_data_size: _Size | None = None
     shared_memory_region: str | None = None
 
 
@@ -34,7 +38,7 @@ class _RequestParameters(msgspec.Struct, frozen=True):
 
 class _Tensor(msgspec.Struct, frozen=True):
     name: str
-    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(max_length=32)]
+    shape: Annotated[list[_Size], msgspec.Meta(max_length=32)]
     datatype: str
     parameters: _InputParameters | None = None
     data: msgspec.Raw = msgspec.Raw()

@@ -126,7 +126,11 @@ def test_unknown_members_and_parameters_are_left_alone() -> None:
         ([{"name": "x", "shape": [1, 4], "datatype": "FP32"}], ("neither `data` nor binary_data_size",)),
         ([binary(16, parameters={"shared_memory_region": "r"})], ("shared memory regions are not served",)),
         ([binary(-1)], ("binary_data_size",)),
-        ([binary(2**70)], ("binary_data_size is 1180591620717411303424",)),
+        ([binary(2**62)], ("binary_data_size is 4611686018427387904",)),
+        ([binary(2**63)], ("binary_data_size",)),
+        ([{**X, "shape": [2**63, 4]}], ("shape",)),
+        ([{**X, "shape": [2**63 - 1, 4]}], ("takes 36893488147419103228 elements, `data` has 4",)),
+        ([binary(0, shape=[2**63 - 1, 4])], ("takes 147573952589676412912 bytes, 0 came",)),
         ([{**X, "data": None}], ("no list",)),
         ([{"name": 1}], ("name",)),
         ("x", ("inputs",)),
@@ -212,3 +216,15 @@ def test_a_request_cut_anywhere_is_refused(cut: int, junk: bytes) -> None:
     short = payload[: min(cut, len(payload) - 1)]
     refused((short, length), one())
     refused((short + junk + bytes(20), length), one())
+
+
+def test_numbers_too_long_to_print_are_refused_all_the_same() -> None:
+    long = 10**4000
+    free = one(shape=(-1, -1))
+    refused(request([{**X, "shape": [long, long]}]), free, "shape")
+    refused(request([binary(16, shape=[long, long])], bytes(16)), free, "shape")
+    refused(request([binary(long)], bytes(16)), free, "binary_data_size")
+    refused(request([{**X, "datatype": "INT8", "data": [long] * 4}]), one("INT8"), "element 0")
+    form = Form(format="values", fields=("v",), time="ts")
+    refused(f'{{"v": 1, "ts": {long}}}'.encode(), one(), "the time ts", form=form)
+    refused(f'{{"v": {long}}}'.encode(), one(), "out of range", form=form)
