@@ -1,4 +1,4 @@
-"""Stopping: listeners first, then what is under way, then nothing more (DESIGN, rule 7)."""
+"""Stopping: listeners first, then what is under way, then nothing more."""
 
 from __future__ import annotations
 
