@@ -27,11 +27,12 @@ from edged.worker.session import Array, Model
 from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.prepare import prepare
-from edged.worker.steps.table import outputs_used, postprocess_rows, prediction
+from edged.worker.steps.table import outputs_used, postprocess_rows, prediction, rounded_to
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
 _OWN: Final = frozenset({"model_failed", "over_memory"})
 _ANY_FORM: Final = Form()
+_FAULTS_ROOM: Final = channel.MESSAGE_LIMIT // 2  # bytes; the other half is for the heads around them
 
 
 class Job(msgspec.Struct, eq=False):
@@ -44,9 +45,11 @@ class Job(msgspec.Struct, eq=False):
     outputs: dict[str, Array] = {}
     prediction: list[Any] | None = None
     fault: Fault | None = None
+    own: bool = False
 
-    def fail(self, error: EdgedError) -> None:
+    def fail(self, error: EdgedError, *, in_run: bool = False) -> None:
         self.fault = error.fault
+        self.own = in_run and error.fault.code in _OWN
 
 
 def serve(sock: socket.socket) -> None:
@@ -80,6 +83,7 @@ class Worker:
         self._stacks = self._model.stackable
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
+        self._decimals = rounded_to(opening.postprocess, signature)
         channel.send(
             sock,
             Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain),
@@ -106,7 +110,7 @@ class Worker:
         decoded_ns = time.perf_counter_ns()
         self._run(jobs)
         run_ns = time.perf_counter_ns()
-        answers = [self._encode(job) for job in jobs]
+        answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
         heads, payloads = [head for head, _ in answers], [part for _, part in answers]
         external = not channel.inline_room(sum(map(len, payloads)), len(payloads))
         channel.send(
@@ -162,7 +166,7 @@ class Worker:
             outputs = dict(zip(names, self._model.run(job.feeds, names), strict=True))
             stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
         except EdgedError as error:
-            job.fail(error)
+            job.fail(error, in_run=True)
             return
         job.outputs = stepped if _takes_steps(job) else outputs
         job.prediction = None if rows is None else prediction(rows)
@@ -197,9 +201,9 @@ class Worker:
             wanted.update(job.decoded.requested)
         return [name for name in self._all if name in wanted]
 
-    def _encode(self, job: Job) -> tuple[AnswerHead, bytes]:
+    def _encode(self, job: Job, room: int) -> tuple[AnswerHead, bytes]:
         if job.fault is not None or job.decoded is None:
-            return AnswerHead(0, fault=job.fault, own=job.fault is not None and job.fault.code in _OWN), b""
+            return AnswerHead(0, fault=job.fault and _shortened(job.fault, room), own=job.own), b""
         decoded, opening = job.decoded, self._opening
         outputs: list[Output] = [
             (name, BY_NUMPY[job.outputs[name].dtype.name].oip, job.outputs[name], name in decoded.binary)
@@ -207,7 +211,12 @@ class Worker:
         ]
         extra = None if job.prediction is None else {"prediction": job.prediction}
         payload, json_length, nonfinite = encode(
-            opening.model, opening.version, decoded.id or job.head.id, outputs, extra
+            opening.model,
+            opening.version,
+            decoded.id or job.head.id,
+            outputs,
+            extra,
+            self._decimals if _takes_steps(job) else {},
         )
         if len(payload) > opening.message_limit:
             text = f"the answer has {len(payload)} bytes, above the limit of {opening.message_limit}"
@@ -218,6 +227,14 @@ class Worker:
 def _takes_steps(job: Job) -> bool:
     """Whether the answer shows the outputs as the steps left them, rather than the model's own."""
     return job.decoded is not None and (job.decoded.plain or job.decoded.steps)
+
+
+def _shortened(problem: Fault, room: int) -> Fault:
+    """`problem` with at most `room` bytes of message: the heads of a batch have to fit one message."""
+    text = problem.message.encode()
+    if len(text) <= room:
+        return problem
+    return Fault(problem.code, text[: room - 3].decode(errors="ignore") + "...", problem.hint)
 
 
 def _limit_memory(limit: int) -> None:
