@@ -1,14 +1,11 @@
-"""Other people's programs, unchanged: Triton's HTTP client, mosquitto_rr, and curl as the README prints it."""
+"""Other people's programs, unchanged: Triton's HTTP client and mosquitto_rr. What the README prints has its own test."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,101 +167,3 @@ def test_error_of_mqtt_3_has_the_id(linear: Mosquitto) -> None:
     asked = ["-V", "mqttv311", "-t", f"{OWN}/infer/job-8", "-e", f"{OWN}/error/job-8", "-m", "nonsense"]
     problem = json.loads(ask(linear, *asked))
     assert (problem["id"], problem["code"]) == ("job-8", "bad_input")
-
-
-# --- the README's own lines ---------------------------------------------------------------------------
-
-README = (ROOT / "README.md").read_text()
-TRY = "/tmp/edged-try"
-EXAMPLE = "configs/examples/digits.yaml"
-BLOCKS = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-DAEMONS = [block for block in BLOCKS if "edged run" in block]
-# What each block talks to: the daemon that was started last. A push waits for a probation of a minute; it has tests
-# of its own.
-TALKS = [
-    (sum("edged run" in earlier for earlier in BLOCKS[:index]) - 1, block)
-    for index, block in enumerate(BLOCKS)
-    if re.search(r"\bcurl |\bmosquitto_|edged (infer|status|inspect)", block)
-]
-
-
-def test_readme_shows_curl_and_mosquitto() -> None:
-    shown = "\n".join(block for _, block in TALKS)
-    for words in (
-        "curl --unix-socket",
-        "mosquitto_pub",
-        "mosquitto_sub",
-        "-V 5 ",
-        "-V 311 ",
-        "edged infer",
-        "edged status",
-    ):
-        assert words in shown, f"the README's blocks show no {words}"
-    assert len(DAEMONS) >= 2
-    assert all(daemon >= 0 for daemon, _ in TALKS), "a command comes before any `edged run`"
-
-
-class Terminal:
-    """A shell at the root of the repository, where the README's folder and broker are this test's own."""
-
-    def __init__(self, folder: Path, broker: Mosquitto) -> None:
-        config = folder / "xdg"
-        config.mkdir()
-        for client in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):
-            (config / client).write_text(f"-p {broker.port}\n")
-        example = (ROOT / EXAMPLE).read_text().replace("127.0.0.1:1883", f"127.0.0.1:{broker.port}")
-        (folder / "digits.yaml").write_text(example.replace("../../examples", str(ROOT / "examples")))
-        self._environment = {**os.environ, "XDG_CONFIG_HOME": str(config), "PYTHONPATH": str(ROOT)}
-        self._places = {
-            TRY: str(folder),
-            EXAMPLE: str(folder / "digits.yaml"),
-            ".venv/bin/edged run": f"exec {sys.executable} -m edged run",
-            ".venv/bin/edged": f"{sys.executable} -m edged",
-        }
-
-    def open(self, text: str, **where: Any) -> subprocess.Popen[bytes]:
-        for printed, own in self._places.items():
-            text = text.replace(printed, own)
-        script = f"set -euo pipefail\n{text}"
-        return subprocess.Popen(
-            ["bash", "-c", script], cwd=ROOT, env=self._environment, start_new_session=True, **where
-        )
-
-    def run(self, text: str) -> str:
-        with self.open(text, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shell:
-            output, errors = shell.communicate(timeout=60)
-        assert shell.returncode == 0, errors.decode()
-        return str(output, "utf-8")
-
-
-@pytest.fixture(scope="module", params=range(len(DAEMONS)))
-def terminal(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[int, Terminal]]:
-    """Each of the README's daemons in turn, by its number, and a terminal beside it."""
-    folder = tmp_path_factory.mktemp("readme")
-    with Mosquitto(folder) as broker, box("", start=False) as one:
-        terminal = Terminal(one.folder, broker)
-        one.socket = one.folder / "edged.sock"
-        with one.log.open("wb") as log:
-            one.process = terminal.open(DAEMONS[request.param], stdout=log, stderr=log)
-        one.wait_ready()
-        if (mqtt := one.status()["daemon"]["mqtt"]) is not None:
-            one.wait(lambda: one.status()["daemon"]["mqtt"]["connected"])
-            assert str(broker.port) in mqtt["url"]
-        yield request.param, terminal
-
-
-@needs_mosquitto
-def test_readme_works_as_printed(terminal: tuple[int, Terminal]) -> None:
-    number, shell = terminal
-    blocks = [block for daemon, block in TALKS if daemon == number and "edged run" not in block and "push" not in block]
-    assert blocks, "nothing in the README talks to this daemon"
-    for block in blocks:
-        said = shell.run(block)
-        assert '"error"' not in said, said
-        assert '"code"' not in said, said
-        answers = len(re.findall(r"/infer\b|edged infer |mosquitto_sub ", block))
-        assert said.count("logits") >= answers, said
-        if "/metrics" in block:
-            assert 'edged_inference_requests_total{model="digits",outcome="ok",version="1"} 1.0' in said
