@@ -1,4 +1,4 @@
-"""Other people's programs, unchanged: Triton's HTTP client and mosquitto_rr. What the README prints has its own test."""
+"""Other people's programs, unchanged: Triton's HTTP client and mosquitto_rr. The README's lines have their own test."""
 
 from __future__ import annotations
 
