@@ -138,7 +138,7 @@ class App:
                     deadline_s=deadline_s,
                     content_type=head.content_type,
                     json_length=head.json_length,
-                    binary=head.json_length >= 0,
+                    binary=True,  # what the request asks for decides
                 )
             )
             outcome = await future

@@ -98,11 +98,11 @@ def test_infer_with_binary_tensors(served: Served) -> None:
 @pytest.mark.parametrize(
     ("headers", "seen"),
     [
-        ({}, ["", -1, False, 4]),
-        ({"Content-Type": "application/x-npy"}, ["application/x-npy", -1, False, 4]),
-        ({"Content-Type": "Text/CSV; charset=utf-8"}, ["text/csv", -1, False, 4]),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, ["", -1, False, 4]),
-        ({"Content-Type": "application/octet-stream"}, ["application/octet-stream", -1, False, 4]),
+        ({}, ["", -1, True, 4]),
+        ({"Content-Type": "application/x-npy"}, ["application/x-npy", -1, True, 4]),
+        ({"Content-Type": "Text/CSV; charset=utf-8"}, ["text/csv", -1, True, 4]),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, ["", -1, True, 4]),
+        ({"Content-Type": "application/octet-stream"}, ["application/octet-stream", -1, True, 4]),
         ({"Inference-Header-Content-Length": "0"}, ["", 0, True, 4]),
         ({"INFERENCE-HEADER-CONTENT-LENGTH": "4"}, ["", 4, True, 4]),
     ],
