@@ -163,7 +163,7 @@ class Daemon:
         log.info("stopped")
 
     def broken(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """An exception that nobody expected: logged, and the end of the daemon (DESIGN, rule 5)."""
+        """An exception that nobody expected: logged, and the end of the daemon (RULES 23)."""
         log.critical("a fault of edged: %s", context.get("message"), exc_info=context.get("exception"))
         self.fell = True
         self.leave.set()

@@ -99,7 +99,7 @@ def template_names(template: str) -> list[str]:
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """edged's own topics on one box: CONTRACT's table, in one place."""
+    """edged's own topics on one box: the table of docs/mqtt-api.md, in one place."""
 
     base: str
     device: str

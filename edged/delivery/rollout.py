@@ -35,7 +35,7 @@ Ended = Literal["active", "rejected", "failed", "rolled_back"]
 
 
 class Phase(enum.Enum):
-    """Where a model stands; the words are CONTRACT's."""
+    """Where a model stands; the words are those of docs/model-push.md."""
 
     IDLE = "idle"
     OFFERED = "offered"

@@ -12,7 +12,7 @@ from edged.errors import CODES, EdgedError, Fault, as_json, as_oip, fault, http_
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# CONTRACT: these codes and statuses are promises that users' scripts rely on.
+# These codes and statuses are promises that users' scripts rely on.
 PROMISED = {
     "bad_input": 400,
     "poison_input": 400,

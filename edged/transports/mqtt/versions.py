@@ -1,4 +1,4 @@
-"""Which MQTT version the next connection speaks: 5 first, 3.1.1 when the broker does not (CONTRACT, MQTT)."""
+"""Which MQTT version the next connection speaks: 5 first, 3.1.1 when the broker does not (docs/mqtt-api.md)."""
 
 from __future__ import annotations
 
