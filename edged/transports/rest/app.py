@@ -35,7 +35,7 @@ class Backend(msgspec.Struct, frozen=True):
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
     `edged status` shows. `control(verb, model)` does the verb (`rollback`) and tells how it went, or
     raises EdgedError. `refused(model, code)` is told of every request that is answered with an error
-    without having been offered to a model, and of `client_gone`; model is "" when none is known.
+    without having been offered to a model, and of `client_gone`; model is "" but for an input of a known one.
     """
 
     offer: Callable[[Input], Admission]
@@ -96,8 +96,9 @@ class App:
         await send({"type": "http.response.body", "body": reply.body})
 
     def _refused(self, found: Target, problem: Fault, *headers: replies.Header) -> Reply:
-        # Counted under configured names only: a label that strangers choose would grow for ever.
-        self._backend.refused(found.model if found.model in self._rules else "", problem.code)
+        # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
+        known = found.kind == "infer" and found.model in self._rules
+        self._backend.refused(found.model if known else "", problem.code)
         return replies.refused(problem, *headers)
 
     async def _reply(self, found: Target, scope: Scope, receive: Receive) -> Reply | None:

@@ -228,9 +228,10 @@ def test_refusals_are_counted_under_configured_names_only(served: Served) -> Non
     served.double.refused.clear()
     call(served, "GET", "/v2/models/nobody")
     call(served, "GET", "/v2/models/echo/versions/9")
+    call(served, "POST", "/v2/models/echo/versions/9/infer")
     call(served, "GET", "/nowhere")
     assert served.double.refused == {
-        ("", "unknown_model"): 1,
+        ("", "unknown_model"): 2,
         ("echo", "unknown_model"): 1,
         ("", "not_found"): 1,
     }
