@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -208,6 +209,7 @@ def test_workers_outlive_the_fork_server(one: Box) -> None:
     one.wait(lambda: one.model("linear")["state"] == "serving" and one.model("linear")["pid"] != before["linear"])
     assert well(one)
     assert fork_server(one).pid != old.pid
+    assert "the model failed" not in one.tail(1000)  # it was not tried in vain first
     assert {name: one.model(name)["restarts"] for name in MODELS} == {"counting": 0, "hungry": 0, "linear": 1}
     everyone += tree(one)
     assert one.stop() == 0
@@ -227,6 +229,8 @@ def test_signal_to_everyone_stops_only_the_daemon(one: Box, number: signal.Signa
     assert run.code == 200, run.answer
     assert one.process.wait(10) == 0
     assert gone(everyone, 1) == []
+    # Each ended by itself, when the daemon let go of it; a run on a second process would be answered as well.
+    assert re.findall(r"worker \d+: (.*)", one.tail(1000)) == ["exited with 0"] * len(MODELS)
 
 
 def test_clean_stop(one: Box) -> None:
