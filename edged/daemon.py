@@ -40,6 +40,7 @@ from edged.transports.rest.server import Rest
 DRAIN_S: Final = 5.0
 BROKEN: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of edged itself; systemd starts it again
 _TICK_S: Final = 1.0
+_LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
 
 log = logging.getLogger("edged")
 
@@ -131,6 +132,9 @@ class Daemon:
         await self._rest.start()
         if self._mqtt is not None:
             await self._mqtt.start()
+        while not models.done():
+            notify(STATUS=self._summary(), EXTEND_TIMEOUT_USEC=round(3e6 * _LOADING_S))
+            await asyncio.wait((models,), timeout=_LOADING_S)
         await models
         await self._reporter.sample()
         for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
