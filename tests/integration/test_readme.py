@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -66,6 +67,7 @@ def serving(block: str, folder: Path) -> Iterator[None]:
         process.wait(20)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_a_first_answer(here: Here, short_path: Path) -> None:
     serve, curl, commands = map(here, blocks("A first answer"))
     with serving(serve, short_path):
@@ -78,6 +80,7 @@ def test_a_first_answer(here: Here, short_path: Path) -> None:
         assert re.search(r"digits +serving +1 ", shown)
 
 
+@pytest.mark.skipif(shutil.which("mosquitto_rr") is None, reason="mosquitto-clients is not installed")
 def test_over_mqtt_and_another_model(here: Here, short_path: Path, broker: Mosquitto) -> None:
     serve, listen, ask = map(here, blocks("Over MQTT"))
     (push,) = map(here, blocks("Another model"))
