@@ -203,7 +203,7 @@ class Generation:
     async def generate(self, seed: int) -> tuple[bytes, int]:
         """One made-up input as an Open Inference Protocol binary request: (payload, length of its JSON).
 
-        Raises Died when the process ended meanwhile.
+        Raises Died when the process ended meanwhile, EdgedError input_too_large when it is above limits.message.
         """
 
         def ask(done: Done) -> bool:
@@ -213,7 +213,10 @@ class Generation:
             return True
 
         answers, payload = await self._ask(ask)
-        return bytes(payload), answers.heads[0].json_length
+        head = answers.heads[0]
+        if head.fault is not None:
+            raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
+        return bytes(payload), head.json_length
 
     def kill(self, reason: Fault | None = None) -> None:
         """SIGKILL; `reason` is what whoever asks is told. The end is noticed as any other."""

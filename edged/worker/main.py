@@ -129,8 +129,13 @@ class Worker:
 
     def _generate(self, request: Generate) -> None:
         payload, json_length = encode_request(self._model.generate(request.seed))
+        limit = self._opening.message_limit
+        if len(payload) > limit:
+            text = f"an input of this model has {len(payload)} bytes, above the limit of {limit}"
+            head, payload = AnswerHead(0, fault=fault("input_too_large", text)), b""
+        else:
+            head = AnswerHead(len(payload), json_length)
         external = not channel.inline_room(len(payload), 1)
-        head = AnswerHead(len(payload), json_length)
         channel.send(self._sock, Answers(request.number, (head,), external=external), [payload])
 
     # --- the steps of a batch -------------------------------------------------------------------------

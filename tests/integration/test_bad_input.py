@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from onnx import helper
 
@@ -494,3 +495,21 @@ def test_every_refusal_over_mqtt_is_counted(desk: Desk) -> None:
     until(lambda: sum((totals(desk.one) - before).values()) >= 20)
     time.sleep(0.05)  # a second outcome would be seen
     assert totals(desk.one) - before == Counter({("linear", "bad_input"): 10, ("linear", "ok"): 10})
+
+
+@needs_mosquitto
+def test_push_where_made_up_inputs_are_above_the_limit(tmp_path: Path, broker: Mosquitto) -> None:
+    """The trial goes without inputs that no sender may send, and does not end the live worker over them."""
+    (tmp_path / "first.onnx").write_bytes(models.identity(shape=(1, 20_000)))
+    nodes = [helper.make_node("Neg", ["x"], ["minus"]), helper.make_node("Neg", ["minus"], ["y"])]
+    value: models.Value = ("x", "float32", (1, 20_000))
+    model = f"big: {{file: {tmp_path}/first.onnx, limits: {{message: 64KiB}}}}"
+    push = "push: {require_signature: false, probation: {time: 1s}}"
+    with box(f"device: press-07\nmqtt: {{url: '{broker.url}'}}\nmodels: {{{model}}}\n{push}") as one:
+        one.wait(lambda: one.status()["daemon"]["mqtt"]["connected"])
+        first = psutil.Process(one.model("big")["pid"])
+        with User(broker.port) as user:
+            user.send("edged/press-07/models/big/push", models.build(nodes, [value], [("y", *value[1:])]))
+        one.wait(lambda: one.model("big")["version"] == "2")
+        assert one.model("big")["restarts"] == 0
+        assert first.is_running()  # warm, for the way back
