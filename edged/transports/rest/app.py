@@ -103,6 +103,10 @@ class App:
 
     async def _reply(self, found: Target, scope: Scope, receive: Receive) -> Reply | None:
         method, kind = scope["method"], found.kind
+        # Read before anything is refused: a client that is still sending would read a reset, not why.
+        payload = b"" if method in ("GET", "HEAD") else await bodies.read(receive)
+        if payload is None:
+            return None
         if kind == "nothing":
             raise EdgedError("not_found", f"there is nothing at {_shown(scope)}")
         verb = VERBS[kind]
@@ -110,19 +114,16 @@ class App:
             problem = fault("method_not_allowed", f"{_shown(scope)} takes {verb}, not {method}")
             return self._refused(found, problem, (b"allow", b"GET, HEAD" if verb == "GET" else b"POST"))
         if kind == "infer":
-            return await self._infer(found, scope, receive)
+            return await self._infer(found, scope, payload)
         if kind == "rollback":
             return await self._control(found, scope["state"]["peer"])
         return self._tell(found)
 
-    async def _infer(self, found: Target, scope: Scope, receive: Receive) -> Reply | None:
+    async def _infer(self, found: Target, scope: Scope, payload: bytes) -> Reply:
         rules = self._rules.get(found.model)
         if rules is None or found.version:
             self._view(found)
         head = bodies.head(scope["headers"])
-        payload = await bodies.read(receive)
-        if payload is None:
-            return None
         bodies.check(head, payload, scope["headers"])
         now_s = self._clock()
         deadline_s = now_s + (rules.deadline_s if rules else self._limits.deadline_s)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 
 import pytest
 
@@ -236,3 +238,15 @@ def test_refusals_are_counted_under_configured_names_only(served: Served) -> Non
         ("", "not_found"): 1,
     }
     assert set(served.double.views) == set(MODELS)
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(served: Served) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(served.path)
+        client.sendall(
+            b"POST /v2/models/absent/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+        )
+        time.sleep(0.1)  # http.client sends headers and body apart
+        client.sendall(b"{}")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 404 ")
