@@ -274,3 +274,12 @@ def hungry() -> bytes:
     ]
     constants: dict[str, Array] = {"first": np.array([0], dtype=np.int64), "second": np.array([1], dtype=np.int64)}
     return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)
+
+
+def wide(tensors: int) -> bytes:
+    """So many inputs and outputs with long names, each output its input."""
+    names = [f"{'a_name_that_a_converter_may_well_come_up_with':_<60}{index}" for index in range(tensors)]
+    nodes = [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in names]
+    inputs: list[Value] = [(f"in_{name}", "float32", (1,)) for name in names]
+    outputs: list[Value] = [(f"out_{name}", "float32", (1,)) for name in names]
+    return build(nodes, inputs, outputs)

@@ -52,6 +52,8 @@ class Reporter:
         self._resources: Resources | None = None
         self._installs: dict[str, Mapping[str, object]] = {}
         self._seq = 0
+        self._sampling = asyncio.Lock()
+        self._samples: set[asyncio.Task[Resources]] = set()
 
     # --- asked for ----------------------------------------------------------------------------------
 
@@ -92,6 +94,8 @@ class Reporter:
                 }
                 self._retain(self._tree.model_status(model), msgspec.json.encode(document))
         self.info_changed()
+        self._samples.add(sample := asyncio.create_task(self.sample()))  # of the new process, for the status
+        sample.add_done_callback(self._samples.discard)
 
     def info_changed(self) -> None:
         self._retain(self._tree.info, msgspec.json.encode(self._info()))
@@ -100,8 +104,9 @@ class Reporter:
 
     async def sample(self) -> Resources:
         """A fresh sample of the box, taken in a thread."""
-        self._resources = await asyncio.to_thread(self._sampler.sample)
-        return self._resources
+        async with self._sampling:
+            self._resources = await asyncio.to_thread(self._sampler.sample)
+            return self._resources
 
     async def run(self, interval_s: float) -> None:
         """Publishes telemetry each interval, until cancelled."""

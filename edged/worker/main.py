@@ -62,6 +62,9 @@ def serve(sock: socket.socket) -> None:
     except EdgedError as error:
         channel.send(sock, Refused(error.fault))
         return
+    except channel.ProtocolError:  # hundreds of tensors with long names
+        channel.send(sock, Refused(fault("unsupported", "its inputs and outputs do not fit a message of 64 KiB")))
+        return
     worker.loop()
 
 

@@ -228,3 +228,12 @@ def workers() -> list[int]:
         for child in children
         for grandchild in Path(f"/proc/{child}/task/{child}/children").read_text().split()
     ]
+
+
+def test_a_signature_that_fits_no_message_is_refused_in_words(play: Play) -> None:
+    async def scenario(bench: Bench) -> None:
+        with pytest.raises(EdgedError, match="64 KiB") as caught:
+            await bench.route.start(bench.release(models.wide(1000)))
+        assert caught.value.fault.code == "unsupported"
+
+    play(scenario)
