@@ -1,0 +1,29 @@
+"""scripts/demo's story, told once: the accuracies, nothing lost, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_demonstration_shows_what_it_promises(short_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(short_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "examples/digits/demo.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("accuracy 82.9 % -> 99.7 %") == 2
+    assert re.search(r"\d{4} answers, lost 0, errors 0; stopped cleanly", done.stdout)
+    phases = re.findall(r"^ +[\d.]+ s +(\w+) +\(\d+ answers so far\)", done.stdout, re.MULTILINE)
+    assert phases == ["offered", "trial", "probation", "active"]
+    assert list(short_path.iterdir()) == []
+    left = [
+        one.info for one in psutil.process_iter(["cmdline"]) if str(short_path) in " ".join(one.info["cmdline"] or [])
+    ]
+    assert left == []
