@@ -12,6 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edged.transports.mqtt import properties as _reading  # noqa: F401 - reads a PUBLISH in paho's place
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import MAX_PACKET, Publication
 from edged.transports.mqtt.subscriptions import Subscription

@@ -57,6 +57,21 @@ def test_answers_in_order_with_parameters(broker: Mosquitto, version: str, plain
     run(scenario, plain=plain)
 
 
+def test_a_character_that_paho_refuses_does_not_end_the_session(broker: Mosquitto) -> None:
+    """U+FEFF in a property: the broker carries it, and sent it again on each connection of the session."""
+
+    async def scenario() -> None:
+        async with running(Box(broker.url)) as box:
+            with User(broker.port, RESULT) as user:
+                user.send(INFER, "odd", ContentType="\ufefftext", UserProperty=[("\ufeff", "\ufeff")])
+                user.send(INFER, "even")
+                await until(lambda: len(user.on(RESULT)) == 2)
+                assert [answer["text"] for answer in user.json(RESULT)] == ["odd", "even"]
+            assert box.mqtt.facts().reconnects == 0
+
+    run(scenario)
+
+
 def test_result_has_a_content_type_on_5(broker: Mosquitto) -> None:
     async def scenario() -> None:
         async with running(Box(broker.url)):
