@@ -80,7 +80,7 @@ def test_infer_with_json(served: Served) -> None:
 
 
 def test_infer_with_binary_tensors(served: Served) -> None:
-    # The request that tritonclient sends, as reference/oip.md has it.
+    # The request that tritonclient sends.
     text = (
         b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}],'
         b'"parameters":{"binary_data_output":true}}'
