@@ -305,6 +305,8 @@ class Installation:
             if problem is not None:
                 log.error("no way back: %s", problem.message, extra=ledger.fields(problem.code))
                 await self._keep((NO_PREVIOUS,), problem)
+                if now is not None and self._route.live is None:
+                    await self._route.serve(shelf.release(now))  # the route may have left that to us
             self._answer_undo(EdgedError("no_previous", f"{shelf.model} has no version to go back to"))
             return
         why = problem or fault("undone", "an operator asked for it")
@@ -328,3 +330,4 @@ class Installation:
             undo.set_result(self._ledger.status())
         else:
             undo.set_exception(error)
+            undo.exception()  # read, for whoever asked may have gone

@@ -20,7 +20,6 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -161,13 +160,16 @@ class Store:
             return False
 
     def prune(self) -> None:
-        """Removes every release that no record names."""
+        """Removes every release that no record names; what cannot be removed is left for the next start."""
         with self._lock:
             kept = {sha256 for record in self._state.models.values() for sha256 in record.needs()}
             kept |= self._staged
-            for folder in list(self._releases.iterdir()):
-                if folder.name not in kept and _HASH.fullmatch(folder.name):
-                    _remove(folder)
+            try:
+                for folder in list(self._releases.iterdir()):
+                    if folder.name not in kept and _HASH.fullmatch(folder.name):
+                        _remove(folder)
+            except OSError as error:
+                log.warning("%s cannot be cleared: %s", self._releases, error)
 
     def _write(self, path: Path, content: bytes, mode: int = 0o640) -> Path:
         """A new, durable file; nothing is left of it when that fails."""
@@ -232,15 +234,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        yield from list(folder.iterdir())
-
-
 def _remove(folder: Path) -> None:
-    """Removes a release's folder; what cannot be removed is left for the next start."""
     try:
-        for entry in _entries(folder):
+        for entry in list(folder.iterdir()):
             entry.unlink(missing_ok=True)
         folder.rmdir()
     except OSError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import shutil
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -15,7 +18,8 @@ from edged.channel import InputHead
 from edged.config.units import Percent, Size
 from edged.delivery.rollout import Phase
 from edged.delivery.store import Store
-from edged.errors import EdgedError
+from edged.errors import EdgedError, fault
+from edged.serving.generation import Generation
 from tests.integration.delivery.bench import NEW, OLD, SETTINGS, Bench, Killed, during
 
 
@@ -478,6 +482,77 @@ def test_waiting_bytes_are_bounded(root: Path) -> None:
         assert [one["code"] for one in at.statuses if one["verdict"]] == ["busy", "busy"]
 
     run(root, course, max_size=Size(1010))
+
+
+def test_with_no_way_back_left_a_model_that_ends_again_and_again_is_started_again(root: Path) -> None:
+    """The route leaves it to delivery: nobody else will, and its inputs would wait for ever."""
+    (root / "factory.onnx").unlink()
+
+    async def before(at: Bench) -> None:
+        at.push(OLD)
+        await at.fate(OLD)
+
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        assert await at.started()
+        stored(root, OLD).unlink()
+        live, at.route.live, at.route.previous = at.route.live, None, None
+        assert at.route.on_faulty(cast("Generation", live), fault("model_failed", "again and again"))
+        status = await at.until("failed")
+        assert status["code"] == "probation_crash"
+        assert "no_previous" in msgspec.convert(status["flags"], list[str])
+        await at.answered_by(NEW)
+
+    run(root, before)
+    run(root, course)
+
+
+def test_a_state_directory_that_is_gone_refuses_a_push_and_ends_nothing(root: Path) -> None:
+    async def course(at: Bench) -> None:
+        shutil.rmtree(root / "releases")
+        at.push(NEW)
+        status = await at.fate(NEW)
+        assert (status["verdict"], status["code"]) == ("rejected", "bad_store")
+        at.push(b"good later")
+        assert (await at.fate(b"good later"))["code"] == "bad_store"
+
+    assert run(root, course).serving == OLD
+
+
+def test_a_rollback_that_nobody_waits_for_any_more_is_nobodys_fault(root: Path) -> None:
+    """An error that nobody reads would reach the loop's handler, which ends the daemon."""
+    (root / "factory.onnx").unlink()
+    reached: list[object] = []
+
+    class Slow(Store):
+        asked, gone = threading.Event(), threading.Event()
+
+        def intact(self, sha256: str) -> bool:
+            self.asked.set()
+            return self.gone.wait(10) and super().intact(sha256)
+
+    async def before(at: Bench) -> None:
+        for payload in (OLD, NEW):
+            at.push(payload)
+            await at.fate(payload)
+
+    async def course(at: Bench) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reached.append(context))
+        stored(root, OLD).unlink()
+        Slow.asked.clear()
+        Slow.gone.clear()
+        asking = asyncio.create_task(at.installer.rollback("m"))
+        await asyncio.to_thread(Slow.asked.wait, 10)
+        asking.cancel()
+        await asyncio.wait({asking})
+        Slow.gone.set()
+        await asyncio.sleep(0.2)
+        gc.collect()
+
+    run(root, before)
+    Slow.gone.set()
+    asyncio.run(during(root, Slow(root), course))
+    assert reached == []
 
 
 def test_an_unknown_model_is_nobodys(root: Path) -> None:
