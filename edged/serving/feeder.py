@@ -22,10 +22,9 @@ from edged.errors import Fault, fault
 from edged.messages import Admission, Answer, Input, Outcome
 from edged.serving.generation import Generation
 from edged.serving.lane import Lane, Ticket
+from edged.serving.recent import Recent
 
 IN_FLIGHT: Final = 2
-_RECENT: Final = 16
-_RECENT_BYTES: Final = 4 * 2**20
 _LABEL: Final = 64  # characters of a content type: senders may write 64 KiB, and a head has to fit its message
 
 log = logging.getLogger("edged.serving")
@@ -55,7 +54,7 @@ class Feeder:
         self._paused = False
         self._suspects: collections.deque[Ticket] = collections.deque()
         self._running: collections.deque[list[Ticket]] = collections.deque()
-        self._recorded: collections.deque[tuple[InputHead, bytes]] = collections.deque(maxlen=_RECENT)
+        self._recent = Recent()
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
 
@@ -111,38 +110,37 @@ class Feeder:
         """
         self._generation = None
         batches, poison = list(self._running), False
+        alone = self._suspect_runs()
         self._running.clear()
         if batches and not in_probe:
             poison = self._suspect(batches.pop(0), reason)
+        elif alone:
+            self._suspects.extendleft(batches.pop(0))
         for batch in reversed(batches):
             self.lane.put_back(batch)
         return poison
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
-        """The last real inputs, newest last: at most 16 and 4 MiB; none when push.record is false."""
-        kept: list[tuple[InputHead, bytes]] = []
-        room = _RECENT_BYTES
-        for head, payload in reversed(self._recorded):
-            room -= len(payload)
-            if room < 0:
-                break
-            kept.append((head, payload))
-        return kept[::-1]
+        """The last real inputs that were answered, newest last: at most 16 and 4 MiB; none when not to `record`."""
+        return self._recent.newest_last()
 
     def abandon(self, problem: Fault) -> None:
         """Answers everything that runs or waits with `problem`."""
-        running = [ticket for batch in self._running for ticket in batch if not ticket.settled]
+        running = [ticket for batch in self._running for ticket in batch]
         for ticket in [*running, *self._suspects, *self.lane.drain()]:
-            self._drop(ticket, problem)
+            if not ticket.settled:
+                self._drop(ticket, problem)
         self._suspects.clear()
 
     # --- batches ------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         generation = self._generation
-        while generation is not None and not self._paused and len(generation.flights) < IN_FLIGHT:
+        # A probe that is under way is not waited for: the process runs one message after the other, and its death
+        # is laid on the oldest of them.
+        while generation is not None and not self._paused and len(self._running) < IN_FLIGHT:
             if self._suspects:
-                if generation.flights or not self._send(generation, [self._suspects.popleft()], alone=True):
+                if self._running or not self._send(generation, [self._suspects.popleft()], alone=True):
                     break
             elif (self._suspect_runs() or not len(self.lane) or self._lingers(generation)) or not self._send(
                 generation, self.lane.take(generation.batch_max), alone=False
@@ -169,8 +167,6 @@ class Feeder:
             generation.when_writable(self._dispatch)
             return False
         self._running.append(batch)
-        if self._record and not alone:
-            self._recorded.extend(zip(heads, payloads, strict=True))
         return True
 
     def _lingers(self, generation: Generation) -> bool:
@@ -216,6 +212,8 @@ class Feeder:
                 ticket.retried,
             )
             self._settle(ticket, outcome, version, now_s)
+            if self._record and head.fault is None:
+                self._recent.add(_head(ticket.item), ticket.item.payload)
         if self._paused and not self._running:
             self.on_idle()
         self._dispatch()

@@ -142,9 +142,9 @@ class Generation:
 
         Raises EdgedError: what the worker said, too_slow past a limit, trial_crash when the process ended.
         """
-        channel.send(self._worker.sock, opening)
         first_run_s = run_limit_s or FIRST_RUN_LIMIT_S
         try:
+            self._open(opening)
             await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
             self.facts = await self._stage(self._ready, 3 * first_run_s, "its first runs")
         except BaseException:
@@ -152,6 +152,15 @@ class Generation:
             raise
         self.run_limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
         return self.facts
+
+    def _open(self, opening: Open) -> None:
+        try:
+            channel.send(self._worker.sock, opening)
+        except channel.ProtocolError as error:
+            text = f"the steps of {self.release.model}, with their labels, are too long: {error}"
+            raise EdgedError("bad_config", text) from error
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the reader finds the end
 
     async def _stage(self, future: asyncio.Future[T], limit_s: float, what: str) -> T:
         try:

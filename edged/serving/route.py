@@ -46,7 +46,7 @@ class Route:
         self._deaths = Deaths()
         self._next: Generation | None = None
         self._switched: asyncio.Future[None] | None = None
-        self._processes: set[asyncio.Task[None]] = set()
+        self._processes: dict[asyncio.Task[None], Generation] = {}  # all that have not ended
         self._revival: asyncio.Task[None] | None = None
 
     def offer(self, item: Input) -> Admission:
@@ -77,8 +77,9 @@ class Route:
         settings = self.settings
         worker = await self._starter.start(f"edged-{release.model}-{release.version}")
         generation = Generation(worker, release, tally or Tally(), message_limit=settings.limits.message)
-        self._processes.add(reaper := self._loop.create_task(self._reap(generation)))
-        reaper.add_done_callback(self._processes.discard)
+        reaper = self._loop.create_task(self._reap(generation))
+        self._processes[reaper] = generation
+        reaper.add_done_callback(self._processes.pop)
         opening = Open(
             model=release.model,
             version=release.version,
@@ -145,10 +146,9 @@ class Route:
         self.release = None
         if self._revival is not None:
             self._revival.cancel()
-        for generation in (self.live, self.previous, self._next):
-            if generation is not None:
-                generation.on_end = None
-                generation.close()
+        for generation in self._processes.values():
+            generation.on_end = None
+            generation.close()
         await asyncio.gather(*self._processes)
 
     # --- changes of generation ----------------------------------------------------------------------
@@ -159,6 +159,8 @@ class Route:
             return
         to, done, self._next, self._switched = self._next, self._switched, None, None
         if to.alive and not done.cancelled():
+            if self.previous is not None and self.previous is not to:
+                self.previous.close()
             self.previous = self.live
             self._deaths.forgive()
             self._go_live(to)
@@ -185,17 +187,21 @@ class Route:
         generation.tally.crashes += 1
         self._observer.restarted(self.settings.name)
         poison = self.feeder.lost(in_probe=in_probe, reason=generation.reason)
-        if self._next is not None:
-            self._assign()
+        self._assign()
+        if self.live is not None or self.release is None:
+            return
+        release, tally = generation.release, generation.tally
+        if self.release is not release:  # another one is wanted by now
+            self._revive(self._try_start(self.release, Tally()))
             return
         if poison:
             self._deaths.forgive()
         elif self._deaths.died(time.monotonic(), answered=generation.answered):
             problem = generation.reason or fault("model_failed", "its process ended by itself, again and again")
             if not self.on_faulty(generation, problem):
-                self._revive_later(generation.release, generation.tally, problem)
+                self._revive_later(release, tally, problem)
             return
-        self._revive(self._try_start(generation.release, generation.tally))
+        self._revive(self._try_start(release, tally))
 
     async def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> None:
         """Starts `release` and makes it live, unless another release is wanted or live by then."""
@@ -231,6 +237,7 @@ class Route:
 
     def _revive(self, work: Coroutine[None, None, None]) -> None:
         self._revival = self._loop.create_task(work)
+        self._revival.add_done_callback(_surface)
 
     async def _reap(self, generation: Generation) -> None:
         ended = await generation.ended(self._starter)
@@ -241,3 +248,9 @@ class Route:
             ended,
             extra={"model": release.model, "version": release.version},
         )
+
+
+def _surface(revival: asyncio.Task[None]) -> None:
+    """Raises what nobody expected of it, now rather than when the task is collected (RULES 23)."""
+    if not revival.cancelled():
+        revival.result()

@@ -1,0 +1,139 @@
+"""What keeps one model answering whatever ends, and what it may not hold on to (RULES 12, 13, 24)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from edged.channel import InputHead
+from edged.config.schema import Limits, Model
+from edged.config.units import Duration, Size
+from edged.errors import EdgedError, Fault
+from edged.messages import Answer
+from edged.serving.starter import Starter, Worker
+from tests import models
+from tests.integration.serving.conftest import Bench
+
+Play = Callable[..., None]
+ONE_SCAN = json.dumps([1.0, 2.0, 3.0, 4.0]).encode()
+ENDLESS_TURNS = b"[9000000000000000]"
+
+
+def test_a_release_that_is_wanted_comes_when_the_one_before_it_has_ended(play: Play) -> None:
+    """The way back where nothing else works: it is asked for while the bad one still answers."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        bad = bench.route.live
+        assert bad is not None
+        await bench.route.serve(bench.release(models.linear(seed=1), 2))
+        bad.kill()
+        outcome = await asyncio.wait_for(bench.send(ONE_SCAN), 5)
+        assert isinstance(outcome, Answer)
+        assert outcome.version == "2"
+
+    play(scenario)
+
+
+def test_a_worker_that_ends_before_it_is_told_what_to_load(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = Starter._launch
+
+    def ended(starter: Starter, name: str) -> Worker:
+        worker = launch(starter, name)
+        worker.kill()
+        worker.process.join()
+        return worker
+
+    async def scenario(bench: Bench) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Starter, "_launch", ended)
+            with pytest.raises(EdgedError, match="trial_crash"):
+                await bench.route.start(bench.release(models.linear()))
+
+    play(scenario)
+
+
+def test_both_generations_of_a_switch_end(play: Play) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        candidate = await bench.route.start(bench.release(models.counting(), 2))
+        running = bench.send(b"[3000000]")
+        switch = asyncio.ensure_future(bench.route.switch(candidate))
+        await asyncio.sleep(0)
+        candidate.kill()
+        await bench.until(lambda: not candidate.alive)
+        assert bench.route.live is not None
+        bench.route.live.kill()
+        with pytest.raises(EdgedError, match="trial_crash"):
+            await switch
+        outcome = await asyncio.wait_for(running, 10)
+        assert isinstance(outcome, Answer)
+        assert outcome.version == "1"
+
+    play(scenario, Model("m", limits=Limits(run=Duration(30))))
+
+
+def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
+    """A trial or a switch that is cancelled at the wrong moment leaves one."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        await bench.route.start(bench.release(models.linear(seed=1), 2))
+        async with asyncio.timeout(5):
+            await bench.route.stop()
+
+    play(scenario)
+
+
+def test_suspects_run_though_a_probe_is_under_way(play: Play) -> None:
+    """Nothing that is offered later, and no deadline, has to set them going again."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        first = bench.route.live
+        assert first is not None
+        bench.route.feeder.pause()
+        suspects = [bench.send(ONE_SCAN) for _ in range(16)]
+        bench.route.feeder.use(first)
+        first.kill()
+
+        def probe(_model: str) -> None:
+            """Right behind the first suspect."""
+            assert bench.route.live is not None
+            head = InputHead(len(ONE_SCAN))
+            assert bench.route.live.submit([head], [ONE_SCAN], lambda _answers, _payload: None, probe=True)
+
+        bench.route.on_change = probe
+        outcomes = await asyncio.wait_for(asyncio.gather(*suspects), 5)
+        assert sum(one.retried for one in outcomes if isinstance(one, Answer)) == 16
+
+    play(scenario)
+
+
+def test_what_is_kept_for_a_trial_is_bounded_by_its_bytes(play: Play) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.identity(shape=("batch", "n"))))
+        payload = json.dumps([0.5] * 300_000).encode()  # 1.5 MB
+        for _ in range(4):
+            assert isinstance(await bench.send(payload), Answer)
+        assert len(bench.route.feeder._recent._kept) == 2
+
+    play(scenario, Model("m", limits=Limits(memory=Size(2**30))))
+
+
+def test_an_input_that_ends_processes_is_not_kept_for_a_trial(play: Play) -> None:
+    """It would end the live one and the candidate of every trial to come."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        assert isinstance(await bench.send(b"[1]"), Answer)
+        problem = await bench.send(ENDLESS_TURNS)
+        assert isinstance(problem, Fault)
+        assert problem.code == "poison_input"
+        assert isinstance(await bench.send(b"[2]"), Answer)
+        assert [payload for _, payload in bench.route.recent()] == [b"[1]", b"[2]"]
+
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
