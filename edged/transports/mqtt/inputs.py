@@ -17,7 +17,10 @@ _STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "
 
 
 class Arrival(msgspec.Struct, frozen=True, eq=False):
-    """One message as it came: `number` is its connection's, `identifiers` those of MQTT 5's subscriptions."""
+    """One message as it came: `number` is its connection's, `identifiers` those of MQTT 5's subscriptions.
+
+    `again`: the broker has sent it before, on an earlier connection of this session.
+    """
 
     topic: str
     payload: bytes
@@ -29,6 +32,7 @@ class Arrival(msgspec.Struct, frozen=True, eq=False):
     response_topic: str = ""
     correlation: bytes | None = None
     identifiers: tuple[int, ...] = ()
+    again: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -88,13 +88,16 @@ class Intake:
             self._ignore(arrival)
 
     def _is_old(self, arrival: Arrival) -> bool:
-        """A retained request is never run; a retained reading is, unless it is the one already taken."""
+        """A retained request is never run; a retained reading is, unless it is the one already taken.
+
+        One that comes again was not acknowledged: it may have been in the room that its connection's end cleared.
+        """
         if not arrival.retain:
             return False
         if arrival.topic.startswith(f"{self._tree.root}/"):
             return True
         mark = hash(arrival.payload)
-        if self._retained.get(arrival.topic) == mark:
+        if self._retained.get(arrival.topic) == mark and not arrival.again:
             return True
         if len(self._retained) >= _RETAINED:
             self._retained.clear()

@@ -49,7 +49,15 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
 def arrival(number: int, message: MQTTMessage) -> Arrival:
     """Raises UnicodeDecodeError for a topic that is not UTF-8."""
     properties = message.properties
-    plain = Arrival(message.topic, bytes(message.payload), message.qos, message.retain, message.mid, number)
+    plain = Arrival(
+        message.topic,
+        bytes(message.payload),
+        message.qos,
+        message.retain,
+        message.mid,
+        number,
+        again=message.dup,
+    )
     if properties is None:
         return plain
     return msgspec.structs.replace(

@@ -522,3 +522,30 @@ def test_model_limits_apply_each(broker: Mosquitto) -> None:
                 await until(lambda: user.on(f"{TREE.error('small')}/a") and user.on(f"{RESULT}/a"))
 
     run(scenario)
+
+
+def test_retained_readings_that_waited_come_again_after_a_loss(tmp_path: Path) -> None:
+    """They were acknowledged as old ones, and nobody had answered them."""
+    model = schema.Model("digits", inputs=(schema.Input("kept/+"),))
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path) as broker, User(broker.port, RESULT) as user:
+            for number in range(5):
+                user.send(f"kept/{number}", str(number), retain=True)
+            box = Box(broker.url, model)
+            box.lane.size, box.lane.open = 1, False
+            async with running(box):
+                await until(lambda: box.mqtt.facts().waiting == 4)
+                wire = box.mqtt._link.wire
+                assert wire is not None
+                sock = wire.client.socket()
+                assert isinstance(sock, socket.socket)
+                sock.shutdown(socket.SHUT_RDWR)
+                await until(lambda: box.mqtt.facts().reconnects == 1)
+                await until(lambda: box.mqtt.facts().waiting)
+                box.lane.size, box.lane.open = 100, True
+                box.lane.work()
+                box.mqtt.on_room("digits")
+                await until(lambda: {one["text"] for one in user.json(RESULT)} == set("01234"))
+
+    run(scenario)

@@ -215,6 +215,19 @@ def test_retained() -> None:
     assert len(bench.acknowledged) == 2  # the two that were not taken
 
 
+def test_a_retained_reading_that_waited_is_taken_when_it_comes_again() -> None:
+    """A session's new connection: the room was cleared because the broker sends again what is in it."""
+    bench = Bench(schema.Model("m", inputs=(schema.Input("reading"),)))
+    bench.room = 0
+    bench.send("reading", b"1", retain=True)
+    bench.intake.connected(2, session_present=True)
+    assert len(bench.intake.room) == 0
+    bench.room = 5
+    bench.send("reading", b"1", number=2, retain=True, again=True)
+    assert [item.payload for item in bench.taken] == [b"1"]
+    assert bench.acknowledged == []
+
+
 def test_blocked_inputs_keep_their_order() -> None:
     bench = Bench()
     bench.room = 1
