@@ -5,9 +5,12 @@ import sys
 
 def main() -> int:
     """Runs the command line; the exit code is 0 ok, 1 the answer is no, 2 wrong use or configuration."""
-    from edged import cli
+    try:
+        from edged import cli
 
-    return cli.main(sys.argv[1:])
+        return cli.main(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were still being imported
+        return 130
 
 
 if __name__ == "__main__":

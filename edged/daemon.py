@@ -9,8 +9,10 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -46,17 +48,26 @@ log = logging.getLogger("edged")
 
 
 def main(config: Config) -> int:
-    """Runs the daemon until SIGTERM or SIGINT. Exit code 0, or 70 after a fault of its own."""
+    """Runs the daemon until SIGTERM, SIGINT or its terminal is closed. Exit code 0, or 70 after a fault of its own."""
     journal.setup()
     return uvloop.run(_run(config))
+
+
+@contextmanager
+def _using(state: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # read-only, somebody else's, a file in its place
+        raise EdgedError("no_state", f"{state} cannot be used: {error.strerror or error}") from error
 
 
 async def _run(config: Config) -> int:
     daemon = Daemon(config)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(daemon.broken)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.leave.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # else nohup wants it to go on
+            loop.add_signal_handler(number, daemon.leave.set)
     starting = asyncio.create_task(daemon.start())
     leaving = asyncio.create_task(daemon.leave.wait())
     try:
@@ -122,10 +133,12 @@ class Daemon:
 
     async def start(self) -> None:
         """Bottom-up: state, processes, listeners, broker. Returns when every model answers, waits or failed."""
-        self._place.state.mkdir(parents=True, exist_ok=True)
+        with _using(self._place.state):
+            self._place.state.mkdir(parents=True, exist_ok=True)
         self._rest = Rest(bind(self._config.sockets), self._backend())
         await self._starter.warm()
-        await self._installer.open()
+        with _using(self._place.state):
+            await self._installer.open()
         for route in self._router:
             route.on_change = self._reporter.model_changed
         models = asyncio.gather(*(self._serve(route) for route in self._router))

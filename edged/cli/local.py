@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -111,7 +111,8 @@ class Daemon:
         """
         with closing(_Connection(self._candidates, self._timeout_s)) as connection:
             try:
-                connection.request(method, path, body or None, {"Connection": "close", **(headers or {})})
+                with suppress(BrokenPipeError):  # refused before all was sent: the answer says why
+                    connection.request(method, path, body or None, {"Connection": "close", **(headers or {})})
                 answer = connection.getresponse()
                 names = {name.lower(): value for name, value in answer.getheaders()}
                 reply = Reply(answer.status, names, answer.read())

@@ -69,6 +69,27 @@ def test_a_daemon_that_goes_away_in_the_middle(short_path: Path) -> None:
     assert caught.value.fault.code == "no_daemon"
 
 
+def test_an_answer_that_comes_before_the_body_was_taken(short_path: Path) -> None:
+    """A daemon that refuses at the header and closes: the refusal counts, not that the rest could not be sent."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "s"))
+        listener.listen()
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            connection.recv(16)
+            answer = b'{"code": "unknown_model", "error": "no such model"}'
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            connection.close()
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(EdgedError) as caught:
+            Daemon([short_path / "s"]).request("POST", "/", bytes(1_000_000))
+        thread.join()
+    assert caught.value.fault.code == "unknown_model"
+
+
 def test_a_daemon_that_says_nothing(short_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(short_path / "s"))
