@@ -51,6 +51,7 @@ class Lane:
         self._waiting: collections.deque[Ticket] = collections.deque()
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._count = 0
+        self._tidy_at = 0
         self._refused_room = False
 
     def __len__(self) -> int:
@@ -126,9 +127,16 @@ class Lane:
     def _append(self, ticket: Ticket) -> None:
         self._waiting.append(ticket)
         if ticket.item.deadline_s is not None:
-            self.next_deadline_s()  # lets go of what was settled meanwhile
+            self._tidy()
             self._count += 1
             heapq.heappush(self._deadlines, (ticket.item.deadline_s, self._count, ticket))
+
+    def _tidy(self) -> None:
+        """Lets go of what was settled meanwhile, behind an earlier deadline too: each holds a payload."""
+        if len(self._deadlines) >= self._tidy_at:
+            self._deadlines = [one for one in self._deadlines if not one[2].settled]
+            heapq.heapify(self._deadlines)
+            self._tidy_at = 2 * len(self._deadlines) + 8
 
     def _evict(self) -> Ticket | None:
         """The oldest that may be dropped: any when the configuration says so, else only QoS 0 inputs."""

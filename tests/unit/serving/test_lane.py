@@ -104,7 +104,19 @@ def test_settled_tickets_are_let_go_of() -> None:
         lane.offer(one)
         lane.take(1)
         one.settled = True
-    assert len(lane._deadlines) <= 2
+    assert len(lane._deadlines) <= 16
+
+
+def test_dropped_tickets_are_let_go_of_while_an_earlier_deadline_stands() -> None:
+    lane = Lane(4, "drop-oldest")
+    lane.offer(ticket(deadline_s=1.0))
+    lane.take(1)  # runs
+    for number in range(1000):
+        evicted = lane.offer(ticket(deadline_s=2.0 + number)).evicted
+        if evicted is not None:
+            evicted.settled = True
+    assert len(lane._deadlines) <= 3 * (4 + 1) + 8
+    assert lane.next_deadline_s() == 1.0
 
 
 @pytest.mark.parametrize("size", [MESSAGE_LIMIT, 10 * MESSAGE_LIMIT])
