@@ -27,6 +27,7 @@ from edged.serving.starter import Starter, Worker
 
 OPEN_LIMIT_S: Final = 120.0
 FIRST_RUN_LIMIT_S: Final = 10.0  # of a model that nobody has measured yet
+MEASURE_LIMIT_S: Final = 2.0  # of what a worker runs besides, to find out what batches gain
 _TURN: Final = 32  # answers read in one turn of the loop
 
 log = logging.getLogger("edged.serving")
@@ -146,7 +147,7 @@ class Generation:
         try:
             self._open(opening)
             await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
-            self.facts = await self._stage(self._ready, 3 * first_run_s, "its first runs")
+            self.facts = await self._stage(self._ready, MEASURE_LIMIT_S + 3 * first_run_s, "its first runs")
         except BaseException:
             self.kill()
             raise

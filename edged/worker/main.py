@@ -115,7 +115,8 @@ class Worker:
         run_ns = time.perf_counter_ns()
         answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
         heads, payloads = [head for head, _ in answers], [part for _, part in answers]
-        external = not channel.inline_room(sum(map(len, payloads)), len(payloads))
+        said = sum(len(head.fault.message.encode()) for head in heads if head.fault is not None)
+        external = not channel.inline_room(sum(map(len, payloads)) + said, len(payloads))
         channel.send(
             self._sock,
             Answers(
@@ -176,6 +177,9 @@ class Worker:
         except EdgedError as error:
             job.fail(error, in_run=True)
             return
+        except MemoryError:
+            job.fail(EdgedError("over_memory", "the outputs do not fit into limits.memory"))
+            return
         job.outputs = stepped if _takes_steps(job) else outputs
         job.prediction = None if rows is None else prediction(rows)
 
@@ -188,7 +192,7 @@ class Worker:
             if parts is None:
                 return False
             stepped, rows = postprocess_rows(self._opening.postprocess, dict(zip(names, arrays, strict=True)))
-        except EdgedError:
+        except (EdgedError, MemoryError):
             return False
         stepped_parts = unstack(list(stepped.values()), counts)
         if stepped_parts is None or (rows is not None and len(rows) != sum(counts)):
@@ -218,14 +222,17 @@ class Worker:
             for name in decoded.requested or self._all
         ]
         extra = None if job.prediction is None else {"prediction": job.prediction}
-        payload, json_length, nonfinite = encode(
-            opening.model,
-            opening.version,
-            decoded.id or job.head.id,
-            outputs,
-            extra,
-            self._decimals if _takes_steps(job) else {},
-        )
+        try:
+            payload, json_length, nonfinite = encode(
+                opening.model,
+                opening.version,
+                decoded.id or job.head.id,
+                outputs,
+                extra,
+                self._decimals if _takes_steps(job) else {},
+            )
+        except MemoryError:
+            return AnswerHead(0, fault=fault("over_memory", "the answer does not fit into limits.memory")), b""
         if len(payload) > opening.message_limit:
             text = f"the answer has {len(payload)} bytes, above the limit of {opening.message_limit}"
             return AnswerHead(0, fault=fault("output_too_large", text)), b""

@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 _FREE_SIZES: Final = (1, 16, 64, 224)
 _ERROR: Final = 3  # onnxruntime's log severity: one real model prints 244 lines of warnings a load
 _TRIAL_ROWS: Final = 8
+_STACKED_LIMIT_S: Final = 1.0  # no stacked run that would take longer is tried: limits.run may be as short as one run
 _PAYS: Final = 1.2
 
 
@@ -90,16 +91,22 @@ class Model:
     def measure(self, *, batch_max: int, budget_s: float = 0.2) -> Measurement:
         """Warms the model up and times it: one row, and where the graph allows it, stacked rows.
 
-        Raises EdgedError over_memory when a run does not fit the limit. A model that fails on made-up
+        Raises EdgedError over_memory when a run of one row does not fit the limit. A model that fails on made-up
         values is not to blame: it is measured as zero seconds and never stacked.
         """
         if not self._settle_free_axes():
             return Measurement(0.0, 1, 1.0)
         one = self.generate(0)
         run_s, alone_cpu_s = self._timed(one, budget_s)
-        if batch_max < 2 or not self.stackable or not self._rows_are_independent():
-            return Measurement(run_s, 1, 1.0)
-        _, stacked_cpu_s = self._timed(self.generate(1, rows=_TRIAL_ROWS), budget_s)
+        alone = Measurement(run_s, 1, 1.0)
+        if batch_max < 2 or not self.stackable or _TRIAL_ROWS * run_s > _STACKED_LIMIT_S:
+            return alone
+        if not self._rows_are_independent():
+            return alone
+        try:
+            _, stacked_cpu_s = self._timed(self.generate(1, rows=_TRIAL_ROWS), budget_s)
+        except EdgedError:  # so many rows do not fit the memory
+            return alone
         gain = alone_cpu_s * _TRIAL_ROWS / max(stacked_cpu_s, 1e-9)
         return Measurement(run_s, batch_max if gain >= _PAYS else 1, round(gain, 2))
 
