@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -88,7 +88,8 @@ class _Push:
         self._sent = False
         self._fate: Fate | None = None
         self._said = ""
-        self._publisher = Publisher(settings, f"edged-push-{os.getpid()}", self._take)
+        # Two with one client id would evict each other; process ids are the same in every container.
+        self._publisher = Publisher(settings, f"edged-push-{secrets.token_hex(4)}", self._take)
 
     def run(self, wait_s: float) -> int:
         with self._publisher as publisher:
@@ -128,6 +129,7 @@ class _Push:
         try:
             self._publisher.connect([self._tree.status, self._tree.install(self._model)])
         except EdgedError as error:
+            self._publisher.close()  # it may be up and deaf: then the next turn would wait for nothing
             print(f"{error.fault.message}; trying again", file=sys.stderr)
 
     def _take(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  a callback

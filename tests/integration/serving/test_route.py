@@ -237,3 +237,16 @@ def test_a_signature_that_fits_no_message_is_refused_in_words(play: Play) -> Non
         assert caught.value.fault.code == "unsupported"
 
     play(scenario)
+
+
+def test_a_switch_ends_what_was_warm_before(play: Play) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        first = bench.route.live
+        assert first is not None
+        await bench.route.switch(await bench.route.start(bench.release(models.linear(), 2)))
+        assert first.alive
+        await bench.route.switch(await bench.route.start(bench.release(models.linear(), 3)))
+        assert not first.alive
+
+    play(scenario)
