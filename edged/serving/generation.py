@@ -7,6 +7,7 @@ import collections
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -302,42 +303,44 @@ class Generation:
         return now_s - max(self.flights[0].sent_s, self._answered_s) if self.flights else 0.0
 
     def _read(self) -> None:
-        try:
-            for _ in range(_TURN):
+        for _ in range(_TURN):
+            try:
                 # Every result of a batch may be as large as one alone.
                 inputs = max(self.flights[0].inputs, 1) if self.flights else 1
                 message, payload = channel.receive(self._worker.sock, payload_limit=inputs * self._message_limit)
-                self._take(message, payload)
-        except BlockingIOError:
-            return
-        except channel.Closed:
-            self._end()
-        except (channel.ProtocolError, OSError) as error:
-            log.error(
-                "the worker broke the protocol: %s",
-                error,
-                extra=self._fields("model_failed"),
-            )
-            self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
-            self._end()
+                deliver = self._take(message, payload)
+            except BlockingIOError:
+                return
+            except channel.Closed:
+                self._end()
+                return
+            except (channel.ProtocolError, OSError) as error:
+                log.error("the worker broke the protocol: %s", error, extra=self._fields("model_failed"))
+                self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
+                self._end()
+                return
+            deliver()  # what this raises is no doing of the worker's
+            if not self.alive:
+                return
 
-    def _take(self, message: channel.Message, payload: memoryview) -> None:
+    def _take(self, message: channel.Message, payload: memoryview) -> Callable[[], None]:
+        """What is to be done with a message. Raises ProtocolError for one that must not come now."""
         if isinstance(message, Answers):
-            flight = self.flights.popleft() if self.flights else None
+            flight = self.flights[0] if self.flights else None
             if flight is None or flight.number != message.number or len(message.heads) != max(flight.inputs, 1):
                 raise channel.ProtocolError("an answer to nothing that was asked")
+            self.flights.popleft()
             self._answered_s = time.monotonic()
             self.answered += flight.inputs
-            flight.done(message, payload)
-        elif isinstance(message, Opened) and not self._opened.done():
-            self._opened.set_result(message)
-        elif isinstance(message, Ready) and self._opened.done() and not self._ready.done():
-            self._ready.set_result(message)
-        elif isinstance(message, Refused) and not self._ready.done():
+            return partial(flight.done, message, payload)
+        if isinstance(message, Opened) and not self._opened.done():
+            return partial(self._opened.set_result, message)
+        if isinstance(message, Ready) and self._opened.done() and not self._ready.done():
+            return partial(self._ready.set_result, message)
+        if isinstance(message, Refused) and not self._ready.done():
             failure = EdgedError(message.fault.code, message.fault.message, message.fault.hint)
-            self._fail_start(failure)
-        else:
-            raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
+            return partial(self._fail_start, failure)
+        raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
 
     def _fail_start(self, error: EdgedError) -> None:
         for future in (self._opened, self._ready):

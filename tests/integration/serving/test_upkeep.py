@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from edged.channel import InputHead
 from edged.config.schema import Limits, Model
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
-from edged.messages import Answer
+from edged.messages import Answer, Input, Outcome, Source
 from edged.serving.starter import Starter, Worker
 from tests import models
 from tests.integration.serving.conftest import Bench
@@ -137,3 +138,43 @@ def test_an_input_that_ends_processes_is_not_kept_for_a_trial(play: Play) -> Non
         assert [payload for _, payload in bench.route.recent()] == [b"[1]", b"[2]"]
 
     play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
+
+
+def test_what_a_reply_raises_is_not_laid_on_the_worker(play: Play) -> None:
+    """It is a bug of ours: it goes to the loop's handler, which ends the daemon (RULES 23)."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        live, told = bench.route.live, list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        problem = OSError("a bug of ours")
+
+        def reply(_outcome: Outcome) -> None:
+            raise problem
+
+        bench.route.offer(Input("m", ONE_SCAN, Source.HTTP, reply, time.monotonic()))
+        await bench.until(lambda: told)
+        assert told == [problem]
+        assert bench.route.live is live
+        assert isinstance(await bench.send(ONE_SCAN), Answer)
+
+    play(scenario)
+
+
+def test_a_bug_while_a_model_is_started_again_is_told_at_once(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        told = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        problem = ValueError("a bug of ours")
+
+        def launch(_starter: Starter, _name: str) -> Worker:
+            raise problem
+
+        monkeypatch.setattr(Starter, "_launch", launch)
+        assert bench.route.live is not None
+        bench.route.live.kill()
+        await bench.until(lambda: told)
+        assert told == [problem]
+
+    play(scenario)
