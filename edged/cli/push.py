@@ -185,23 +185,23 @@ def _read(file: str) -> bytes:
 
 def _broker(args: argparse.Namespace) -> Mqtt:
     """The broker that was named, else this box's own one."""
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import unquote
 
+    from edged.config import addresses
+    from edged.config.mistakes import Refusal
     from edged.config.schema import Mqtt
 
     settings = Mqtt(_LOCAL) if args.broker else _configured(args.config) or Mqtt(_LOCAL)
     if args.broker:
-        parts = urlsplit(args.broker)
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise EdgedError(
-                "bad_config", f"--broker {args.broker}: expected mqtt://host[:port] or mqtts://host[:port]"
-            )
-        settings = msgspec.structs.replace(
-            settings,
-            url=args.broker,
-            username=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-        )
+        scheme, separator, rest = args.broker.partition("://")
+        user, _, where = rest.rpartition("@")
+        name, _, password = user.partition(":")
+        url = f"{scheme}{separator}{where}"
+        try:
+            addresses.broker(url)
+        except Refusal as error:
+            raise EdgedError("bad_config", f"--broker {url}: {error}", error.hint) from error
+        settings = msgspec.structs.replace(settings, url=url, username=unquote(name), password=unquote(password))
     password = settings.password
     if args.password_file:
         password = _read(args.password_file).decode(errors="replace").partition("\n")[0].rstrip("\r")

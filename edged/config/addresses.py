@@ -22,6 +22,12 @@ class Broker(msgspec.Struct, frozen=True):
     port: int
     tls: bool
 
+    @property
+    def url(self) -> str:
+        """As people are shown it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
 
 def broker(url: str) -> Broker:
     """The parts of `mqtt://host[:1883]` or `mqtts://host[:8883]`. Raises Refusal with the reason."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 import socket
 import ssl
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 
-from edged.config import schema
+from edged.config import addresses, schema
+from edged.config.addresses import Broker
 from edged.transports.mqtt.packets import fresh
 from edged.transports.mqtt.versions import Version
 
 CONNECT_TIMEOUT_S: Final = 5.0
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _UNACKNOWLEDGED: Final = 2048  # paho's own queue; never reached, the outbox's window is smaller
 
 NO_CONNACK: Final = (
@@ -29,25 +28,6 @@ NO_CONNACK: Final = (
     "certificate, it does not trust ours, the port is a TLS port and mqtt.url says mqtt:// (or the other way "
     "round), it does not speak this MQTT version"
 )
-
-
-class Broker(msgspec.Struct, frozen=True):
-    """Where to dial. `shown` is the URL without user and password."""
-
-    host: str
-    port: int
-    tls: bool
-    shown: str
-
-    @classmethod
-    def parse(cls, url: str) -> Broker:
-        """`mqtt://host[:1883]` or `mqtts://host[:8883]`. Raises ValueError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise ValueError(f"{parts.scheme}://...: expected mqtt://host[:port] or mqtts://host[:port]")
-        port = parts.port or _PORTS[parts.scheme]
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(parts.hostname, port, parts.scheme == "mqtts", f"{parts.scheme}://{host}:{port}")
 
 
 class Dialer(msgspec.Struct, frozen=True):
@@ -67,7 +47,7 @@ class Dialer(msgspec.Struct, frozen=True):
 
     @property
     def broker(self) -> Broker:
-        return Broker.parse(self.settings.url)
+        return addresses.broker(self.settings.url)
 
     def client(self, version: Version) -> Client:
         """A client that has not dialled yet."""

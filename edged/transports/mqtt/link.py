@@ -148,7 +148,7 @@ class Link:
         self.connects += 1
         self._up_s = self._clock()
         self.since_ms = round(time.time() * 1000)
-        _log.info("connected to %s with MQTT %s", self._dialer.broker.shown, said.version)
+        _log.info("connected to %s with MQTT %s", self._dialer.broker.url, said.version)
         # Not from inside paho's callback: it walks its own messages after it.
         asyncio.get_running_loop().call_soon(self._announce, said)
 
@@ -195,7 +195,7 @@ class Link:
         delay_s = 0.0 if at_once else self._backoff.next_s()
         # Once per change: an absent broker must not fill the journal.
         level = logging.WARNING if text != self.last_error else logging.DEBUG
-        _log.log(level, "MQTT at %s: %s; next attempt in %.1f s", self._dialer.broker.shown, text, delay_s)
+        _log.log(level, "MQTT at %s: %s; next attempt in %.1f s", self._dialer.broker.url, text, delay_s)
         self.last_error = text
         self._schedule(delay_s, self._dial)
 

@@ -10,12 +10,12 @@ from typing import Final
 
 from paho.mqtt.client import MQTTMessage
 
-from edged.config import schema
+from edged.config import addresses, schema
 from edged.errors import Fault
 from edged.messages import Admission, Input
 from edged.topics import Tree
 from edged.transports.mqtt.counts import Counts, Facts
-from edged.transports.mqtt.dialer import Broker, Dialer
+from edged.transports.mqtt.dialer import Dialer
 from edged.transports.mqtt.intake import Intake
 from edged.transports.mqtt.link import Link
 from edged.transports.mqtt.outbox import MAX_PACKET, Publication
@@ -58,7 +58,7 @@ class Mqtt:
         self._tree = tree
         self._dropped = dropped
         self._bug = bug
-        self._broker = Broker.parse(settings.url)
+        self._broker = addresses.broker(settings.url)
         self._counts = Counts()
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
         self._rooms: set[str] = set()
@@ -149,7 +149,7 @@ class Mqtt:
         return Facts(
             connected=wire is not None,
             version=self._link.version if wire is not None else "",
-            url=self._broker.shown,
+            url=self._broker.url,
             since_ms=self._link.since_ms,
             reconnects=max(0, self._link.connects - 1),
             published=self._counts.published,

@@ -73,7 +73,7 @@ class Publisher:
             self.close()
         if found is None:
             self.close()
-            raise EdgedError("broker", f"{self._dialer.broker.shown}: {text}", "Check --broker.")
+            raise EdgedError("broker", f"{self._dialer.broker.url}: {text}", "Check --broker.")
         self._versions.worked()
         self._subscribe(topics)
         return found

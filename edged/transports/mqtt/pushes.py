@@ -91,7 +91,7 @@ class Pushes:
             at_once = how is not None and self._versions.failed(how)
             delay_s = 0.0 if at_once else self._backoff.next_s()
             level = logging.WARNING if text != self.last_error else logging.DEBUG
-            _log.log(level, "pushes over %s: %s", self._dialer.broker.shown, text)
+            _log.log(level, "pushes over %s: %s", self._dialer.broker.url, text)
             self.last_error = text
             self._stop.wait(delay_s)
 

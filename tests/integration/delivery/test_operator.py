@@ -77,6 +77,8 @@ def test_what_cannot_reach_a_box_says_so(running: Box, broker: Mosquitto) -> Non
     assert (code, "nobody listens on edged/box/models/cells/push" in said) == (1, True)
     code, said = push(V2, broker.url, to="group:line-2")
     assert (code, "goes to one box" in said) == (2, True)
+    code, said = push(V2, "mqtt://me:secret@127.0.0.1:99999")
+    assert (code, "--broker mqtt://127.0.0.1:99999: expected mqtt://host:port" in said) == (2, True), said
     code, said = push(V2, broker.url, "--version", "0")
     assert (code, "bad_version" in said) == (1, True)
     code, said = push(Path("/nowhere.onnx"), broker.url)

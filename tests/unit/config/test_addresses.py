@@ -80,3 +80,15 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
             read(text)
         except Refusal as refusal:
             assert str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mqtt://broker", "mqtt://broker:1883"),
+        ("mqtts://broker.plant", "mqtts://broker.plant:8883"),
+        ("mqtt://[::1]:2000", "mqtt://[::1]:2000"),
+    ],
+)
+def test_a_brokers_address_as_it_is_shown(url: str, shown: str) -> None:
+    assert broker(url).url == shown

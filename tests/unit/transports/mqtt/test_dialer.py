@@ -7,26 +7,8 @@ import ssl
 
 import pytest
 
-from edged.transports.mqtt.dialer import Broker, explain
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("mqtt://broker", Broker("broker", 1883, False, "mqtt://broker:1883")),
-        ("mqtts://broker.plant", Broker("broker.plant", 8883, True, "mqtts://broker.plant:8883")),
-        ("mqtt://[::1]:2000", Broker("::1", 2000, False, "mqtt://[::1]:2000")),
-        ("mqtt://user:secret@broker:1", Broker("broker", 1, False, "mqtt://broker:1")),
-    ],
-)
-def test_url(url: str, expected: Broker) -> None:
-    assert Broker.parse(url) == expected
-
-
-@pytest.mark.parametrize("url", ["http://x", "mqtt://", "broker:1883", "mqtt://x:99999"])
-def test_url_that_is_none(url: str) -> None:
-    with pytest.raises(ValueError, match=r"expected|Port"):
-        Broker.parse(url)
+from edged.config.addresses import broker
+from edged.transports.mqtt.dialer import explain
 
 
 @pytest.mark.parametrize(
@@ -42,4 +24,4 @@ def test_url_that_is_none(url: str) -> None:
     ],
 )
 def test_explanations(error: OSError, word: str) -> None:
-    assert word in explain(error, Broker.parse("mqtts://b"))
+    assert word in explain(error, broker("mqtts://b"))
