@@ -19,7 +19,7 @@ from edged.delivery import probation, rollout
 from edged.delivery.examiner import Examined, examine
 from edged.delivery.ledger import Ledger, Publish, Pushed, unwritable
 from edged.delivery.report import Course, Subject
-from edged.delivery.reversal import put_live, retire_previous
+from edged.delivery.reversal import put_live, ready, retire_previous
 from edged.delivery.rollout import Action, Event, Phase, Record, Stored, Verdict
 from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
@@ -309,18 +309,40 @@ class Installation:
                     await self._route.serve(shelf.release(now))  # the route may have left that to us
             self._answer_undo(EdgedError("no_previous", f"{shelf.model} has no version to go back to"))
             return
-        why = problem or fault("undone", "an operator asked for it")
+        release = shelf.release(back_to)
         if problem is None:
-            ledger.record = rollout.undone(ledger.record, back_to, now)
-        else:
-            ledger.record = rollout.faulted(ledger.record, problem, back_to)
-        log.warning("back to version %d: %s", back_to.version, why.message, extra=ledger.fields(why.code))
+            await self._undo_to(release, rollout.undone(ledger.record, back_to, now))
+            return
+        ledger.record = rollout.faulted(ledger.record, problem, back_to)
+        log.warning("back to version %d: %s", back_to.version, problem.message, extra=ledger.fields(problem.code))
         await ledger.note()
-        await put_live(self._route, shelf.release(back_to), why)
+        await self._leave_for(release, problem)
+        self._answer_undo(None)
+
+    async def _undo_to(self, release: Release, record: Record) -> None:
+        """The operator's way back: nothing is given up for a release that cannot be loaded or not be recorded."""
+        ledger, why = self._ledger, fault("undone", "an operator asked for it")
+        try:
+            process = await ready(self._route, release)
+            try:
+                await ledger.commit(record)
+            except OSError as error:
+                if process is not self._route.previous:
+                    await self._route.retire(process)
+                raise EdgedError(*_parts(unwritable(error))) from error
+        except EdgedError as error:
+            log.error("no way back: %s", error.fault.message, extra=ledger.fields(error.fault.code))
+            self._answer_undo(error)
+            return
+        log.warning("back to version %s: %s", release.version, why.message, extra=ledger.fields(why.code))
+        await self._leave_for(release, why, process)
+        self._answer_undo(None)
+
+    async def _leave_for(self, release: Release, why: Fault, process: Generation | None = None) -> None:
+        await put_live(self._route, release, why, process)
         await retire_previous(self._route)
         await asyncio.to_thread(self._store.prune)
-        ledger.rest()
-        self._answer_undo(None)
+        self._ledger.rest()
 
     def _answer_undo(self, error: EdgedError | None) -> None:
         undo, self._undo = self._undo, None
@@ -331,3 +353,7 @@ class Installation:
         else:
             undo.set_exception(error)
             undo.exception()  # read, for whoever asked may have gone
+
+
+def _parts(problem: Fault) -> tuple[str, str, str]:
+    return problem.code, problem.message, problem.hint

@@ -5,29 +5,37 @@ from __future__ import annotations
 import logging
 
 from edged.errors import EdgedError, Fault
-from edged.serving.generation import Release
+from edged.serving.generation import Generation, Release
 from edged.serving.route import Route
 
 log = logging.getLogger("edged.delivery")
 
 
-async def put_live(route: Route, release: Release, why: Fault) -> None:
-    """Makes `release` answer: its warm process where there is one, so that nothing is loaded, else a new one.
+async def ready(route: Route, release: Release) -> Generation:
+    """A process of `release`: the warm one, so that nothing is loaded, else a new one.
+
+    Raises EdgedError when it cannot be loaded.
+    """
+    warm = route.previous
+    if warm is not None and warm.alive and warm.release == release:
+        return warm
+    return await route.start(release)
+
+
+async def put_live(route: Route, release: Release, why: Fault, process: Generation | None = None) -> None:
+    """Makes `release` answer, with `process` where there is one already.
 
     Where that fails the route is told to serve it and goes on trying; the one before, which is not
     wanted any more because of `why`, is ended.
     """
-    warm = route.previous
-    if warm is not None and warm.alive and warm.release == release:
+    for _ in range(2):  # a warm process may have died meanwhile: then a new one
+        if route.live is not None and route.live.release == release:
+            break
         try:
-            await route.switch(warm)
+            await route.switch(process or await ready(route, release))
         except EdgedError as error:
             _log(release, error.fault)
-    if route.live is None or route.live.release != release:
-        try:
-            await route.switch(await route.start(release))
-        except EdgedError as error:
-            _log(release, error.fault)
+            process = None
     bad = route.live
     if bad is None or bad.release != release:
         await route.serve(release)

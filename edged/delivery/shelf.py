@@ -48,7 +48,7 @@ class Shelf:
     async def intact(self, stored: Stored) -> bool:
         """Whether the file is there and what it should be."""
         if stored.factory:
-            return self.factory is not None
+            return self.factory is not None and await asyncio.to_thread(_factory, Path(self._file)) == self.factory
         return await asyncio.to_thread(self._store.intact, stored.sha256)
 
     async def way_back(self, record: Record) -> Stored | None:
