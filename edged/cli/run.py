@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from edged.config.load import find, from_models, load
     from edged.daemon import main
 
-    config = from_models(dict(map(_model, args.model))) if args.model else load(find(args.config))
+    config = from_models(dict(map(_model, args.model))) if args.model else load(find(args.config), need_models=False)
     return main(config)
 
 

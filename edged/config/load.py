@@ -34,10 +34,14 @@ def find(path: str | None) -> Path:
     return Path(path) if path else places().config
 
 
-def load(path: str | Path, environment: Mapping[str, str] = os.environ) -> schema.Config:
-    """The configuration in `path`. Raises ConfigErrors with all its mistakes."""
+def load(path: str | Path, environment: Mapping[str, str] = os.environ, *, need_models: bool = True) -> schema.Config:
+    """The configuration in `path`. Raises ConfigErrors with all its mistakes.
+
+    Without `need_models` a model's file may be missing: a box starts with what it has, and the model is
+    reported failed, or runs a version that was pushed.
+    """
     file = Path(path)
-    reader = Reader(str(path), file.absolute().parent, environment)
+    reader = Reader(str(path), file.absolute().parent, environment, need_models=need_models)
     text = _text(reader, file)
     root = None if text is None else _Document(reader, text).root()
     found = None if root is None else sections.config(reader, root)

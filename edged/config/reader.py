@@ -29,7 +29,8 @@ _UNITS: Final = (Duration, Size, Percent, Factor)
 class Reader:
     """One reading of one file: where relative paths start, the environment, and the mistakes so far."""
 
-    def __init__(self, file: str, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, file: str, folder: Path, environment: Mapping[str, str], *, need_models: bool = True) -> None:
+        self.need_models: Final = need_models
         self.file: Final = file
         self.folder: Final = folder
         self.environment: Final = environment

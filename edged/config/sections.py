@@ -128,7 +128,7 @@ def _model(reader: Reader, name: str, node: nodes.Node, tree: Tree | None) -> sc
             line_of(node, "inputs"), f"{path}.inputs", "there is no broker for them to come from", "add mqtt: {url: ..}"
         )
     if "file" in found:
-        found["file"] = _file(reader, node, path, "file", found["file"])
+        found["file"] = _file(reader, node, path, "file", found["file"], needed=reader.need_models)
     if "inputs" in found:
         found["inputs"] = _inputs(reader, found["inputs"], f"{path}.inputs")
     for section in ("preprocess", "postprocess"):
@@ -173,11 +173,12 @@ def _input(reader: Reader, node: nodes.Node, path: str) -> Any:
     return make(schema.Input, {**found, "form": form})
 
 
-def _file(reader: Reader, node: nodes.Node, section: str, name: str, text: str) -> str:
-    """The absolute path of a file that has to be there; a relative one starts at the configuration's folder."""
+def _file(reader: Reader, node: nodes.Node, section: str, name: str, text: str, *, needed: bool = True) -> str:
+    """The absolute path of a file, which has to be there if `needed`; relative to the configuration's folder."""
     path = reader.folder / text
     try:
-        files.readable(path)
+        if needed:
+            files.readable(path)
     except ValueError as error:
         reader.refuse_error(line_of(node, name), below(section, name), error)
     return str(path)

@@ -131,6 +131,7 @@ class Feeder:
             if not ticket.settled:
                 self._drop(ticket, problem)
         self._suspects.clear()
+        self._tell_of_room()
 
     # --- batches ------------------------------------------------------------------------------------
 
@@ -146,6 +147,9 @@ class Feeder:
                 generation, self.lane.take(generation.batch_max), alone=False
             ):
                 break
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
         if self.lane.has_room_again():
             self.on_room(self._settings.name)
 
@@ -159,7 +163,13 @@ class Feeder:
             return True
         heads = [_head(ticket.item) for ticket in batch]
         payloads = [ticket.item.payload for ticket in batch]
-        if not generation.submit(heads, payloads, partial(self._done, generation, batch)):
+        try:
+            sent = generation.submit(heads, payloads, partial(self._done, generation, batch))
+        except OSError as error:  # no descriptor or no memory left for the payloads of this batch
+            for ticket in batch:
+                self._drop(ticket, fault("over_memory", f"the box has no room to hand the input on: {error.strerror}"))
+            return True
+        if not sent:
             if alone:
                 self._suspects.extendleft(batch)
             else:

@@ -23,6 +23,10 @@ from edged.serving.generation import Generation, Release, Tally
 from edged.serving.starter import Starter
 from edged.tensors import Signature
 
+# A failed model may come back, and for so long what can wait for it does. Then it is answered: on MQTT it
+# fills the window in which the broker sends, and the other models' inputs would wait with it.
+PATIENCE_S: Final = 10.0
+
 log = logging.getLogger("edged.serving")
 
 
@@ -48,6 +52,8 @@ class Route:
         self._switched: asyncio.Future[None] | None = None
         self._processes: dict[asyncio.Task[None], Generation] = {}  # all that have not ended
         self._revival: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._given_up = False
 
     def offer(self, item: Input) -> Admission:
         """Takes an input, refuses it with a fault (its reply is called), or asks to wait."""
@@ -63,10 +69,9 @@ class Route:
             )
         if self.release is None:
             return self.fault or fault("starting", "the model waits for its first push")
-        # A failed model may come back, and what can wait for it does.
-        if self.fault is None or item.source is Source.MQTT_QOS1:
+        if self.fault is None or (item.source is Source.MQTT_QOS1 and not self._given_up):
             return None
-        return fault("model_failed", f"the model failed: {self.fault.message}", self.fault.hint)
+        return _failed(self.fault)
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
         """The last real inputs, for a trial: at most 16 and 4 MiB."""
@@ -110,7 +115,13 @@ class Route:
     def fail(self, problem: Fault) -> None:
         """Nothing can be served, and why."""
         self.fault = problem
+        if self._patience is None:
+            self._patience = self._loop.call_later(PATIENCE_S, self._give_up, problem)
         self.on_change(self.settings.name)
+
+    def _give_up(self, problem: Fault) -> None:
+        self._given_up = True
+        self.feeder.abandon(_failed(self.fault or problem))
 
     async def switch(self, to: Generation) -> None:
         """Makes `to` live once the old generation has nothing in flight; the old one stays as `previous`.
@@ -144,6 +155,8 @@ class Route:
         self.feeder.use(None)
         self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))
         self.release = None
+        if self._patience is not None:
+            self._patience.cancel()
         if self._revival is not None:
             self._revival.cancel()
         for generation in self._processes.values():
@@ -171,6 +184,9 @@ class Route:
         self.feeder.use(self.live)
 
     def _go_live(self, generation: Generation) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience, self._given_up = None, False
         self.live, self.release, self.fault = generation, generation.release, None
         if generation.facts is not None:
             self.signature = generation.facts.signature
@@ -254,3 +270,7 @@ def _surface(revival: asyncio.Task[None]) -> None:
     """Raises what nobody expected of it, now rather than when the task is collected (RULES 23)."""
     if not revival.cancelled():
         revival.result()
+
+
+def _failed(problem: Fault) -> Fault:
+    return fault("model_failed", f"the model failed: {problem.message}", problem.hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -136,6 +137,37 @@ def test_a_worker_that_dies_by_sigsegv_in_its_trial_is_refused(broker: Mosquitto
         one.wait(lambda: install(one)["verdict"] is not None)
         assert (install(one)["verdict"], install(one)["code"]) == ("failed", "trial_crash")
     assert (http.lost, http.errors, http.versions) == (0, [], {"1"})
+
+
+def test_a_rollback_to_a_version_that_is_gone_leaves_the_live_one(broker: Mosquitto, tmp_path: Path) -> None:
+    factory = tmp_path / "m.onnx"
+    factory.write_bytes(V1)
+    with box(configuration(broker.url, push=QUICK, file=factory)) as one, HttpSender(one, pause_s=0.002) as http:
+        push(broker.port, V2)
+        one.wait(settled(one, "2"))
+        factory.unlink()
+        code, body, _ = one.request("POST", "/edged/models/digits/rollback")
+        assert (code, json.loads(body)["code"]) == (409, "no_previous")
+        factory.write_bytes(b"no model any more")
+        assert one.request("POST", "/edged/models/digits/rollback")[0] == 409
+        so_far = one.model("digits")["requests"]
+        one.wait(lambda: one.model("digits")["requests"] > so_far + 50)
+        assert one.model("digits")["version"] == "2"
+        assert one.model("digits")["restarts"] == 0
+    assert (http.lost, http.errors) == (0, [])
+
+
+def test_a_missing_factory_model_does_not_keep_a_pushed_one_from_starting(broker: Mosquitto, tmp_path: Path) -> None:
+    factory = tmp_path / "m.onnx"
+    factory.write_bytes(V1)
+    with box(configuration(broker.url, push=QUICK, file=factory)) as one:
+        with HttpSender(one, pause_s=0.002):
+            push(broker.port, V2)
+            one.wait(settled(one, "2"))
+        one.stop()
+        factory.unlink()
+        one.start()
+        assert (one.model("digits")["state"], one.model("digits")["version"]) == ("serving", "2")
 
 
 @pytest.mark.slow
