@@ -159,7 +159,7 @@ def _ms(value: float | None) -> str:
 
 def _install(model: ModelStatus) -> str:
     install = model.install
-    if install is None:
+    if install is None or (install.verdict is None and install.phase == "idle"):
         return "-"
     return f"{install.verdict or install.phase}{f' ({install.code})' if install.code else ''}"
 

@@ -187,6 +187,7 @@ class Installation:
             ledger.say(Course(refused, subject, Verdict("rejected", version, subject.sha256, problem)))
             await asyncio.to_thread(self._store.discard, subject.sha256)
         else:
+            log.info("version %d was pushed and is tried", version, extra=ledger.fields(""))
             ledger.say(Course(Phase.TRIAL, subject))
 
     async def _try(self) -> None:
@@ -291,6 +292,8 @@ class Installation:
     async def _keep(self, flags: tuple[str, ...], problem: Fault | None = None) -> None:
         ledger = self._ledger
         ledger.record = rollout.kept(ledger.record, flags, problem)
+        if problem is None:
+            log.info("probation has ended, the version is kept", extra=ledger.fields(""))
         await ledger.note()
         await retire_previous(self._route)
         await asyncio.to_thread(self._store.prune)

@@ -109,6 +109,8 @@ class Installer:
 
     def on_push(self, model: str, payload: bytes, version: str | None, retained: bool) -> None:  # noqa: FBT001 - a callback
         """Takes a pushed file; its fate is published. `version` is the user property as it came."""
+        if retained and not payload:
+            return  # somebody has cleared a retained push
         arrived = _Arrived(model, payload, version, retained)
         held = self._inbox_bytes + sum(one.waiting_bytes for one in self._models.values())
         known = self._models.get(model)

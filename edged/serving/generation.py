@@ -53,10 +53,10 @@ class Ended(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.reason is not None:
-            return f"ended by the daemon: {self.reason.message}"
+            return f"was ended: {self.reason.message}"
         if self.code is None:
             return "ended, nobody knows how"
-        return f"killed by signal {-self.code}" if self.code < 0 else f"exited with {self.code}"
+        return f"was killed by signal {-self.code}" if self.code < 0 else f"has ended with {self.code}"
 
 
 class Died(Exception):

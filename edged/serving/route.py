@@ -187,6 +187,9 @@ class Route:
         if self._patience is not None:
             self._patience.cancel()
         self._patience, self._given_up = None, False
+        if self.fault is not None:
+            extra = {"model": self.settings.name, "version": generation.release.version}
+            log.warning("the model answers again", extra=extra)
         self.live, self.release, self.fault = generation, generation.release, None
         if generation.facts is not None:
             self.signature = generation.facts.signature
@@ -258,12 +261,9 @@ class Route:
     async def _reap(self, generation: Generation) -> None:
         ended = await generation.ended(self._starter)
         release = generation.release
-        log.info(
-            "worker %d: %s",
-            generation.pid,
-            ended,
-            extra={"model": release.model, "version": release.version},
-        )
+        level = logging.INFO if ended.code == 0 else logging.WARNING
+        extra = {"model": release.model, "version": release.version}
+        log.log(level, "the process %d of version %s %s", generation.pid, release.version, ended, extra=extra)
 
 
 def _surface(revival: asyncio.Task[None]) -> None:

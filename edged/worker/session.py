@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ Array = np.ndarray[Any, Any]
 
 # What a free axis other than the first may be in a made-up input: the first size that runs is kept.
 _FREE_SIZES: Final = (1, 16, 64, 224)
-_ERROR: Final = 3  # onnxruntime's log severity: one real model prints 244 lines of warnings a load
+# onnxruntime's log severity: one real model prints 244 lines of warnings a load, and what is an error is raised too.
+_FATAL: Final = 4
+_CODE: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?")
 _TRIAL_ROWS: Final = 8
 _STACKED_LIMIT_S: Final = 1.0  # no stacked run that would take longer is tried: limits.run may be as short as one run
 _PAYS: Final = 1.2
@@ -53,7 +56,7 @@ class Model:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = _ERROR
+        options.log_severity_level = _FATAL
         # An arena grows by doubling: after one input above limits.memory the next small ones failed as well, for
         # good (measured: 4 MB of 64). It costs no CPU to be without, and memory is given back after each run.
         options.enable_cpu_mem_arena = False
@@ -183,7 +186,7 @@ def _spec(argument: Any) -> TensorSpec:
 
 def _explained(error: Exception, code: str) -> EdgedError:
     """onnxruntime's exception in edged's words; its types tell little, its texts more."""
-    text = " ".join(str(error).split())[:500]
+    text = _CODE.sub("", " ".join(str(error).split()))[:500]
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
         return EdgedError(
             "over_memory",
@@ -191,4 +194,5 @@ def _explained(error: Exception, code: str) -> EdgedError:
         )
     if code == "model_failed" and type(error).__name__ == "InvalidArgument":
         return EdgedError("bad_input", f"the model refuses this input: {text}")
-    return EdgedError(code, text or type(error).__name__)
+    text = text or type(error).__name__
+    return EdgedError(code, f"onnxruntime cannot load it: {text}" if code == "not_a_model" else text)

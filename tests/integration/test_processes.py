@@ -230,7 +230,7 @@ def test_signal_to_everyone_stops_only_the_daemon(one: Box, number: signal.Signa
     assert one.process.wait(10) == 0
     assert gone(everyone, 1) == []
     # Each ended by itself, when the daemon let go of it; a run on a second process would be answered as well.
-    assert re.findall(r"worker \d+: (.*)", one.tail(1000)) == ["exited with 0"] * len(MODELS)
+    assert re.findall(r"the process \d+ of version \S+ (.*)", one.tail(1000)) == ["has ended with 0"] * len(MODELS)
 
 
 def test_clean_stop(one: Box) -> None:

@@ -222,7 +222,8 @@ class Mqtt:
 
     def _drop(self, model: str, reason: str) -> None:
         self._counts.drop(reason)
-        self._dropped(model, reason)
+        if reason != "error_rate":  # an error message was withheld; its input is counted already
+            self._dropped(model, reason)
 
     def _offer_again(self, model: str) -> None:
         self._rooms.discard(model)
