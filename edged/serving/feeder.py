@@ -71,16 +71,10 @@ class Feeder:
     def offer(self, item: Input) -> Admission:
         """Takes an input, refuses it when the queue is full (its reply is called), or asks to wait."""
         offer = self.lane.offer(Ticket(item))
-        if offer.evicted is not None:
-            self._drop(
-                offer.evicted,
-                fault("queue_full", "a newer input took its place in the full queue"),
-            )
+        for evicted in offer.evicted:
+            self._drop(evicted, fault("queue_full", "a newer input took its place in the full queue"))
         if offer.admission is Admission.REFUSED:
-            return self.refuse(
-                item,
-                fault("queue_full", f"{self.lane.size} inputs are waiting already"),
-            )
+            return self.refuse(item, fault("queue_full", f"{self.lane.size} inputs are waiting already"))
         if offer.admission is Admission.TAKEN:
             self._arm_deadline()
             self._dispatch()
@@ -196,13 +190,7 @@ class Feeder:
         self._linger = None
         self._dispatch()
 
-    def _done(
-        self,
-        generation: Generation,
-        batch: list[Ticket],
-        answers: Answers | None,
-        payload: memoryview,
-    ) -> None:
+    def _done(self, generation: Generation, batch: list[Ticket], answers: Answers | None, payload: memoryview) -> None:
         if answers is None:
             return  # `lost` deals with all batches of a dead generation, in order
         self._running.popleft()
@@ -214,12 +202,7 @@ class Feeder:
             tally.faults += head.own
             tally.nonfinite += head.nonfinite
             outcome: Outcome = head.fault or Answer(
-                bytes(part),
-                head.json_length,
-                version,
-                head.ts_ms,
-                head.nonfinite,
-                ticket.retried,
+                bytes(part), head.json_length, version, head.ts_ms, head.nonfinite, ticket.retried
             )
             self._settle(ticket, outcome, version, now_s)
             if self._record and head.fault is None:
@@ -234,11 +217,7 @@ class Feeder:
         if len(open_tickets) == 1 and open_tickets[0].retried:
             how = f": {reason.message}" if reason is not None else ""
             problem = fault("poison_input", f"this input ended the model's process twice{how}")
-            log.error(
-                "%s",
-                problem.message,
-                extra={"model": self._settings.name, "code": problem.code},
-            )
+            log.error("%s", problem.message, extra={"model": self._settings.name, "code": problem.code})
             self._drop(open_tickets[0], problem)
             return True
         for ticket in open_tickets:
@@ -278,11 +257,4 @@ class Feeder:
 
 
 def _head(item: Input) -> InputHead:
-    return InputHead(
-        len(item.payload),
-        item.form,
-        item.content_type[:_LABEL],
-        item.json_length,
-        item.binary,
-        item.id,
-    )
+    return InputHead(len(item.payload), item.form, item.content_type[:_LABEL], item.json_length, item.binary, item.id)

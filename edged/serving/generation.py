@@ -13,16 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edged import channel
-from edged.channel import (
-    Answers,
-    Batch,
-    Generate,
-    InputHead,
-    Open,
-    Opened,
-    Ready,
-    Refused,
-)
+from edged.channel import Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.starter import Starter, Worker
 
@@ -170,21 +161,10 @@ class Generation:
         except TimeoutError as error:
             raise EdgedError("too_slow", f"{what} took longer than {limit_s:g} s") from error
 
-    def submit(
-        self,
-        heads: Sequence[InputHead],
-        payloads: Sequence[bytes],
-        done: Done,
-        *,
-        probe: bool = False,
-    ) -> bool:
+    def submit(self, heads: Sequence[InputHead], payloads: Sequence[bytes], done: Done, *, probe: bool = False) -> bool:
         """Sends a batch; False when the channel is full just now (`when_writable` tells)."""
         size = sum(map(len, payloads))
-        batch = Batch(
-            self._number + 1,
-            tuple(heads),
-            external=not channel.inline_room(size, len(heads)),
-        )
+        batch = Batch(self._number + 1, tuple(heads), external=not channel.inline_room(size, len(heads)))
         if not self._send(batch, payloads):
             return False
         self._fly(len(heads), done, probe=probe)
@@ -288,11 +268,7 @@ class Generation:
             return
         left_s = max(self.flights[0].sent_s, self._answered_s) + self.run_limit_s - time.monotonic()
         if left_s <= 0:
-            log.error(
-                "a run took longer than %g s",
-                self.run_limit_s,
-                extra=self._fields("model_failed"),
-            )
+            log.error("a run took longer than %g s", self.run_limit_s, extra=self._fields("model_failed"))
             self.tally.faults += 1
             self.kill(fault("model_failed", f"the run took longer than {self.run_limit_s:g} s"))
         else:
@@ -374,8 +350,4 @@ class Generation:
             callback()
 
     def _fields(self, code: str) -> dict[str, str]:
-        return {
-            "model": self.release.model,
-            "version": self.release.version,
-            "code": code,
-        }
+        return {"model": self.release.model, "version": self.release.version, "code": code}

@@ -24,6 +24,9 @@ BY_SOURCE: Final[dict[Source, Overflow]] = {
 }
 
 
+BYTES: Final = 64 * 2**20  # of payloads that wait for one model, however few they are
+
+
 class Ticket:
     """An input that was admitted. `settled`: its sender has its outcome; a run may still be under way."""
 
@@ -39,7 +42,7 @@ class Offer(msgspec.Struct, frozen=True):
     """What became of an offered ticket; `evicted` had to leave for it."""
 
     admission: Admission
-    evicted: Ticket | None = None
+    evicted: tuple[Ticket, ...] = ()
 
 
 class Lane:
@@ -52,6 +55,7 @@ class Lane:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._count = 0
         self._tidy_at = 0
+        self._bytes = 0
         self._refused_room = False
 
     def __len__(self) -> int:
@@ -59,7 +63,8 @@ class Lane:
 
     def offer(self, ticket: Ticket) -> Offer:
         """Takes the ticket, or says what the policy does when the queue is full."""
-        if len(self._waiting) < self.size:
+        room = len(ticket.item.payload)
+        if self._fits(room):
             self._append(ticket)
             return Offer(Admission.TAKEN)
         source = ticket.item.source
@@ -67,7 +72,7 @@ class Lane:
         if policy == "block" and source is Source.MQTT_QOS1:
             self._refused_room = True
             return Offer(Admission.BLOCKED)
-        if policy == "drop-oldest" and (evicted := self._evict()) is not None:
+        if policy == "drop-oldest" and (evicted := self._evict(room)):
             self._append(ticket)
             return Offer(Admission.TAKEN, evicted)
         return Offer(Admission.REFUSED)
@@ -85,21 +90,26 @@ class Lane:
                 break
             batch.append(self._waiting.popleft())
             size += following
+        self._bytes -= size
         return batch
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
-        """Returns tickets to the head, in their order; they may exceed `size`. Settled ones stay out."""
-        self._waiting.extendleft(ticket for ticket in reversed(list(tickets)) if not ticket.settled)
+        """Returns tickets to the head, in their order; they may exceed the bounds. Settled ones stay out."""
+        for ticket in reversed(list(tickets)):
+            if not ticket.settled:
+                self._waiting.appendleft(ticket)
+                self._bytes += len(ticket.item.payload)
 
     def drain(self) -> list[Ticket]:
         """Everything that waits, taken out."""
         tickets = list(self._waiting)
         self._waiting.clear()
+        self._bytes = 0
         return tickets
 
     def has_room_again(self) -> bool:
         """True once after a BLOCKED offer, when there is room."""
-        if self._refused_room and len(self._waiting) < self.size:
+        if self._refused_room and self._fits(0):
             self._refused_room = False
             return True
         return False
@@ -122,10 +132,16 @@ class Lane:
         if late:
             gone = set(map(id, late))
             self._waiting = collections.deque(ticket for ticket in self._waiting if id(ticket) not in gone)
+            self._bytes = sum(len(ticket.item.payload) for ticket in self._waiting)
         return late
+
+    def _fits(self, room: int) -> bool:
+        """Whether an input of `room` bytes may wait too; one alone always may."""
+        return len(self._waiting) < self.size and (not self._waiting or self._bytes + room <= BYTES)
 
     def _append(self, ticket: Ticket) -> None:
         self._waiting.append(ticket)
+        self._bytes += len(ticket.item.payload)
         if ticket.item.deadline_s is not None:
             self._tidy()
             self._count += 1
@@ -138,10 +154,20 @@ class Lane:
             heapq.heapify(self._deadlines)
             self._tidy_at = 2 * len(self._deadlines) + 8
 
-    def _evict(self) -> Ticket | None:
-        """The oldest that may be dropped: any when the configuration says so, else only QoS 0 inputs."""
-        for index, ticket in enumerate(self._waiting):
+    def _evict(self, room: int) -> tuple[Ticket, ...]:
+        """Makes room by dropping the oldest that may be: any when the configuration says so, else QoS 0 inputs.
+
+        None is dropped where that would not make enough of it.
+        """
+        evicted: list[Ticket] = []
+        for ticket in list(self._waiting):
+            if self._fits(room):
+                break
             if self._overflow == "drop-oldest" or ticket.item.source is Source.MQTT_QOS0:
-                del self._waiting[index]
-                return ticket
-        return None
+                self._waiting.remove(ticket)
+                self._bytes -= len(ticket.item.payload)
+                evicted.append(ticket)
+        if self._fits(room):
+            return tuple(evicted)
+        self.put_back(evicted)
+        return ()

@@ -63,10 +63,7 @@ class Route:
     def _refusal(self, item: Input) -> Fault | None:
         limit = self.settings.limits.message
         if len(item.payload) > limit:
-            return fault(
-                "input_too_large",
-                f"{len(item.payload)} bytes are above the limit of {limit}",
-            )
+            return fault("input_too_large", f"{len(item.payload)} bytes are above the limit of {limit}")
         if self.release is None:
             return self.fault or fault("starting", "the model waits for its first push")
         if self.fault is None or (item.source is Source.MQTT_QOS1 and not self._given_up):
@@ -240,17 +237,8 @@ class Route:
 
     def _revive_later(self, release: Release, tally: Tally, problem: Fault) -> None:
         pause_s = self._deaths.pause_s()
-        extra = {
-            "model": release.model,
-            "version": release.version,
-            "code": problem.code,
-        }
-        log.error(
-            "the model failed: %s; next start in %g s",
-            problem.message,
-            pause_s,
-            extra=extra,
-        )
+        extra = {"model": release.model, "version": release.version, "code": problem.code}
+        log.error("the model failed: %s; next start in %g s", problem.message, pause_s, extra=extra)
         self.fail(problem)
         self._revive(self._try_start(release, tally, pause_s=pause_s))
 

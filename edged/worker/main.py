@@ -88,8 +88,7 @@ class Worker:
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
         channel.send(
-            sock,
-            Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain),
+            sock, Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain)
         )
 
     def loop(self) -> None:

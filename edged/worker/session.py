@@ -188,10 +188,7 @@ def _explained(error: Exception, code: str) -> EdgedError:
     """onnxruntime's exception in edged's words; its types tell little, its texts more."""
     text = _CODE.sub("", " ".join(str(error).split()))[:500]
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
-        return EdgedError(
-            "over_memory",
-            f"the model asked for more memory than limits.memory allows: {text}",
-        )
+        return EdgedError("over_memory", f"the model asked for more memory than limits.memory allows: {text}")
     if code == "model_failed" and type(error).__name__ == "InvalidArgument":
         return EdgedError("bad_input", f"the model refuses this input: {text}")
     text = text or type(error).__name__

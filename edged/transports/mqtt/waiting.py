@@ -8,6 +8,7 @@ from typing import Final
 from edged.messages import Input
 
 FULL: Final = 256  # past it reading pauses; also MQTT 5's Receive Maximum, so there it is never passed
+BYTES: Final = 64 * 2**20  # of their payloads, however few they are
 _SLACK: Final = 128  # what paho may still hand over in the turn in which the room became full
 
 
@@ -17,17 +18,18 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._queues: dict[str, deque[tuple[int, Input]]] = {}
         self._count = 0
+        self._bytes = 0
 
     def __len__(self) -> int:
         return self._count
 
     @property
     def full(self) -> bool:
-        return self._count >= FULL
+        return self._count >= FULL or self._bytes >= BYTES
 
     @property
     def overfull(self) -> bool:
-        return self._count >= FULL + _SLACK
+        return self._count >= FULL + _SLACK or self._bytes >= 2 * BYTES
 
     def holds(self, model: str) -> bool:
         """Whether inputs of `model` wait: a newer one must not overtake them."""
@@ -36,6 +38,7 @@ class WaitingRoom:
     def add(self, number: int, item: Input) -> None:
         self._queues.setdefault(item.model, deque()).append((number, item))
         self._count += 1
+        self._bytes += len(item.payload)
 
     def first(self, model: str) -> Input | None:
         queue = self._queues.get(model)
@@ -44,8 +47,9 @@ class WaitingRoom:
     def leave(self, model: str) -> None:
         """The first input of `model` was taken."""
         queue = self._queues[model]
-        queue.popleft()
+        _, item = queue.popleft()
         self._count -= 1
+        self._bytes -= len(item.payload)
         if not queue:
             del self._queues[model]
 
@@ -55,6 +59,7 @@ class WaitingRoom:
         for model, queue in list(self._queues.items()):
             kept = deque(entry for entry in queue if entry[0] >= number)
             self._count -= len(queue) - len(kept)
+            self._bytes -= sum(len(item.payload) for entry, item in queue if entry < number)
             if kept:
                 self._queues[model] = kept
             else:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edged.channel import MESSAGE_LIMIT, inline_room
 from edged.messages import Admission, Input, Outcome, Source
-from edged.serving.lane import Lane, Ticket
+from edged.serving.lane import BYTES, Lane, Ticket
 
 
 def ticket(
@@ -52,8 +52,7 @@ def test_a_full_queue_drops_the_oldest_qos0_input_for_a_newer_one() -> None:
     lane = filled(Source.HTTP, Source.MQTT_QOS0, Source.MQTT_QOS0)
     offer = lane.offer(ticket(Source.MQTT_QOS0, name="new"))
     assert offer.admission is Admission.TAKEN
-    assert offer.evicted is not None
-    assert offer.evicted.item.id == "1"
+    assert names(list(offer.evicted)) == ["1"]
     assert names(lane.take(9)) == ["0", "2", "new"]
 
 
@@ -74,7 +73,7 @@ def test_a_full_queue_asks_qos1_to_wait_and_tells_once_when_there_is_room() -> N
 def test_a_written_policy_wins_over_the_source() -> None:
     assert filled(Source.HTTP, overflow="reject").offer(ticket(Source.MQTT_QOS1)).admission is Admission.REFUSED
     evicted = filled(Source.HTTP, overflow="drop-oldest").offer(ticket(Source.HTTP)).evicted
-    assert evicted is not None
+    assert len(evicted) == 1
     assert filled(Source.HTTP, overflow="block").offer(ticket(Source.HTTP)).admission is Admission.REFUSED
 
 
@@ -112,8 +111,7 @@ def test_dropped_tickets_are_let_go_of_while_an_earlier_deadline_stands() -> Non
     lane.offer(ticket(deadline_s=1.0))
     lane.take(1)  # runs
     for number in range(1000):
-        evicted = lane.offer(ticket(deadline_s=2.0 + number)).evicted
-        if evicted is not None:
+        for evicted in lane.offer(ticket(deadline_s=2.0 + number)).evicted:
             evicted.settled = True
     assert len(lane._deadlines) <= 3 * (4 + 1) + 8
     assert lane.next_deadline_s() == 1.0
@@ -142,3 +140,26 @@ def test_batches_keep_the_order_and_fit_a_message(sizes: list[int], most: int) -
         assert len(batch) == 1 or inline_room(sum(len(one.item.payload) for one in batch), len(batch))
         seen += names(batch)
     assert seen == [str(index) for index in range(len(sizes))]
+
+
+def test_payloads_that_wait_are_bounded_by_bytes_too() -> None:
+    lane = Lane(10)
+    half = BYTES // 2
+    for name in "ab":
+        assert lane.offer(ticket(Source.MQTT_QOS0, name=name, size=half)).admission is Admission.TAKEN
+    assert lane.offer(ticket(Source.HTTP, size=1)).admission is Admission.REFUSED
+    assert lane.offer(ticket(Source.MQTT_QOS1, size=1)).admission is Admission.BLOCKED
+    offer = lane.offer(ticket(Source.MQTT_QOS0, name="c", size=half + 1))
+    assert (offer.admission, names(list(offer.evicted))) == (Admission.TAKEN, ["a", "b"])
+    assert lane.has_room_again()
+    assert names(lane.take(1)) == ["c"]
+    assert lane.offer(ticket(Source.HTTP, size=2 * BYTES)).admission is Admission.TAKEN  # alone, whatever its size
+
+
+def test_nothing_is_dropped_for_an_input_that_has_no_room_all_the_same() -> None:
+    lane = Lane(10)
+    lane.offer(ticket(Source.MQTT_QOS0, name="a", size=10))
+    lane.offer(ticket(Source.MQTT_QOS1, name="b", size=BYTES - 10))
+    assert lane.offer(ticket(Source.MQTT_QOS0, name="c", size=20)).admission is Admission.REFUSED
+    assert names(lane.take(9)) == ["a"]
+    assert names(lane.take(9)) == ["b"]
