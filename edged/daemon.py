@@ -254,9 +254,10 @@ class Daemon:
     async def _tick(self) -> None:
         """Feeds systemd's watchdog while everything moves, and keeps its status text true."""
         interval_s = watchdog_interval_s()
+        tick_s = _TICK_S if interval_s is None else min(_TICK_S, interval_s / 2)
         said = self._summary()
         while True:
-            await asyncio.sleep(min(_TICK_S, (interval_s or _TICK_S) / 2))
+            await asyncio.sleep(tick_s)
             now_s = time.monotonic()
             if interval_s is not None:
                 reason = stuck(self._pulse(now_s), now_s, interval_s)
