@@ -448,9 +448,9 @@ def test_flood_past_the_room_pauses_then_drops(tmp_path: Path) -> None:
                     user.client.publish(INFER, f"n{number}", 1)
                 await until(lambda: box.mqtt.facts().waiting >= 256)
                 assert box.dropped == []
-                used_s = time.process_time()
+                used_s = time.thread_time()  # of the loop alone: the user has a thread of its own
                 await asyncio.sleep(0.5)
-                assert time.process_time() - used_s < 0.25  # paused, not polling
+                assert time.thread_time() - used_s < 0.25  # paused, not polling
                 assert box.dropped == []
                 await until(lambda: len(box.dropped) + box.mqtt.facts().waiting + 4 == 600)
                 assert set(box.dropped) == {("digits", "flood")}
