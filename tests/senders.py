@@ -135,9 +135,12 @@ class MqttSender(Sender):
         self._pause_s = pause_s
         self._most = most
         self._news = threading.Condition()
+        self._subscribed = threading.Event()
+        self._online = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sender-{cell}", clean_session=False)
         self._client.max_inflight_messages_set(1000)
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_rest: self._subscribed.set()
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port)
 
@@ -149,6 +152,11 @@ class MqttSender(Sender):
     def lost(self) -> int:
         return self.sent - len(self.answered)
 
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the inputs that have no answer."""
+        return sorted(set(range(self.sent)) - self.answered)
+
     def wait_all(self, limit_s: float = 20) -> None:
         """Until every input has an answer, or the time is over."""
         with self._news:
@@ -157,6 +165,9 @@ class MqttSender(Sender):
     def send_all(self, leave: threading.Event) -> None:
         self._client.loop_start()
         try:
+            # Before the box and this sender have subscribed, the broker has nobody to give a message to.
+            if not (self._subscribed.wait(20) and self._online.wait(20)):
+                raise TimeoutError("the box is not online")
             while not leave.is_set() and self.sent < self._most:
                 with self._news:
                     self._news.wait_for(lambda: self.sent - len(self.order) < self._window or leave.is_set(), 1)
@@ -175,9 +186,14 @@ class MqttSender(Sender):
             self._client.loop_stop()
 
     def _on_connect(self, client: paho.Client, *_rest: Any) -> None:
-        client.subscribe([(f"cells/{self._cell}/digit", 1), ("edged/box/models/digits/error/#", 1)])
+        topics = (f"cells/{self._cell}/digit", "edged/box/models/digits/error/#", "edged/box/status")
+        client.subscribe([(topic, 1) for topic in topics])
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.topic == "edged/box/status":
+            if message.payload == b"online":
+                self._online.set()
+            return
         answer = json.loads(message.payload)
         with self._news:
             if "/error" in message.topic:
