@@ -557,7 +557,9 @@ def test_a_rollback_that_nobody_waits_for_any_more_is_nobodys_fault(root: Path) 
 
 def test_an_unknown_model_is_nobodys(root: Path) -> None:
     async def course(at: Bench) -> None:
+        before = list(at.statuses)
         at.installer.on_push("nobody", NEW, None, False)
         at.installer.refuse("nobody", EdgedError("too_large", "").fault)
+        assert at.statuses == before
 
     run(root, course)
