@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.integration.mqtt.box import User
-
-
-def until(condition: Callable[[], object], limit_s: float = 10) -> None:
-    """Waits until `condition` holds; fails the test when it does not in time."""
-    until_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < until_s, "it did not come true in time"
-        time.sleep(0.01)
+from tests.waiting import until
 
 
 def collect(user: User, topic: str, count: int, limit_s: float = 30) -> list[dict[str, Any]]:

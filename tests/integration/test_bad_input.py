@@ -24,9 +24,10 @@ from onnx import helper
 from tests import models
 from tests.box import ROOT, Box, box
 from tests.brokers import Mosquitto, have_mosquitto
-from tests.clients.mqtt import collect, until
+from tests.clients.mqtt import collect
 from tests.clients.oip import Client, binary
 from tests.integration.mqtt.box import User
+from tests.waiting import until
 
 needs_mosquitto = pytest.mark.skipif(
     not have_mosquitto(), reason="mosquitto is not installed; scripts/test installs it"

@@ -18,8 +18,8 @@ import pytest
 from tests import models
 from tests.box import Box, box
 from tests.brokers import Mosquitto, have_mosquitto
-from tests.clients.mqtt import until
 from tests.integration.mqtt.box import User
+from tests.waiting import until
 
 MODELS = ("counting", "hungry", "linear")
 FOR_EVER = 2**62  # turns

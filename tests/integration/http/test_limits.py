@@ -15,6 +15,7 @@ import pytest
 from edged.messages import Answer
 from tests.integration.http.conftest import QUICK
 from tests.integration.http.double import MESSAGE_LIMIT, Served, infer, response
+from tests.waiting import until
 
 JSON = b'{"inputs":[]}'
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -182,7 +183,7 @@ def test_a_slow_body_ends_in_time(quick: Served) -> None:
         assert refusal(client) == (408, "timeout")
         server = quick.rest._server
         assert server is not None
-        assert not server.server_state.tasks  # nobody goes on waiting for the rest of it
+        until(lambda: not server.server_state.tasks)  # nobody goes on waiting for the rest of it
     assert quick.double.offered == []
     assert quick.double.refused["", "timeout"] == 1
     assert quick.double.refused["", "client_gone"] == 0
@@ -213,9 +214,7 @@ def test_connections_are_bounded_per_listener(quick: Served) -> None:
     finally:
         for client in clients:
             client.close()
-    deadline = time.monotonic() + 5
-    while quick.rest._gates[0].open and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: not quick.rest._gates[0].open)
     with quick.connect() as client:
         client.sendall(LIVE)
         assert response(client)[0] == 200
@@ -295,10 +294,7 @@ def test_a_client_that_never_reads_is_cut(quick: Served) -> None:
         with quick.connect() as client:
             client.sendall(infer("echo", big, *close))
             time.sleep(0.1)
-            deadline = time.monotonic() + 6
-            while quick.rest._gates[0].open and time.monotonic() < deadline:
-                time.sleep(0.02)
-            assert quick.rest._gates[0].open == 0
+            until(lambda: not quick.rest._gates[0].open, 6)
 
 
 @pytest.mark.parametrize("size", [2_000_000, 900_000])
