@@ -1,0 +1,80 @@
+"""The load: the C clients built from clients/, and what they report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_SOURCES: Final = Path(__file__).parent / "clients"
+_LIBRARIES: Final = {"hload": [], "mqload": ["-lmosquitto"]}
+_PATIENCE_S: Final = 90.0  # beyond the load's own seconds: both clients give up before
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a client saw; `rate` in answers a second, `gap_ms` the longest time without an answer."""
+
+    sent: int
+    answers: int
+    bad: int
+    broken: int
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    gap_ms: float
+    client_cpu_us: float
+
+    @property
+    def lost(self) -> int:
+        """Requests without a good answer."""
+        return self.sent - self.answers
+
+    @property
+    def faults(self) -> int:
+        """All that ought not to be: lost requests, and connections that were refused or broken."""
+        return max(self.lost, self.bad + self.broken)
+
+
+def parsed(line: str) -> Report:
+    """The line of JSON that a client prints. Raises ValueError when it is anything else."""
+    try:
+        return Report(**json.loads(line))
+    except TypeError as error:
+        raise ValueError(f"not a load client's report: {line[:200]!r}") from error
+
+
+class Clients:
+    """Both clients, built below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, libraries in _LIBRARIES.items():
+            source = _SOURCES / f"{name}.c"
+            subprocess.run(["gcc", "-O2", "-o", folder / name, source, *libraries], check=True)
+
+    def http(self, target: str, request: Path, in_flight: int, seconds: float, times: Path | None = None) -> Report:
+        """`target`: a port on loopback, or the path of a UNIX socket. `times`: where to keep every latency."""
+        return self._run("hload", seconds, [target, request, in_flight, seconds], times)
+
+    def mqtt(
+        self,
+        port: int,
+        qos: int,
+        topics: tuple[str, str],
+        body: Path,
+        in_flight: int,
+        seconds: float,
+        times: Path | None = None,
+    ) -> Report:
+        """`topics`: where inputs go, and where answers come from."""
+        return self._run("mqload", seconds, [port, qos, *topics, body, in_flight, seconds], times)
+
+    def _run(self, name: str, seconds: float, arguments: list[object], times: Path | None) -> Report:
+        command = [str(self._folder / name), *map(str, arguments), *([] if times is None else [str(times)])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds + _PATIENCE_S, check=True)
+        return parsed(done.stdout.decode())

@@ -1,0 +1,202 @@
+"""What is measured: edged and the scripts it is compared with, each started, asked once, checked, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks.models import Model
+from tests.box import Box, UnixConnection, box
+from tests.brokers import Mosquitto, free_port
+
+_PEERS: Final = Path(__file__).parent / "peers"
+_PATIENCE_S: Final = 60.0
+_QUIET: Final = "log_type none\nmax_queued_messages 10000\nmax_inflight_messages 1000"
+
+
+class WrongAnswerError(Exception):
+    """A subject answers, but not what onnxruntime does."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a load client sends the inputs of one model, and the processes that then work."""
+
+    pid: int
+    where: str  # HTTP: a port or a path. MQTT: the topic of the inputs
+    request: Path  # the bytes that the client sends each time
+    answers: str = ""  # MQTT: the topic of the answers
+
+
+def configuration(
+    models: list[Model], *, http_port: int | None = None, broker: Mosquitto | None = None, qos: int = 1
+) -> str:
+    """edged.yaml with these models, as somebody would write it who wants raw numbers over MQTT."""
+    document: dict[str, Any] = {"device": "bench", "models": {}, "push": {"require_signature": False}}
+    document["push"]["probation"] = {"time": "2s", "runs": 20}
+    if http_port is not None:
+        document["sockets"] = {"http": f"127.0.0.1:{http_port}"}
+    if broker is not None:
+        document["mqtt"] = {"url": broker.url}
+    for model in models:
+        settings: dict[str, Any] = {"file": str(model.file)}
+        document["models"][model.name] = settings
+        if broker is not None:
+            settings["inputs"] = [{"topic": f"{model.name}/in", "qos": qos, "format": "raw"}]
+            settings["output"] = {"topic": f"{model.name}/out", "qos": qos}
+    return json.dumps(document)  # which is YAML too
+
+
+@contextlib.contextmanager
+def edged(configured: str) -> Iterator[Box]:
+    """A running daemon whose models answer."""
+    with box(configured) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def broker(folder: Path) -> Iterator[Mosquitto]:
+    """A Mosquitto on loopback that writes no log and lets much be in flight."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Mosquitto(folder, _QUIET) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def peer(script: str, *arguments: object) -> Iterator[int]:
+    """One of peers/, in a process of its own; gives its pid."""
+    process = subprocess.Popen([sys.executable, str(_PEERS / script), *map(str, arguments)])
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def bare_run_us(model: Model, seconds: float) -> float:
+    """CPU microseconds of a run in onnxruntime alone."""
+    command = [sys.executable, str(_PEERS / "onnxruntime_raw.py"), str(model.file), str(seconds)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + _PATIENCE_S).stdout)
+
+
+def oip_request(model: Model) -> tuple[str, dict[str, str], bytes]:
+    """(path, headers, body): an Open Inference Protocol request with a binary tensor, the answer binary too."""
+    described: dict[str, Any] = {"name": "x", "shape": [1, *model.shape], "datatype": "FP32"}
+    described["parameters"] = {"binary_data_size": len(model.raw)}
+    head = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
+    return f"/v2/models/{model.name}/infer", {"Inference-Header-Content-Length": str(len(head))}, head + model.raw
+
+
+def raw_request(model: Model) -> tuple[str, dict[str, str], bytes]:
+    """(path, headers, body) of peers/fastapi_raw.py."""
+    return "/infer", {"Content-Type": "application/octet-stream"}, model.raw
+
+
+def http_target(pid: int, where: str, model: Model, parts: tuple[str, dict[str, str], bytes], folder: Path) -> Target:
+    """Asks once, when somebody listens, and checks the answer; the request is kept as a file below `folder`."""
+    path, headers, body = parts
+    answer = _until(lambda: _asked(where, path, headers, body))
+    _check(model, answer)
+    lines = [f"POST {path} HTTP/1.1", "Host: bench", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    request = folder / f"{model.name}-{path.count('/')}.http"
+    request.write_bytes("\r\n".join([*lines, "", ""]).encode() + body)
+    return Target(pid, where, request)
+
+
+def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, folder: Path, *, raw: bool) -> Target:
+    """Sends until the first answer comes, and checks it. `raw`: the answer is the bare tensor, else a JSON result."""
+    found: list[bytes] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+
+    def on_connect(*_: Any) -> None:
+        client.subscribe(topics[1], 1)
+
+    client.on_connect = on_connect
+    client.on_message = lambda _client, _context, message: found.append(bytes(message.payload))
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+
+    def answered() -> bytes | None:
+        if not found:
+            client.publish(topics[0], model.raw, 1)
+        return found[0] if found else None
+
+    try:
+        answer = _until(answered, 0.1)
+        time.sleep(0.3)  # for answers to what was sent more than once
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    if not raw:
+        data = json.loads(answer)["outputs"][0]["data"]
+        answer = np.asarray(data, np.float32).tobytes()
+    _check(model, answer)
+    body = folder / f"{model.name}.raw"
+    body.write_bytes(model.raw)
+    return Target(pid, topics[0], body, topics[1])
+
+
+def _asked(where: str, path: str, headers: dict[str, str], body: bytes) -> bytes | None:
+    """The raw tensor that came back; None while nobody listens."""
+    connection = UnixConnection(Path(where)) if "/" in where else http.client.HTTPConnection("127.0.0.1", int(where))
+    with contextlib.closing(connection):
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+        except OSError:
+            return None
+        answer = response.read()
+        if response.status != 200:
+            raise WrongAnswerError(f"{where}{path}: status {response.status}: {answer[:300]!r}")
+        return answer[int(response.headers.get("Inference-Header-Content-Length", "0")) :]
+
+
+def _until(attempt: Callable[[], bytes | None], pause_s: float = 0.05) -> bytes:
+    end_s = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end_s:
+        if (answer := attempt()) is not None:
+            return answer
+        time.sleep(pause_s)
+    raise WrongAnswerError(f"no answer in {_PATIENCE_S:g} s")
+
+
+def _check(model: Model, answer: bytes) -> None:
+    """Raises WrongAnswerError unless the tensor is onnxruntime's own, within float32's rounding."""
+    found, expected = np.frombuffer(answer, np.float32), np.frombuffer(model.answer, np.float32)
+    if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-4, atol=1e-4):
+        raise WrongAnswerError(f"{model.name}: expected {expected[:5]}, got {found[:5]}")
+
+
+__all__ = [
+    "Box",
+    "Mosquitto",
+    "Target",
+    "WrongAnswerError",
+    "bare_run_us",
+    "broker",
+    "configuration",
+    "edged",
+    "free_port",
+    "http_target",
+    "mqtt_target",
+    "oip_request",
+    "peer",
+    "raw_request",
+]
