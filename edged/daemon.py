@@ -237,6 +237,7 @@ class Daemon:
         return {
             "edged": __version__,
             "device": self._config.device,
+            "groups": self._config.groups,
             "models": [
                 {"name": one.name, "state": one.state, "version": one.version, "message_limit": one.message_limit}
                 for one in self._router.views()

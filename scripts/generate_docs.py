@@ -76,6 +76,9 @@ def _keys(path: str, owner: type[msgspec.Struct]) -> Iterator[str]:
         what = keys.kind(annotation)
         if here in BY_HAND:
             yield from _keys(*BY_HAND[here])
+        elif here == "defaults":
+            about = "what every model begins with; its own keys override them one by one"
+            yield f"| `defaults` | none | keys of a model | {about} |"
         elif annotation is nodes.Node:
             yield f"| `{here}` | none | a list of steps | see below |"
         elif isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):

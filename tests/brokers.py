@@ -4,14 +4,13 @@
         ... broker.url, broker.port ...
 
 `Mosquitto` takes extra lines of mosquitto.conf and, with `tls=True`, listens with TLS, a password and
-a certificate authority of its own (`broker.ca`). `kill()` is SIGKILL; `start()` starts it again on the
-same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1 only, silent to MQTT 5.
+a certificate authority of its own (`broker.ca`; `broker.authority` issues more). `kill()` is SIGKILL;
+`start()` starts it again on the same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1
+only, silent to MQTT 5.
 """
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
 import pwd
 import shutil
@@ -23,10 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.certificates import Authority
 
 USERNAME = "press-07"
 PASSWORD = "not-a-secret"  # noqa: S105  only ever of a broker on loopback that lives for one test
@@ -131,13 +127,14 @@ class Mosquitto(Process):
             "log_type all",
         ]
         if tls:
-            _certificates(folder)
+            self.authority = Authority(folder)
+            certificate, key = self.authority.issue("localhost", server=True)
             passwords = folder / "passwords"
             passwords.write_text(f"{USERNAME}:{PASSWORD}\n")
             passwords.chmod(0o600)
             # -U turns the plain password into a hash, in place.
             subprocess.run([_tool("mosquitto_passwd"), "-U", str(passwords)], check=True)
-            lines += [f"certfile {folder}/server.crt", f"keyfile {folder}/server.key"]
+            lines += [f"certfile {certificate}", f"keyfile {key}"]
             lines += ["allow_anonymous false", f"password_file {passwords}"]
         else:
             lines.append("allow_anonymous true")
@@ -186,39 +183,3 @@ def _tool(name: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is not installed; scripts/test installs it")
     return found
-
-
-def _certificates(folder: Path) -> None:
-    """A certificate authority (ca.crt) and a server certificate for localhost and 127.0.0.1."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (subject, issuer)]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(names[0])
-            .issuer_name(names[1])
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
-        )
-
-    root_key, key = (
-        ec.generate_private_key(ec.SECP256R1()),
-        ec.generate_private_key(ec.SECP256R1()),
-    )
-    root = builder("edged tests", "edged tests", root_key.public_key())
-    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    server = builder("localhost", "edged tests", key.public_key())
-    names = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-    ]
-    server = server.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    pem = serialization.Encoding.PEM
-    (folder / "ca.crt").write_bytes(root.sign(root_key, hashes.SHA256()).public_bytes(pem))
-    (folder / "server.crt").write_bytes(server.sign(root_key, hashes.SHA256()).public_bytes(pem))
-    (folder / "server.key").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from edged.config.mistakes import ConfigErrors, Mistake
 
 if TYPE_CHECKING:
+    from edged.config.nodes import Line
     from edged.config.schema import Config, Model
+    from edged.errors import Fault
 
 HELP = "read a configuration and say every mistake, or what it would run"
 EXAMPLES = """
@@ -56,12 +58,11 @@ def _rehearse(file: str, config: Config) -> None:
 
     faults = rehearse(config.models)
     if faults:
-        raise ConfigErrors(
-            [
-                Mistake(file, line_of(file, "models", name), f"models.{name}", problem.message, problem.hint)
-                for name, problem in faults.items()
-            ]
-        )
+        raise ConfigErrors([_mistake(line_of(file, "models", name), name, fault) for name, fault in faults.items()])
+
+
+def _mistake(line: Line, model: str, fault: Fault) -> Mistake:
+    return Mistake(line.file, int(line), f"models.{model}", fault.message, fault.hint)
 
 
 def _answer(file: str, errors: ConfigErrors | None = None, config: Config | None = None) -> dict[str, Any]:

@@ -25,6 +25,10 @@ def model_name(text: str) -> None:
         raise Refusal(f"{text!r} is no name", _NAME_HINT)
 
 
+def group_name(text: str) -> None:
+    model_name(text)
+
+
 def client_id(text: str) -> None:
     if not text.isprintable() or len(text) > _CLIENT_ID:
         raise Refusal(f"expected at most {_CLIENT_ID} printable characters")

@@ -27,13 +27,18 @@ def password(path: Path) -> str:
     found = _text(path, _PASSWORD_LARGEST, "a password").rstrip("\r\n")
     if not found:
         raise Refusal(f"{path} is empty")
-    if path.stat().st_mode & stat.S_IROTH:
-        _LOG.warning("%s: everyone on this box can read it (chmod o-r)", path)
+    warn_if_open(path)
     return found
 
 
-def find_password(name: str, environment: Mapping[str, str], folder: Path) -> Path:
-    """Where a password file lies: systemd's credentials first (systemd.exec(5)), then the configuration's folder."""
+def warn_if_open(path: Path) -> None:
+    """Says in the log that a secret is none."""
+    if path.stat().st_mode & stat.S_IROTH:
+        _LOG.warning("%s: everyone on this box can read it (chmod o-r)", path)
+
+
+def find_secret(name: str, environment: Mapping[str, str], folder: Path) -> Path:
+    """Where a secret lies: among systemd's credentials first (systemd.exec(5)), then in the configuration's folder."""
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     if credentials and (Path(credentials) / name).exists():
         return Path(credentials) / name

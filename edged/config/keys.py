@@ -15,7 +15,8 @@ class Key(msgspec.Struct, frozen=True):
     """One key: what it is `about`, for people, and what it takes beyond its type.
 
     `low` and `high` bound a number (each item of a list), both included. `check` raises ValueError for
-    a value that the type allows and we do not. `one` lets a list of one be written without brackets.
+    a value that the type allows and we do not. `one` lets a list of one be written without brackets,
+    `distinct` refuses a list in which an item comes twice.
     `default` says in words what applies when the key is absent and the field's own default does not
     say it. `later` are words that a coming version takes.
     """
@@ -25,6 +26,7 @@ class Key(msgspec.Struct, frozen=True):
     high: float | None = None
     check: Callable[[Any], object] | None = None
     one: bool = False
+    distinct: bool = False
     default: str = ""
     later: tuple[str, ...] = ()
 

@@ -9,8 +9,8 @@ from edged.config import schema
 _MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "capture", "drift"})
 
 KEYS: Final[dict[type, frozenset[str]]] = {
-    schema.Config: frozenset({"version", "groups", "defaults"}),
-    schema.Mqtt: frozenset({"cert", "key", "outbox", "home_assistant"}),
+    schema.Config: frozenset({"version"}),
+    schema.Mqtt: frozenset({"outbox", "home_assistant"}),
     schema.Sockets: frozenset({"fast", "grpc", "metrics", "tls", "token_file", "admin_token_file"}),
     schema.Model: _MODEL_LATER | {"providers", "swap", "cpus"},
     schema.Input: frozenset({"max_rate", "max_age", "hold", "share", "window"}),

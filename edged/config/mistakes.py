@@ -23,10 +23,10 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class ConfigErrors(Exception):
-    """A configuration that cannot be used; `mistakes` has every one, in the order of the file."""
+    """A configuration that cannot be used; `mistakes` has every one, in the order they are shown in."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=lambda one: one.line))
+        self.mistakes = tuple(mistakes)
         super().__init__("\n".join(map(str, self.mistakes)))
 
 

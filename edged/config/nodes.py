@@ -1,15 +1,28 @@
-"""A YAML document as plain values that know their line: what load.py composes and reader.py reads."""
+"""A YAML document as plain values that know their line: what document.py composes and reader.py reads."""
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
+
+
+class Line(int):
+    """A line's number, counted from 1, that knows which file it is of; 0 = the file as a whole."""
+
+    file: str
+
+    def __new__(cls, number: int, file: str = "") -> Self:
+        made = super().__new__(cls, number)
+        made.file = file
+        return made
 
 
 class Scalar(msgspec.Struct, frozen=True):
     """One value, as its source text; `comment` is the `#word` that stands where the value should."""
 
     text: str
-    line: int
+    line: Line
     quoted: bool = False
     comment: str = ""
 
@@ -23,13 +36,13 @@ class Sequence(msgspec.Struct, frozen=True):
     """A list; `line` is its key's."""
 
     items: tuple[Node, ...]
-    line: int
+    line: Line
 
 
 class Member(msgspec.Struct, frozen=True):
     """One `key: value`; `line` is the key's."""
 
-    line: int
+    line: Line
     value: Node
 
 
@@ -37,13 +50,13 @@ class Mapping(msgspec.Struct, frozen=True):
     """Keys, as their source text, and values; `line` is its own key's."""
 
     members: dict[str, Member]
-    line: int
+    line: Line
 
 
 class Broken(msgspec.Struct, frozen=True):
     """A value that cannot be read, and whose mistake is noted already."""
 
-    line: int
+    line: Line
 
 
 Node = Scalar | Sequence | Mapping | Broken
@@ -58,3 +71,18 @@ def describe(node: Node) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def line_of(node: Node, *names: str) -> Line:
+    """The line of a key below `node`, or of the deepest one on the way that is there."""
+    line = node.line
+    for name in names:
+        if not isinstance(node, Mapping) or name not in node.members:
+            break
+        line, node = node.members[name].line, node.members[name].value
+    return line
+
+
+def has(node: Node, name: str) -> bool:
+    """Whether `node` is a mapping with this key."""
+    return isinstance(node, Mapping) and name in node.members

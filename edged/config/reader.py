@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
@@ -17,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from edged.config import keys, later, nodes, variables
-from edged.config.mistakes import Mistake, Refusal
+from edged.config.mistakes import ConfigErrors, Mistake, Refusal
 from edged.config.units import Duration, Factor, Percent, Size
 
 _WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
@@ -27,7 +28,7 @@ _UNITS: Final = (Duration, Size, Percent, Factor)
 
 
 class Reader:
-    """One reading of one file: where relative paths start, the environment, and the mistakes so far."""
+    """One reading of a configuration: where relative paths start, the environment, and the mistakes so far."""
 
     def __init__(self, file: str, folder: Path, environment: Mapping[str, str], *, need_models: bool = True) -> None:
         self.need_models: Final = need_models
@@ -37,7 +38,13 @@ class Reader:
         self.mistakes: Final[list[Mistake]] = []
 
     def refuse(self, line: int, path: str, what: str, hint: str = "") -> None:
-        self.mistakes.append(Mistake(self.file, line, path, what, hint))
+        """Notes a mistake; a line that knows its file is of that one, any other of the file first named."""
+        file = line.file if isinstance(line, nodes.Line) and line.file else self.file
+        self.mistakes.append(Mistake(file, int(line), path, what, hint))
+
+    def errors(self) -> ConfigErrors:
+        """All mistakes, the first file's first, then by file and line."""
+        return ConfigErrors(sorted(self.mistakes, key=lambda one: (one.file != self.file, one.file, one.line)))
 
     def refuse_error(self, line: int, path: str, error: ValueError) -> None:
         self.refuse(line, path, str(error), getattr(error, "hint", ""))
@@ -140,6 +147,9 @@ class Reader:
             for index, item in enumerate(items)
         )
         if UNSET in found:
+            return UNSET
+        if what.key.distinct and (twice := [one for one, count in Counter(found).items() if count > 1]):
+            self.refuse(node.line, path, f"{twice[0]} is given twice")
             return UNSET
         if what.key.check is not None and not of_text:
             try:

@@ -18,6 +18,7 @@ from edged.config.units import Duration, Factor, Percent, Size
 Overflow = Literal["reject", "drop-oldest", "block"]
 QoS = Literal[0, 1]
 BASE: Final = "edged"
+LOOKED_UP: Final = "relative = $CREDENTIALS_DIRECTORY, then the configuration's folder"
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
 
@@ -34,10 +35,14 @@ class Mqtt(msgspec.Struct, frozen=True):
     ca: Annotated[
         str,
         Key(
-            "a file with the certificates that vouch for the broker; relative = the configuration's folder",
+            f"a file with the certificates that vouch for the broker; {LOOKED_UP}",
             default="the system's",
         ),
     ] = ""
+    cert: Annotated[
+        str, Key(f"a file with this box's certificate, where the broker asks for one; {LOOKED_UP}", default="none")
+    ] = ""
+    key: Annotated[str, Key(f"a file with the key to `cert`; {LOOKED_UP}", default="in the file `cert`")] = ""
     client_id: Annotated[
         str, Key("the name of the session", check=checks.client_id, default="edged-<device>-<first 8 of machine-id>")
     ] = ""
@@ -57,7 +62,13 @@ class Sockets(msgspec.Struct, frozen=True):
     ] = ""
     http: Annotated[
         tuple[str, ...],
-        Key("the same over TCP, loopback only: `127.0.0.1:8080`", check=addresses.loopback, one=True, default="off"),
+        Key(
+            "the same over TCP, loopback only: `127.0.0.1:8080`",
+            check=addresses.loopback,
+            one=True,
+            distinct=True,
+            default="off",
+        ),
     ] = ()
 
 
@@ -182,6 +193,12 @@ class Config(msgspec.Struct, frozen=True):
         ),
     ]
     sockets: Sockets
+    groups: Annotated[
+        tuple[str, ...],
+        Key(
+            "the groups of boxes that this one is in", check=checks.group_name, one=True, distinct=True, default="none"
+        ),
+    ] = ()
     mqtt: Mqtt | None = None
     models: tuple[Model, ...] = ()
     push: Push = Push()

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET
 
-from edged.config import addresses, checks, files, identity, keys, nodes, schema
+from edged.config import broker, checks, files, identity, keys, nodes, schema
 from edged.config.chain import chain
 from edged.config.keys import Key
+from edged.config.nodes import has, line_of
+from edged.config.overlay import overlay
 from edged.config.places import places
 from edged.config.reader import Reader, below, make
 from edged.config.steps import Form
 from edged.topics import TopicFilter, Tree, fill, template_names
 
-_PASSWORD_FILE: Final = Annotated[
-    str,
-    Key("a file with the password; relative = $CREDENTIALS_DIRECTORY, then the configuration's folder", default="none"),
-]
+_NOTHING: Final = nodes.Mapping({}, nodes.Line(0))
 _FIELD: Final = Annotated[str, Key("values: the one JSON member taken", default="as `fields`")]
 _BY_HAND: Final = {"inputs": nodes.Node, "preprocess": nodes.Node, "postprocess": nodes.Node}
 
 # What each section is written with, where that is not the struct's own fields.
 WRITTEN: Final[dict[type, dict[str, Any]]] = {
-    schema.Config: {**keys.fields(schema.Config), "mqtt": nodes.Node, "sockets": nodes.Node, "models": nodes.Node},
-    schema.Mqtt: {**keys.fields(schema.Mqtt), "password_file": _PASSWORD_FILE},
+    schema.Config: {
+        **keys.fields(schema.Config),
+        **dict.fromkeys(("mqtt", "sockets", "defaults", "models"), nodes.Node),
+    },
+    schema.Mqtt: broker.WRITTEN,
     schema.Model: {name: note for name, note in keys.fields(schema.Model).items() if name != "name"} | _BY_HAND,
     schema.Input: {name: note for name, note in keys.fields(schema.Input).items() if name != "form"}
     | {"field": _FIELD}
     | keys.fields(Form),
 }
+# What `defaults` may say: not what makes a model this one.
+OF_ONE_MODEL: Final = ("file", "inputs")
+DEFAULTS: Final = {name: note for name, note in WRITTEN[schema.Model].items() if name not in OF_ONE_MODEL}
 # Which payload formats an option is for; auto may turn out to be any.
 _FOR_FORMAT: Final = {"fields": "values", "missing": "values", "time": "values", "dtype": "raw", "columns": "raw"}
 
@@ -39,11 +45,12 @@ _FOR_FORMAT: Final = {"fields": "values", "missing": "values", "time": "values",
 def config(reader: Reader, node: nodes.Node) -> schema.Config:
     """The whole file. What could not be read is left at its default: the reader has the mistakes."""
     found = reader.members(node, "", schema.Config, WRITTEN[schema.Config])
-    device = found.pop("device", None) or _own_name(reader, check=not _has(node, "device"))
-    mqtt = _mqtt(reader, found.pop("mqtt"), device) if "mqtt" in found else None
+    device = found.pop("device", None) or _own_name(reader, check=not has(node, "device"))
+    mqtt = broker.section(reader, found.pop("mqtt"), device) if "mqtt" in found else None
     # With a broken mqtt section there is still a broker meant.
-    tree = Tree(schema.BASE if mqtt is None else mqtt.base, device) if _has(node, "mqtt") else None
-    models = _models(reader, found.pop("models"), tree) if "models" in found else ()
+    tree = Tree(schema.BASE if mqtt is None else mqtt.base, device) if has(node, "mqtt") else None
+    defaults = _defaults(reader, found.pop("defaults")) if "defaults" in found else _NOTHING
+    models = _models(reader, found.pop("models"), tree, defaults) if "models" in found else ()
     sockets = default_sockets(reader)
     if "sockets" in found:
         sockets = _sockets(reader, found.pop("sockets"), sockets)
@@ -69,43 +76,23 @@ def default_sockets(reader: Reader) -> schema.Sockets:
 
 def _sockets(reader: Reader, node: nodes.Node, default: schema.Sockets) -> schema.Sockets:
     found = reader.members(node, "sockets", schema.Sockets, keys.fields(schema.Sockets))
-    http = found.get("http", ())
-    if len(set(http)) != len(http):
-        reader.refuse(line_of(node, "http"), "sockets.http", "an address is given twice")
     return msgspec.structs.replace(default, **found)
 
 
-def _mqtt(reader: Reader, node: nodes.Node, device: str) -> schema.Mqtt | None:
-    found = reader.members(node, "mqtt", schema.Mqtt, WRITTEN[schema.Mqtt], required=("url",))
-    if "password_file" in found:
-        _read_password(reader, node, found)
-    if found.get("password") and not found.get("username"):
-        where = "password" if _has(node, "password") else "password_file"
-        reader.refuse(line_of(node, where), f"mqtt.{where}", "there is no username for it", "add mqtt.username")
-    if found.get("ca"):
-        found["ca"] = _file(reader, node, "mqtt", "ca", found["ca"])
-        if "url" in found and not addresses.broker(found["url"]).tls:
-            reader.refuse(
-                line_of(node, "ca"), "mqtt.ca", "has no use without TLS", "did you mean mqtts:// in mqtt.url?"
-            )
-    found.setdefault("client_id", identity.client_id(device, socket.gethostname()))
-    mqtt: Any = make(schema.Mqtt, found)
-    return None if mqtt is UNSET else mqtt
+def _defaults(reader: Reader, node: nodes.Node) -> nodes.Node:
+    """The keys that every model begins with; none when one of them is wrong: said once, not for each model."""
+    before = len(reader.mistakes)
+    own = dict(node.members) if isinstance(node, nodes.Mapping) else {}
+    for name in OF_ONE_MODEL:
+        if name in own:
+            line = own.pop(name).line
+            reader.refuse(line, f"defaults.{name}", "is for one model", "write it below models")
+    allowed = nodes.Mapping(own, node.line) if isinstance(node, nodes.Mapping) else node
+    _model_keys(reader, allowed, "defaults", DEFAULTS)
+    return node if len(reader.mistakes) == before and isinstance(node, nodes.Mapping) else _NOTHING
 
 
-def _read_password(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> None:
-    """Puts the file's password in the place of its name."""
-    name, line = found.pop("password_file"), line_of(node, "password_file")
-    if _has(node, "password"):
-        reader.refuse(line, "mqtt.password_file", "there is a password beside it", "keep one of the two")
-        return
-    try:
-        found["password"] = files.password(files.find_password(name, reader.environment, reader.folder))
-    except ValueError as error:
-        reader.refuse_error(line, "mqtt.password_file", error)
-
-
-def _models(reader: Reader, node: nodes.Node, tree: Tree | None) -> tuple[schema.Model, ...]:
+def _models(reader: Reader, node: nodes.Node, tree: Tree | None, defaults: nodes.Node) -> tuple[schema.Model, ...]:
     if isinstance(node, nodes.Scalar) and node.empty:
         return ()
     if not isinstance(node, nodes.Mapping):
@@ -117,12 +104,12 @@ def _models(reader: Reader, node: nodes.Node, tree: Tree | None) -> tuple[schema
             checks.model_name(name)
         except ValueError as error:
             reader.refuse_error(member.line, f"models.{name}", error)
-    return tuple(_model(reader, name, member.value, tree) for name, member in node.members.items())
+    return tuple(_model(reader, name, overlay(defaults, member.value), tree) for name, member in node.members.items())
 
 
 def _model(reader: Reader, name: str, node: nodes.Node, tree: Tree | None) -> schema.Model:
     path = f"models.{name}"
-    found = reader.members(node, path, schema.Model, WRITTEN[schema.Model])
+    found = _model_keys(reader, node, path, WRITTEN[schema.Model])
     if tree is None and "inputs" in found:
         reader.refuse(
             line_of(node, "inputs"), f"{path}.inputs", "there is no broker for them to come from", "add mqtt: {url: ..}"
@@ -131,14 +118,20 @@ def _model(reader: Reader, name: str, node: nodes.Node, tree: Tree | None) -> sc
         found["file"] = _file(reader, node, path, "file", found["file"], needed=reader.need_models)
     if "inputs" in found:
         found["inputs"] = _inputs(reader, found["inputs"], f"{path}.inputs")
-    for section in ("preprocess", "postprocess"):
-        if section in found:
-            found[section] = chain(reader, found[section], f"{path}.{section}", section)
     model = schema.Model(name=name, **found)
     _check_overflow(reader, node, path, model)
     if _check_template(reader, node, path, model) and tree is not None:
         _check_loop(reader, node, path, model, tree)
     return model
+
+
+def _model_keys(reader: Reader, node: nodes.Node, path: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that a model and `defaults` have in common."""
+    found = reader.members(node, path, schema.Model, known)
+    for section in ("preprocess", "postprocess"):
+        if section in found:
+            found[section] = chain(reader, found[section], f"{path}.{section}", section)
+    return found
 
 
 def _inputs(reader: Reader, node: nodes.Node, path: str) -> tuple[schema.Input, ...]:
@@ -166,8 +159,8 @@ def _input(reader: Reader, node: nodes.Node, path: str) -> Any:
         found["fields"] = (found.pop("field"),)
     form = Form(**{name: found.pop(name) for name in Form.__struct_fields__ if name in found})
     for name, wanted in _FOR_FORMAT.items():
-        written = "field" if name == "fields" and _has(node, "field") else name
-        if _has(node, written) and form.format not in ("auto", wanted):
+        written = "field" if name == "fields" and has(node, "field") else name
+        if has(node, written) and form.format not in ("auto", wanted):
             what = f"is for format: {wanted}, and this input is {form.format}"
             reader.refuse(line_of(node, written), below(path, written), what)
     return make(schema.Input, {**found, "form": form})
@@ -204,7 +197,7 @@ def _check_template(reader: Reader, node: nodes.Node, path: str, model: schema.M
         named = [f"{{{level}}}" for level in TopicFilter.parse(one.topic).names if level]
         hint = f"it has {', '.join(named)}" if named else f"name a level of it: +{name}"
         reader.refuse(line, key, f"{{{name}}} is no level of the input {one.topic}", hint)
-    if not model.inputs and template_names(model.output.topic) and not _has(node, "inputs"):
+    if not model.inputs and template_names(model.output.topic) and not has(node, "inputs"):
         reader.refuse(line, key, "names a level of an input's topic, and there are no inputs", "add inputs")
     return not unknown
 
@@ -219,20 +212,6 @@ def _check_loop(reader: Reader, node: nodes.Node, path: str, model: schema.Model
             line = _item_line(node, index)
             what = f"{one.topic} takes the model's own results ({result}) for inputs"
             reader.refuse(line, f"{path}.inputs[{index}].topic", what, "keep the two apart")
-
-
-def line_of(node: nodes.Node, *names: str) -> int:
-    """The line of a key below `node`, or of the deepest one on the way that is there."""
-    line = node.line
-    for name in names:
-        if not isinstance(node, nodes.Mapping) or name not in node.members:
-            break
-        line, node = node.members[name].line, node.members[name].value
-    return line
-
-
-def _has(node: nodes.Node, name: str) -> bool:
-    return isinstance(node, nodes.Mapping) and name in node.members
 
 
 def _item_line(node: nodes.Node, index: int) -> int:

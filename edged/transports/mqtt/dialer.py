@@ -15,7 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 
-from edged.config import addresses, schema
+from edged.config import addresses, certificates, schema
 from edged.config.addresses import Broker
 from edged.transports.mqtt.packets import fresh
 from edged.transports.mqtt.versions import Version
@@ -75,8 +75,7 @@ class Dialer(msgspec.Struct, frozen=True):
         """Blocks until CONNECT has been sent: name lookup, TCP, TLS. Raises OSError and ValueError."""
         broker = self.broker
         if broker.tls:
-            # Read at each attempt, so that a renewed authority is taken up without a restart.
-            context = ssl.create_default_context(cafile=self.settings.ca or None)
+            context = certificates.context(self.settings.ca, self.settings.cert, self.settings.key)
             context.sslsocket_class = _Socket
             client.tls_set_context(context)
         keepalive = round(self.settings.keepalive)
@@ -113,12 +112,11 @@ def explain(error: OSError | ValueError, broker: Broker) -> str:
         return f"the broker's certificate is not trusted: check mqtt.ca and the host in mqtt.url ({error})"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: is port {broker.port} a TLS port? ({error})"
-    if isinstance(error, FileNotFoundError | PermissionError):
-        return f"mqtt.ca cannot be read: {error.strerror}"
     if isinstance(error, socket.gaierror):
         return f"{broker.host} is not a known host: check mqtt.url and the name server"
     if isinstance(error, TimeoutError):
         return f"no answer from {broker.host}:{broker.port} within {CONNECT_TIMEOUT_S:.0f} s"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens on {broker.host}:{broker.port}: is the broker running?"
-    return str(error) or type(error).__name__
+    hint = getattr(error, "hint", "")
+    return (str(error) or type(error).__name__) + (f" ({hint})" if hint else "")

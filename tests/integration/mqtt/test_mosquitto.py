@@ -16,6 +16,7 @@ from edged.config.units import Size
 from edged.errors import fault
 from edged.messages import Answer
 from tests.brokers import PASSWORD, USERNAME, Mosquitto, free_port, have_mosquitto
+from tests.certificates import Authority
 from tests.integration.mqtt.box import DIGITS, TREE, Box, User, run, running, until
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
@@ -124,6 +125,63 @@ def test_wrong_password_and_unknown_authority_say_so(tmp_path: Path) -> None:
             plain = Box(f"mqtt://127.0.0.1:{broker.port}", version="5")
             async with running(plain, wait=False):
                 await until(lambda: "client certificate" in plain.mqtt.facts().last_error)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_broker_that_asks_for_a_certificate(tmp_path: Path, version: str) -> None:
+    """The broker takes the certificate's name for the user, and lets that one read its own topics alone."""
+    (tmp_path / "acl").write_text("pattern readwrite edged/%u/#\n")
+    ask = f"cafile {tmp_path}/ca.crt\nrequire_certificate true\nuse_identity_as_username true\nacl_file {tmp_path}/acl"
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path, ask, tls=True) as broker:
+            certificate, key = map(str, broker.authority.issue("press-07"))
+            async with running(Box(broker.url, version=version, ca=str(broker.ca), cert=certificate, key=key)) as box:
+                box.mqtt.retain(TREE.info, b"{}")
+                await until(lambda: box.connected and box.mqtt.facts().pushes_connected)
+                seen = [
+                    "mosquitto_sub",
+                    "-h",
+                    "localhost",
+                    "-p",
+                    str(broker.port),
+                    "-t",
+                    TREE.status,
+                    "-C",
+                    "1",
+                    "-W",
+                    "10",
+                ]
+                seen += ["--cafile", str(broker.ca), "--cert", certificate, "--key", key]
+                done = await asyncio.to_thread(subprocess.run, seen, capture_output=True, timeout=20)
+                assert done.stdout == b"online\n"
+            without = Box(broker.url, version=version, ca=str(broker.ca))
+            async with running(without, wait=False):
+                await until(lambda: "certificate" in without.mqtt.facts().last_error)
+
+    run(scenario)
+
+
+def test_a_certificate_of_another_authority_is_refused_and_a_new_one_taken_up(tmp_path: Path) -> None:
+    """What was right at the start may be wrong later, and the other way round: the files are read at each attempt."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ask = f"cafile {tmp_path}/ca.crt\nrequire_certificate true\nuse_identity_as_username true"
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path, ask, tls=True) as broker:
+            certificate, key = Authority(elsewhere).issue("press-07")
+            box = Box(broker.url, version="5", ca=str(broker.ca), cert=str(certificate), key=str(key))
+            async with running(box, wait=False):
+                await until(lambda: "certificate" in box.mqtt.facts().last_error)
+                key.unlink()
+                await until(lambda: f"{key} does not exist" in box.mqtt.facts().last_error, 20)
+                good, good_key = broker.authority.issue("press-07")
+                certificate.write_bytes(good.read_bytes())
+                key.write_bytes(good_key.read_bytes())
+                await until(lambda: box.connected, 30)
 
     run(scenario)
 

@@ -16,6 +16,7 @@ from edged.config.load import load
 from edged.config.schema import Config, Input, Model, Mqtt, Push, Queue, Sockets, Telemetry
 from edged.config.sections import WRITTEN
 from edged.config.steps import Scale
+from tests.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "configs" / "edged.yaml"
@@ -36,7 +37,8 @@ def switched_on(folder: Path) -> Config:
     """The shipped file with every setting in it switched on."""
     text = re.sub(r"^( *)#(?=[a-z-])", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
     text = text.replace("/usr/share/edged/digits.onnx", "digits.onnx")
-    for name in ("digits.onnx", "ca.crt", "mqtt-password", "labels.txt"):
+    Authority(folder).issue("press-07")
+    for name in ("digits.onnx", "mqtt-password", "labels.txt"):
         (folder / name).write_text("x")
         (folder / name).chmod(0o640)
     file = folder / "edged.yaml"
@@ -58,6 +60,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     found = switched_on(tmp_path)
     assert found.mqtt is not None
     assert (found.mqtt.keepalive, found.mqtt.session, found.mqtt.base) == Mqtt.__struct_defaults__[-3:]
+    assert (found.groups, Path(found.mqtt.key).name) == (("line-2", "pi4"), "press-07.key")
     plain = Model("digits")
     (digits,) = found.models
     assert digits.batch == plain.batch

@@ -81,7 +81,7 @@ WRONG = {
     ),
     "an address twice": (
         "sockets: {http: ['127.0.0.1:80', '127.0.0.1:80']}\n",
-        "1: sockets.http: an address is given twice",
+        "1: sockets.http: 127.0.0.1:80 is given twice",
     ),
     "a port alone": ("sockets: {http: 8080}\n", "1: sockets.http: expected host:port (did you mean 127.0.0.1:8080?)"),
     "a relative socket": (
