@@ -97,6 +97,13 @@ def linear(inputs: int = 4, outputs: int = 3, batch: Axis = "batch", seed: int =
     return build(nodes, [("x", "float32", (batch, inputs))], [("y", "float32", (batch, outputs))], {"w": weights})
 
 
+def integer_product() -> bytes:
+    """x uint8 [batch, 64] -> y int32 [batch, 16], each the sum of x times 127: what int8 models do inside."""
+    nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]
+    constants = {"w": np.full((64, 16), 127, dtype=np.int8)}
+    return build(nodes, [("x", "uint8", ("batch", 64))], [("y", "int32", ("batch", 16))], constants)
+
+
 def gather(rows: int = 10) -> bytes:
     """ids int64 [batch, 2] -> y float32 [batch, 2, 3]: fails, rightly, on an id that is not below `rows`."""
     table = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)

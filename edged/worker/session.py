@@ -16,6 +16,7 @@ from numpy.random import Generator, default_rng
 
 from edged.errors import EdgedError
 from edged.tensors import BY_OIP, BY_ONNX, Signature, TensorSpec
+from edged.worker.providers import cpu
 from edged.worker.providers.table import PROVIDERS
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +62,8 @@ class Model:
         # good (measured: 4 MB of 64). It costs no CPU to be without, and memory is given back after each run.
         options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for key, value in cpu.session_entries().items():
+            options.add_session_config_entry(key, value)
         try:
             session = ort.InferenceSession(str(file), options, providers=[PROVIDERS[name] for name in providers])
         except Exception as error:  # onnxruntime's exceptions share no base class but this
