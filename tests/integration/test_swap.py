@@ -118,7 +118,7 @@ def test_a_bad_model_is_refused_while_the_live_one_answers(
         one.wait(lambda: one.model("digits")["requests"] > so_far + 50)
     assert (http.lost, http.errors, http.versions) == (0, [], {"1"})
     assert (mqtt.missing, mqtt.errors, mqtt.versions) == ([], [], {"1"})
-    assert http.right / http.answers > 0.75
+    assert http.right / http.answers > 0.6  # of some fifty; by chance it would be a tenth
     assert mqtt.order == list(range(mqtt.sent))
 
 
