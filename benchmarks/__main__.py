@@ -13,14 +13,16 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
-from benchmarks import cost, models, report
+from benchmarks import chart, cost, footprint, models, report, swap
 from benchmarks.cost import Plan
 from benchmarks.figures import Row, medians, with_ratios
+from benchmarks.goals import Goal, Results, goals
 from benchmarks.load import Clients
 
-_BUILD = Path(__file__).parent.parent / "build" / "bench"
-_PARTS = ("http", "mqtt")
+_BUILD: Final = Path(__file__).parent.parent / "build" / "bench"
+_PARTS: Final = ("http", "mqtt", "start", "memory", "idle", "swap")
 
 
 def _arguments() -> argparse.Namespace:
@@ -29,21 +31,34 @@ def _arguments() -> argparse.Namespace:
         description="What edged costs on this machine, beside onnxruntime alone and the scripts one writes by hand.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(_PARTS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="one short run: a look, not a figure to keep")
+    parser.add_argument("--quick", action="store_true", help="one short run, 1 and 16 in flight: for a look")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--chart", type=Path, metavar="PNG", help="draw the latency through a swap over HTTP")
     parser.add_argument("--runs", type=int, help="medians of so many runs (default: 3)")
     parser.add_argument("--seconds", type=float, help="of load for each figure (default: 0.7)")
     parser.add_argument("--models", default=",".join(models.NAMES), help="(default: %(default)s)")
-    parser.add_argument("--in-flight", default="1,4,16,64", help="(default: %(default)s)")
+    parser.add_argument("--in-flight", help="(default: 1,4,16,64)")
     args = parser.parse_args()
-    if unknown := set(args.parts) - set(_PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
-    if unknown := set(args.models.split(",")) - set(models.NAMES):
-        parser.error(f"no model {', '.join(sorted(unknown))}; there are {', '.join(models.NAMES)}")
+    args.models = args.models.split(",")
+    for what, asked, known in (("part", args.parts, _PARTS), ("model", args.models, models.NAMES)):
+        if unknown := set(asked) - set(known):
+            parser.error(f"no {what} {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     args.parts = args.parts or list(_PARTS)
     args.runs = args.runs or (1 if args.quick else 3)
-    args.seconds = args.seconds or (0.4 if args.quick else 0.7)
+    args.seconds = args.seconds or (0.3 if args.quick else 0.7)
+    args.in_flight = [int(count) for count in (args.in_flight or ("1,16" if args.quick else "1,4,16,64")).split(",")]
     return args
+
+
+def _machine() -> dict[str, object]:
+    """What the figures depend on."""
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": cpus[0].partition(":")[2].strip() if cpus else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def _tell(run: str, what: str) -> None:
@@ -52,56 +67,77 @@ def _tell(run: str, what: str) -> None:
         sys.stderr.flush()
 
 
-def machine() -> dict[str, object]:
-    """What the figures depend on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_average": [round(value, 1) for value in os.getloadavg()],
-    }
+def _costs(args: argparse.Namespace, made: list[models.Model], clients: Clients, folder: Path) -> Results:
+    plan = Plan(made, args.in_flight, args.seconds)
+    runs: list[list[Row]] = []
+    bare_us: dict[str, list[float]] = {model.name: [] for model in made}
+    for index in range(args.runs):
+        tell = partial(_tell, f"run {index + 1} of {args.runs}: ")
+        bare = cost.bare(plan)
+        rows: list[Row] = []
+        if "http" in args.parts:
+            rows += cost.over_http(plan, clients, folder, tell)
+        if "mqtt" in args.parts:
+            for qos in (0, 1):
+                rows += cost.over_mqtt(plan, clients, folder, qos, tell)
+        runs.append(with_ratios(rows, bare))
+        for model, value in bare.items():
+            bare_us[model].append(value)
+    return Results({model: statistics.median(values) for model, values in bare_us.items()}, medians(runs))
+
+
+def _swaps(args: argparse.Namespace, model: models.Model, clients: Clients, folder: Path) -> list[swap.Swap]:
+    seconds = 6 if args.quick else 8
+    _tell("swap: ", "over HTTP")
+    over_http = [swap.over_http(model, clients, folder, seconds) for _ in range(args.runs)]
+    if args.chart:
+        chart.draw(over_http[len(over_http) // 2], args.chart)
+    _tell("swap: ", "over MQTT")
+    over_mqtt = [swap.over_mqtt(model, clients, folder, seconds) for _ in range(args.runs)]
+    return [swap.median([swap.summary(one) for one in courses]) for courses in (over_http, over_mqtt)]
+
+
+def _measured(args: argparse.Namespace, folder: Path) -> Results:
+    made = [models.made(name, _BUILD) for name in args.models]
+    tiny, clients = models.made("tiny", _BUILD), Clients(_BUILD)
+    found = Results()
+    if {"http", "mqtt"} & set(args.parts):
+        found = _costs(args, made, clients, folder)
+    if "start" in args.parts:
+        _tell("", "start")
+        found = dataclasses.replace(found, starts_s=footprint.starts_s(tiny, folder, args.runs))
+    if "memory" in args.parts:
+        _tell("", "memory")
+        peers = footprint.peers_memory(tiny, folder)
+        found = dataclasses.replace(found, processes=footprint.memory(tiny, folder), peers_pss_bytes=peers)
+    if "swap" in args.parts:
+        found = dataclasses.replace(found, swaps=_swaps(args, tiny, clients, folder))
+    if "idle" in args.parts:
+        seconds = 5 if args.quick else 60
+        _tell("", f"idle for {seconds} s")
+        found = dataclasses.replace(found, idle_percent=footprint.idle_percent(tiny, folder, seconds))
+    _tell("", "")
+    return found
+
+
+def _document(results: Results, machine: dict[str, object]) -> dict[str, Any]:
+    def told(goal: Goal) -> dict[str, Any]:
+        return {**dataclasses.asdict(goal), "met": goal.met}
+
+    return {"machine": machine, **dataclasses.asdict(results), "goals": [told(goal) for goal in goals(results)]}
 
 
 def main() -> int:
     args = _arguments()
-    began_s = time.monotonic()
-    before = machine()
-    made = [models.made(name, _BUILD) for name in args.models.split(",")]
-    clients = Clients(_BUILD)
-    plan = Plan(made, [int(count) for count in args.in_flight.split(",")], args.seconds)
-    runs: list[list[Row]] = []
-    bare_us: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
-        folder = Path(name)
-        for index in range(args.runs):
-            tell = partial(_tell, f"run {index + 1} of {args.runs}: ")
-            bare = cost.bare(plan)
-            rows: list[Row] = []
-            if "http" in args.parts:
-                rows += cost.over_http(plan, clients, folder, tell)
-            if "mqtt" in args.parts:
-                for qos in (0, 1):
-                    rows += cost.over_mqtt(plan, clients, folder, qos, tell)
-            for model, value in bare.items():
-                bare_us.setdefault(model, []).append(value)
-            runs.append(with_ratios(rows, bare))
-    _tell("", "")
-    rows = medians(runs)
-    bare = {model: statistics.median(values) for model, values in bare_us.items()}
-    facts = {**before, "load_average_after": machine()["load_average"], "seconds": round(time.monotonic() - began_s)}
-    if args.json:
-        print(json.dumps({"machine": facts, "bare_us": bare, "rows": [dataclasses.asdict(row) for row in rows]}))
-    else:
-        print(f"{facts}\n\n{report.costs(rows, bare)}")
+    began_s, busy = time.monotonic(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
+        results = _measured(args, Path(folder))
+    machine = {
+        **_machine(),
+        "load average before and after": f"{busy:.1f}, {os.getloadavg()[0]:.1f}",
+        "runs": f"{args.runs} of {args.seconds:g} s for each figure, {time.monotonic() - began_s:.0f} s in all",
+    }
+    print(json.dumps(_document(results, machine)) if args.json else report.everything(results, machine))
     return 0
 
 

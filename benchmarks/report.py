@@ -1,10 +1,11 @@
-"""The table that people read."""
+"""The tables that people read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.figures import Row
+from benchmarks.figures import Row, median_of
+from benchmarks.goals import Results, goals
 
 
 def columns(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -21,9 +22,11 @@ def columns(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits that count, no more: 5.6, 83, 1562; empty for None."""
+    """The digits that count, no more: 0, 0.03, 5.6, 83, 1562; empty for None."""
     if value is None:
         return ""
+    if value == 0:
+        return "0"
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
@@ -48,3 +51,60 @@ def costs(rows: Sequence[Row], bare_us: dict[str, float]) -> str:
     head = ["model", "CPU us a request at", *map(str, counts), "+broker", f"x bare at {middle}", f"/s at {middle}"]
     head += [f"p50/p99 ms at {counts[0]}", f"at {middle}", "lost or bad", ""]
     return columns(head, lines)
+
+
+def footprint(results: Results) -> str:
+    """Start, memory and idle time: a line for each that was measured."""
+    return columns(["what it takes", "", ""], _footprint(results))
+
+
+def _footprint(results: Results) -> Iterator[tuple[str, str, str]]:
+    if (start_s := median_of(results.starts_s)) is not None:
+        yield "start", "exec to READY=1, files cached", f"{start_s:.2f} s"
+    if results.pss_mb is not None:
+        parts = ", ".join(f"{process.role} {process.pss_bytes / 1e6:.1f}" for process in results.processes)
+        yield "memory (PSS)", f"edged: {parts}", f"{results.pss_mb:.1f} MB"
+    for name, size in results.peers_pss_bytes.items():
+        yield "", f"{name} script", f"{size / 1e6:.1f} MB"
+    if results.idle_percent is not None:
+        yield "idle", "CPU of all processes, broker connected", f"{results.idle_percent:.2f} %"
+
+
+def swaps(results: Results) -> str:
+    """A line for each path on which a model was replaced under load."""
+    head = [
+        "swap under load",
+        "model",
+        "lost",
+        "longest gap ms",
+        "p99 ms before",
+        "during",
+        "after",
+        "took over after s",
+    ]
+    lines = []
+    for one in results.swaps:
+        times_ms = (one.gap_ms, one.p99_before_ms, one.p99_during_ms, one.p99_after_ms)
+        lines.append([one.path, one.model, str(one.lost), *map(number, times_ms), f"{one.switch_s:.2f}"])
+    return columns(head, lines)
+
+
+def held(results: Results) -> str:
+    """Each goal beside its figure."""
+    lines = [
+        ["yes" if goal.met else "NO", goal.what, number(goal.value), f"{goal.limit:.3g}", goal.unit]
+        for goal in goals(results)
+    ]
+    return columns(["met", "goal", "measured", "at most", ""], lines)
+
+
+def everything(results: Results, machine: dict[str, object]) -> str:
+    """All tables of what was measured, and the machine that it was measured on."""
+    parts = ["\n".join(f"{name}: {value}" for name, value in machine.items())]
+    if results.rows:
+        parts.append(costs(results.rows, results.bare_us))
+    if results.starts_s or results.processes or results.idle_percent is not None:
+        parts.append(footprint(results))
+    if results.swaps:
+        parts.append(swaps(results))
+    return "\n\n".join([*parts, held(results)])

@@ -66,6 +66,16 @@ def edged(configured: str) -> Iterator[Box]:
         yield one
 
 
+def wait_connected(one: Box) -> None:
+    """Until the daemon's connections to its broker are up, that of pushes too."""
+
+    def connected() -> bool:
+        said = one.status()["daemon"]["mqtt"]
+        return bool(said["connected"] and said["pushes_connected"])
+
+    one.wait(connected)
+
+
 @contextlib.contextmanager
 def broker(folder: Path) -> Iterator[Mosquitto]:
     """A Mosquitto on loopback that writes no log and lets much be in flight."""
@@ -199,4 +209,5 @@ __all__ = [
     "oip_request",
     "peer",
     "raw_request",
+    "wait_connected",
 ]

@@ -9,7 +9,8 @@ from benchmarks.report import columns, costs, number
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, ""), (0.034, "0.03"), (5.64, "5.6"), (9.96, "10.0"), (83.4, "83"), (1562.5, "1562")]
+    ("value", "text"),
+    [(None, ""), (0, "0"), (0.034, "0.03"), (5.64, "5.6"), (9.96, "10.0"), (83.4, "83"), (1562.5, "1562")],
 )
 def test_numbers_have_the_digits_that_count(value: float | None, text: str) -> None:
     assert number(value) == text

@@ -1,0 +1,186 @@
+"""A model is replaced under load: what was lost, how long nothing came, and the latency before, during and after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any, Final, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks import subjects
+from benchmarks.figures import percentile
+from benchmarks.load import Clients, Report
+from benchmarks.models import Model
+from tests.brokers import Mosquitto
+
+IN_FLIGHT: Final = 4
+_BEFORE_S: Final = 2.5  # of load until the push
+_AFTERMATH_S: Final = 0.5  # beyond the switch, still part of it
+_PATIENCE_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer: when it was complete (seconds, CLOCK_MONOTONIC), and how long after its request."""
+
+    at_s: float
+    took_ms: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """One swap under load: every answer, and when the new model was pushed and took over."""
+
+    path: str
+    model: str
+    samples: tuple[Sample, ...]
+    pushed_s: float
+    switched_s: float
+    lost: int
+    gap_ms: float
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A course in figures. `during`: from the push until half a second after the new model took over."""
+
+    path: str
+    model: str
+    lost: int
+    gap_ms: float
+    switch_s: float  # from the push to the new model's taking over
+    p99_before_ms: float
+    p99_during_ms: float
+    p99_after_ms: float
+
+
+def summary(course: Course) -> Swap:
+    """Raises ValueError when one of the three parts has no answer."""
+    end_s = course.switched_s + _AFTERMATH_S
+    return Swap(
+        path=course.path,
+        model=course.model,
+        lost=course.lost,
+        gap_ms=course.gap_ms,
+        switch_s=course.switched_s - course.pushed_s,
+        p99_before_ms=_p99_ms(course.samples, 0, course.pushed_s),
+        p99_during_ms=_p99_ms(course.samples, course.pushed_s, end_s),
+        p99_after_ms=_p99_ms(course.samples, end_s, float("inf")),
+    )
+
+
+def median(swaps: Sequence[Swap]) -> Swap:
+    """The same swap several times: medians of the latencies, the longest gap, all that was lost."""
+    return Swap(
+        path=swaps[0].path,
+        model=swaps[0].model,
+        lost=sum(one.lost for one in swaps),
+        gap_ms=max(one.gap_ms for one in swaps),
+        switch_s=statistics.median(one.switch_s for one in swaps),
+        p99_before_ms=statistics.median(one.p99_before_ms for one in swaps),
+        p99_during_ms=statistics.median(one.p99_during_ms for one in swaps),
+        p99_after_ms=statistics.median(one.p99_after_ms for one in swaps),
+    )
+
+
+def _p99_ms(samples: Sequence[Sample], from_s: float, to_s: float) -> float:
+    took_ms = [sample.took_ms for sample in samples if from_s <= sample.at_s < to_s]
+    if not took_ms:
+        raise ValueError(f"no answer between {from_s:.2f} and {to_s:.2f} s: the load was too short")
+    return percentile(took_ms, 0.99)
+
+
+def over_http(model: Model, clients: Clients, folder: Path, seconds: float) -> Course:
+    """A swap of `model` while four connections ask it without a pause."""
+    with _box(model, folder) as (box, broker):
+        parts = subjects.oip_request(model)
+        target = subjects.http_target(box.process.pid, str(box.socket), model, parts, folder)
+
+        def load(times: Path) -> Report:
+            return clients.http(target.where, target.request, IN_FLIGHT, seconds, times)
+
+        return _swapped("HTTP unix", model, broker, load, folder)
+
+
+def over_mqtt(model: Model, clients: Clients, folder: Path, seconds: float) -> Course:
+    """A swap of `model` while four QoS 1 messages are always outstanding."""
+    with _box(model, folder) as (box, broker):
+        topics = (f"{model.name}/in", f"{model.name}/out")
+        target = subjects.mqtt_target(box.process.pid, broker.port, topics, model, folder, raw=False)
+
+        def load(times: Path) -> Report:
+            return clients.mqtt(broker.port, 1, topics, target.request, IN_FLIGHT, seconds, times)
+
+        return _swapped("MQTT q1", model, broker, load, folder)
+
+
+@contextlib.contextmanager
+def _box(model: Model, folder: Path) -> Iterator[tuple[Any, Mosquitto]]:
+    with (
+        subjects.broker(folder / "broker") as broker,
+        subjects.edged(subjects.configuration([model], broker=broker)) as box,
+    ):
+        subjects.wait_connected(box)
+        yield box, broker
+
+
+def _swapped(path: str, model: Model, broker: Mosquitto, load: Callable[[Path], Report], folder: Path) -> Course:
+    times = folder / "times"
+    with ThreadPoolExecutor(1) as pool, _Installer(broker.port, model) as installer:
+        loading = pool.submit(load, times)
+        time.sleep(_BEFORE_S)
+        pushed_s = installer.push()
+        switched_s = installer.until(lambda said: said["phase"] == "probation" or said["verdict"] is not None)
+        report = loading.result()
+        installer.until(lambda said: said["verdict"] is not None)
+    samples = [Sample(*map(float, line.split())) for line in times.read_text().splitlines()]
+    return Course(path, model.name, tuple(samples), pushed_s, switched_s, report.faults, report.gap_ms)
+
+
+class _Installer:
+    """Pushes the other version, and hears what becomes of it."""
+
+    def __init__(self, port: int, model: Model) -> None:
+        self._model = model
+        self._said: Queue[tuple[float, dict[str, Any]]] = Queue()
+        self._last: tuple[float, dict[str, Any]] | None = None
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._heard
+        self._client.connect("127.0.0.1", port)
+
+    def __enter__(self) -> Self:
+        self._client.loop_start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def push(self) -> float:
+        """When it was sent, by the monotonic clock."""
+        self._client.subscribe(f"edged/bench/install/{self._model.name}", 1)
+        at_s = time.monotonic()
+        self._client.publish(f"edged/bench/models/{self._model.name}/push", self._model.other.read_bytes(), 1)
+        return at_s
+
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> float:
+        """When a status for which it is true came. Raises RuntimeError when the new version was not taken."""
+        while self._last is None or not condition(self._last[1]):
+            self._last = self._said.get(timeout=_PATIENCE_S)
+        if self._last[1]["verdict"] not in (None, "active"):
+            raise RuntimeError(f"the new version was not taken: {self._last[1]}")
+        return self._last[0]
+
+    def _heard(self, _client: object, _context: object, message: paho.MQTTMessage) -> None:
+        said = json.loads(message.payload)
+        if said["push"]["sha256"]:  # else retained, and about nothing yet
+            self._said.put((time.monotonic(), said))

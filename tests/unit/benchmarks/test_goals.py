@@ -1,0 +1,63 @@
+"""The goals: each beside its figure, when that was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.figures import Row
+from benchmarks.footprint import Process
+from benchmarks.goals import Goal, Results, goals
+from benchmarks.report import held
+from benchmarks.swap import Swap
+
+
+def row(subject: str, model: str, in_flight: int, cpu_us: float = 1, *, p99_ms: float = 1, ratio: float = 1) -> Row:
+    return Row(subject, model, in_flight, cpu_us, None, 1, 1, p99_ms, faults=0, times_bare=ratio)
+
+
+def one(results: Results) -> Goal:
+    (found,) = goals(results)
+    return found
+
+
+def test_nothing_measured_nothing_held() -> None:
+    assert list(goals(Results())) == []
+
+
+@pytest.mark.parametrize(("cpu_us", "met"), [(45, True), (45.1, False)])
+def test_a_goal_is_met_up_to_its_limit(cpu_us: float, met: bool) -> None:
+    goal = one(Results(rows=[row("edged HTTP unix", "tiny", 16, cpu_us), row("fastapi HTTP tcp", "tiny", 16)]))
+    assert (goal.limit, goal.met) == (45, met)
+
+
+def test_a_latency_is_held_at_qos_1_alone() -> None:
+    rows = [row("edged MQTT q1", "tiny", 16, p99_ms=8), row("edged MQTT q1", "tiny", 64, p99_ms=80)]
+    goal = one(Results(rows=rows))
+    assert (goal.value, goal.limit, goal.unit, goal.met) == (8, 7, "ms", False)
+
+
+def test_of_the_large_inputs_the_worst_counts() -> None:
+    rows = [row("edged HTTP tcp", "image", count, ratio=ratio) for count, ratio in [(1, 1.1), (4, 1.2), (16, 1.05)]]
+    assert one(Results(rows=rows)).value == 1.2
+
+
+@pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 12)])
+def test_a_swap_may_take_three_times_as_long_or_five_milliseconds(before_ms: float, limit_ms: float) -> None:
+    swap = Swap("HTTP unix", "tiny", 0, 1, 1, before_ms, 6, before_ms)
+    during, lost = goals(Results(swaps=[swap]))
+    assert (during.limit, lost.limit, lost.met) == (limit_ms, 0, True)
+
+
+def test_what_it_takes() -> None:
+    results = Results(
+        starts_s=[0.4, 9.0, 0.5],
+        processes=[Process("daemon", 50_000_000), Process("worker", 31_000_000)],
+        idle_percent=0.2,
+    )
+    found = {goal.unit: (goal.value, goal.met) for goal in goals(results)}
+    assert found == {"s": (0.5, True), "MB": (81, False), "%": (0.2, True)}
+
+
+def test_the_table_says_yes_or_no() -> None:
+    lines = held(Results(starts_s=[0.4], idle_percent=0.7)).splitlines()
+    assert [line.split()[0] for line in lines] == ["met", "yes", "NO"]

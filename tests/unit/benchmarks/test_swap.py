@@ -1,0 +1,35 @@
+"""A swap in figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.swap import Course, Sample, Swap, median, summary
+
+
+def course(*, until_s: float = 20.0) -> Course:
+    """An answer each 10 ms from 100 s on: 1 ms, from the push at 102 until 103.5 5 ms, then 2 ms; took over at 103."""
+    samples = []
+    for index in range(int(until_s * 100)):
+        at_s = 100 + index / 100
+        samples.append(Sample(at_s, 1 if at_s < 102 else 5 if at_s < 103.5 else 2))
+    return Course("HTTP unix", "tiny", tuple(samples), 102, 103, lost=1, gap_ms=12)
+
+
+def test_the_parts_are_told_apart() -> None:
+    found = summary(course())
+    assert (found.p99_before_ms, found.p99_during_ms, found.p99_after_ms) == (1, 5, 2)
+    assert (found.lost, found.gap_ms, found.switch_s) == (1, 12, 1)
+
+
+def test_a_load_that_ended_too_early_is_told() -> None:
+    with pytest.raises(ValueError, match="too short"):
+        summary(course(until_s=3))
+
+
+def test_over_several_swaps_all_losses_and_the_longest_gap_count() -> None:
+    swaps = [
+        Swap("HTTP unix", "tiny", n, gap_ms=10 * n, switch_s=n, p99_before_ms=n, p99_during_ms=n, p99_after_ms=n)
+        for n in (0, 5, 1)
+    ]
+    assert median(swaps) == Swap("HTTP unix", "tiny", 6, 50, 1, 1, 1, 1)
