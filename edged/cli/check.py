@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edged.config.mistakes import ConfigErrors, Mistake
+from edged.topics import Tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edged.config.nodes import Line
     from edged.config.schema import Config, Model
     from edged.errors import Fault
@@ -19,6 +22,7 @@ EXAMPLES = """
 edged check
 edged check --config edged.yaml
 edged check --config edged.yaml --json
+edged check --schema > edged.schema.json
 """
 
 
@@ -26,24 +30,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="the configuration (default: this box's, /etc/edged/edged.yaml)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object: valid, file, mistakes, runs")
+    parser.add_argument("--json", action="store_true", help="one JSON object: valid, file, files, mistakes, runs")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the configuration, read nothing"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """0 for a valid configuration; ConfigErrors, which ends in 2, for any other."""
-    from edged.config import load
+    from edged.config import json_schema, load
 
+    if args.schema:
+        print(json.dumps(json_schema.document(), indent=2))
+        return 0
     path = load.find(args.config)
     try:
         config = load.load(path)
-        _rehearse(str(path), config)
+        _rehearse(path, config)
     except ConfigErrors as errors:
         if not args.json:
             raise
-        print(json.dumps(_answer(str(path), errors=errors), indent=2))
+        print(json.dumps(_answer(path, errors=errors), indent=2))
         return 2
     if args.json:
-        print(json.dumps(_answer(str(path), config=config), indent=2))
+        print(json.dumps(_answer(path, config=config), indent=2))
     else:
         print(f"{path}: valid")
         for line in describe(config):
@@ -51,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rehearse(file: str, config: Config) -> None:
+def _rehearse(file: Path, config: Config) -> None:
     """Starts every model once: whether a file is a model, and whether the steps fit it, shows only there."""
     from edged.config.load import line_of
     from edged.serving.rehearsal import rehearse
@@ -65,22 +75,32 @@ def _mistake(line: Line, model: str, fault: Fault) -> Mistake:
     return Mistake(line.file, int(line), f"models.{model}", fault.message, fault.hint)
 
 
-def _answer(file: str, errors: ConfigErrors | None = None, config: Config | None = None) -> dict[str, Any]:
+def _answer(file: Path, errors: ConfigErrors | None = None, config: Config | None = None) -> dict[str, Any]:
     import msgspec
 
-    mistakes = [] if errors is None else [msgspec.to_builtins(one) for one in errors.mistakes]
-    answer = {"valid": errors is None, "file": file, "mistakes": mistakes}
+    from edged.config.load import files_of
+
+    answer: dict[str, Any] = {"valid": errors is None, "file": str(file), "files": [str(one) for one in files_of(file)]}
+    answer["mistakes"] = [] if errors is None else [msgspec.to_builtins(one) for one in errors.mistakes]
     return answer if config is None else {**answer, "runs": runs(config)}
 
 
 def runs(config: Config) -> dict[str, Any]:
     """What would run, without any secret."""
+    mqtt = config.mqtt
     return {
         "device": config.device,
-        "broker": config.mqtt.url if config.mqtt else None,
+        "groups": list(config.groups),
+        "mqtt": mqtt
+        and {"url": list(mqtt.url), "username": mqtt.username, "client_id": mqtt.client_id, "base": mqtt.base},
         "sockets": [config.sockets.unix, *config.sockets.http],
         "models": [
-            {"name": model.name, "file": model.file or None, "inputs": [one.topic for one in model.inputs]}
+            {
+                "name": model.name,
+                "file": model.file or None,
+                "inputs": [{"topic": one.topic, "qos": one.qos, "format": one.form.format} for one in model.inputs],
+                "result": _result(config, model),
+            }
             for model in config.models
         ],
     }
@@ -89,21 +109,25 @@ def runs(config: Config) -> dict[str, Any]:
 def describe(config: Config) -> Iterator[str]:
     """What would run, line by line."""
     yield f"  device  {config.device}"
+    if config.groups:
+        yield f"  groups  {', '.join(config.groups)}"
     if config.mqtt is None:
         yield "  broker  none"
     else:
         user = f" as {config.mqtt.username}" if config.mqtt.username else ""
-        yield f"  broker  {config.mqtt.url}{user}"
+        yield f"  broker  {', then '.join(config.mqtt.url)}{user}"
     for socket in (config.sockets.unix, *config.sockets.http):
         yield f"  socket  {socket}"
     for model in config.models:
-        yield from _model(model)
+        yield f"  model   {model.name}: {model.file or 'waits for its first push'}"
+        for one in model.inputs:
+            yield f"          {one.topic} (QoS {one.qos}, {one.form.format}) -> {_result(config, model)}"
     if not config.models:
         yield "  model   none"
 
 
-def _model(model: Model) -> Iterator[str]:
-    yield f"  model   {model.name}: {model.file or 'waits for its first push'}"
-    for one in model.inputs:
-        result = model.output.topic or f"models/{model.name}/result"
-        yield f"          {one.topic} (QoS {one.qos}, {one.form.format}) -> {result}"
+def _result(config: Config, model: Model) -> str | None:
+    """Where results of the model's inputs go; None without a broker."""
+    if config.mqtt is None:
+        return None
+    return model.output.topic or Tree(config.mqtt.base, config.device).result(model.name)

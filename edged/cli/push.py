@@ -191,7 +191,7 @@ def _broker(args: argparse.Namespace) -> Mqtt:
     from edged.config.mistakes import Refusal
     from edged.config.schema import Mqtt
 
-    settings = Mqtt(_LOCAL) if args.broker else _configured(args.config) or Mqtt(_LOCAL)
+    settings = Mqtt((_LOCAL,)) if args.broker else _configured(args.config) or Mqtt((_LOCAL,))
     if args.broker:
         scheme, separator, rest = args.broker.partition("://")
         user, _, where = rest.rpartition("@")
@@ -201,7 +201,7 @@ def _broker(args: argparse.Namespace) -> Mqtt:
             addresses.broker(url)
         except Refusal as error:
             raise EdgedError("bad_config", f"--broker {url}: {error}", error.hint) from error
-        settings = msgspec.structs.replace(settings, url=url, username=unquote(name), password=unquote(password))
+        settings = msgspec.structs.replace(settings, url=(url,), username=unquote(name), password=unquote(password))
     password = settings.password
     if args.password_file:
         password = _read(args.password_file).decode(errors="replace").partition("\n")[0].rstrip("\r")

@@ -125,7 +125,9 @@ def _mqtt(facts: dict[str, object] | None) -> Iterator[str]:
         return
     url = plain(facts.get("url", ""))
     if facts.get("connected"):
-        yield f"MQTT {plain(facts.get('version', ''))} connected to {url}"
+        urls = facts.get("urls")
+        place = f", {urls.index(url) + 1} of {len(urls)}" if isinstance(urls, list) and url in urls[1:] else ""
+        yield f"MQTT {plain(facts.get('version', ''))} connected to {url}{place}"
     else:
         why = plain(facts.get("last_error") or "")
         yield f"MQTT away from {url}{': ' + why if why else ''}"

@@ -25,6 +25,9 @@ WRITTEN: Final[dict[str, Any]] = {**keys.fields(schema.Mqtt), "password_file": _
 
 def section(reader: Reader, node: nodes.Node, device: str) -> schema.Mqtt | None:
     found = reader.members(node, "mqtt", schema.Mqtt, WRITTEN, required=("url",))
+    if found.get("url") == ():
+        reader.refuse(line_of(node, "url"), "mqtt.url", "needs at least one address", "such as mqtt://broker.plant")
+        del found["url"]
     if "password_file" in found:
         _read_password(reader, node, found)
     if found.get("password") and not found.get("username"):
@@ -39,7 +42,7 @@ def section(reader: Reader, node: nodes.Node, device: str) -> schema.Mqtt | None
 def _certificates(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> None:
     """Puts absolute paths in the place of the files' names, and looks into them: what TLS needs must be there."""
     written = [name for name in ("ca", "cert", "key") if found.get(name)]
-    if "url" in found and not addresses.broker(found["url"]).tls:
+    if "url" in found and not any(addresses.broker(url).tls for url in found["url"]):
         for name in written:
             hint = "did you mean mqtts:// in mqtt.url?"
             reader.refuse(line_of(node, name), f"mqtt.{name}", "has no use without TLS", hint)

@@ -23,7 +23,7 @@ from edged.config.units import Duration, Factor, Percent, Size
 
 _WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,3})?")
-_TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _UNITS: Final = (Duration, Size, Percent, Factor)
 
 
@@ -208,7 +208,7 @@ def _quantity(node: nodes.Scalar, what: keys.Kind) -> Any:
     if node.quoted:
         raise Refusal(f"expected {keys.takes(what)}, found text", f"did you mean {node.text} without quotes?")
     if what.type is bool:
-        value = _TRUTH.get(node.text.lower())
+        value = TRUTH.get(node.text.lower())
         if value is None:
             raise Refusal(f"expected true or false, found {nodes.describe(node)}")
         return value

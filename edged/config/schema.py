@@ -26,7 +26,15 @@ _DAY_S: Final = 24 * _HOUR_S
 class Mqtt(msgspec.Struct, frozen=True):
     """The broker that inputs come from and results go to."""
 
-    url: Annotated[str, Key("the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`", check=addresses.broker)]
+    url: Annotated[
+        tuple[str, ...],
+        Key(
+            "the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`; several: the first that answers",
+            check=addresses.broker,
+            one=True,
+            distinct=True,
+        ),
+    ]
     version: Annotated[
         Literal["auto", "5", "3.1.1"], Key("the protocol's version; auto: 5, and 3.1.1 after a refusal")
     ] = "auto"

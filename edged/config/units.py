@@ -78,6 +78,12 @@ def _largest(value: float, units: dict[str, float] | dict[str, int]) -> str:
     return f"{value / worth:.9f}".rstrip("0").rstrip(".") + unit
 
 
+def pattern(kind: type) -> str:
+    """The regular expression of a quantity's text, for those who check without us."""
+    words = {Duration: tuple(_DURATION), Size: tuple(_SIZE), Percent: ("%",), Factor: ("x",)}[kind]
+    return rf"^[0-9]{{1,15}}(\.[0-9]{{1,9}})?\s*({'|'.join(words)})$|^0+(\.0+)?$"
+
+
 def _quantity(value: object, units: dict[str, float] | dict[str, int], expected: str, usual: str = "") -> float:
     found = _QUANTITY.fullmatch(str(value))
     if found is None:

@@ -30,10 +30,15 @@ class ModelFacts(Protocol):
 
 
 class MqttFacts(Protocol):
-    """The connection now, and its counts since the start: `queued` messages await the broker's word."""
+    """The connection now, and its counts since the start: `queued` messages await the broker's word.
+
+    `url` is the broker that serves, or was tried last.
+    """
 
     @property
     def connected(self) -> bool: ...
+    @property
+    def url(self) -> str: ...
     @property
     def reconnects(self) -> int: ...
     @property

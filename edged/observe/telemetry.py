@@ -60,6 +60,7 @@ def _mqtt(mqtt: MqttFacts | None) -> dict[str, Value | None]:
     if mqtt is None:
         return {}
     return {
+        "mqtt_broker": mqtt.url,
         "mqtt_reconnects_total": mqtt.reconnects,
         "mqtt_published_total": mqtt.published,
         "mqtt_unconfirmed": mqtt.queued,

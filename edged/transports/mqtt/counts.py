@@ -6,15 +6,17 @@ import msgspec
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """A snapshot for status and telemetry. `url` carries no secret; `since_ms` is wall clock.
+    """A snapshot for status and telemetry. `since_ms` is wall clock; an URL carries no secret.
 
-    `version` is "" while there is no connection; `waiting` are inputs that a full lane left waiting;
-    `queued` are messages that the broker has not confirmed; `refused` and `quarantined` are filters.
+    `url` is the broker that serves or was tried last, of `urls` in their order. `version` is "" while there
+    is no connection; `waiting` are inputs that a full lane left waiting; `queued` are messages that the
+    broker has not confirmed; `refused` and `quarantined` are filters.
     """
 
     connected: bool
     version: str
     url: str
+    urls: tuple[str, ...]
     since_ms: int
     reconnects: int
     published: int

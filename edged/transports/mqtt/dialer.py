@@ -46,8 +46,9 @@ class Dialer(msgspec.Struct, frozen=True):
     manual_ack: bool = False
 
     @property
-    def broker(self) -> Broker:
-        return addresses.broker(self.settings.url)
+    def brokers(self) -> tuple[Broker, ...]:
+        """In their order."""
+        return tuple(map(addresses.broker, self.settings.url))
 
     def client(self, version: Version) -> Client:
         """A client that has not dialled yet."""
@@ -71,13 +72,10 @@ class Dialer(msgspec.Struct, frozen=True):
             client.will_set(self.will, b"offline", qos=1, retain=True)
         return client
 
-    def dial(self, client: Client, version: Version) -> None:
+    def dial(self, client: Client, version: Version, broker: Broker) -> None:
         """Blocks until CONNECT has been sent: name lookup, TCP, TLS. Raises OSError and ValueError."""
-        broker = self.broker
         if broker.tls:
-            context = certificates.context(self.settings.ca, self.settings.cert, self.settings.key)
-            context.sslsocket_class = _Socket
-            client.tls_set_context(context)
+            client.tls_set_context(self._tls())
         keepalive = round(self.settings.keepalive)
         if version != "5":
             client.connect(broker.host, broker.port, keepalive)
@@ -88,6 +86,21 @@ class Dialer(msgspec.Struct, frozen=True):
         if self.session_s:
             properties.SessionExpiryInterval = self.session_s
         client.connect(broker.host, broker.port, keepalive, clean_start=not self.session_s, properties=properties)
+
+    def answers(self, broker: Broker) -> bool:
+        """Whether something there takes connections, and is who it should be. Blocks for some seconds at most."""
+        try:
+            with socket.create_connection((broker.host, broker.port), CONNECT_TIMEOUT_S) as sock:
+                if broker.tls:
+                    self._tls().wrap_socket(sock, server_hostname=broker.host).close()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _tls(self) -> ssl.SSLContext:
+        context = certificates.context(self.settings.ca, self.settings.cert, self.settings.key)
+        context.sslsocket_class = _Socket
+        return context
 
 
 class _Socket(ssl.SSLSocket):

@@ -1,4 +1,4 @@
-"""The data connection's life: dial, greet, serve, and after a loss dial again with backoff (RULES 17).
+"""The data connection's life: dial, greet, serve, and after a loss dial again (RULES 17).
 
 Dialling blocks, so a thread of its own does it and hands the client over; until then nobody else
 touches it. There is always a connection, an attempt or a scheduled attempt, until `stop`.
@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
+from edged.transports.mqtt.brokers import Brokers
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
 from edged.transports.mqtt.packets import Greeting
-from edged.transports.mqtt.versions import Ending, Version, Versions
+from edged.transports.mqtt.scout import Scout
+from edged.transports.mqtt.versions import Ending, Version
 from edged.transports.mqtt.wire import Events, Wire
 
 _log = logging.getLogger(__name__)
@@ -32,16 +35,23 @@ class Owner(Events, Protocol):
 
     def up(self, said: Greeting) -> None: ...
     def down(self) -> None: ...
+    def leave(self) -> None: ...
 
 
 class Link:
-    """One connection at a time. `wire` is it while the broker has greeted us, else None."""
+    """One connection at a time. `wire` is it while `broker` has greeted us, else None.
+
+    The owner is told to `leave` when a broker that comes before this one is back, and does so with `leave`.
+    """
 
     def __init__(self, dialer: Dialer, owner: Owner, clock: Callable[[], float] = time.monotonic) -> None:
         self._dialer = dialer
         self._owner = owner
         self._clock = clock
-        self._versions = Versions(dialer.settings.version)
+        self._brokers = Brokers(dialer.brokers, dialer.settings.version)
+        self._scout = Scout(dialer.answers, self._found)
+        self._back_to: Broker | None = None
+        self._said: dict[Broker, str] = {}  # what was wrong with each broker the last time
         self._backoff = Backoff()
         self._number = 0
         self._thread: threading.Thread | None = None
@@ -54,6 +64,7 @@ class Link:
         self._stopped = True
         self._end = asyncio.Event()
         self.wire: Wire | None = None
+        self.broker = self._brokers.current
         self.connects = 0
         self.last_error = ""
         self.since_ms = round(time.time() * 1000)
@@ -67,18 +78,26 @@ class Link:
         """Says goodbye and closes. A dialling thread is waited for, within the limit."""
         self._stopped = True
         self._cancel()
+        self._scout.rest()
         until_s = self._clock() + limit_s
-        if self.wire is not None:
-            self.wire.goodbye()
-            await self._wait_for_end(limit_s)
+        await self._part(limit_s)
         if self._attempt is not None:
             self._attempt.close("stopped")
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, max(0.0, until_s - self._clock()))
 
-    async def _wait_for_end(self, limit_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._end.wait(), limit_s)
+    async def leave(self, limit_s: float = 2.0) -> None:
+        """Says goodbye to this broker, to dial the one that was found."""
+        wire = self.wire
+        await self._part(limit_s)
+        if wire is not None and wire is self.wire:
+            wire.close("the broker did not take the goodbye")
+
+    async def _part(self, limit_s: float) -> None:
+        if self.wire is not None:
+            self.wire.goodbye()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), limit_s)
 
     def alive(self) -> bool:
         """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
@@ -92,7 +111,7 @@ class Link:
 
     @property
     def version(self) -> Version:
-        return self._versions.current
+        return self._brokers.versions.current
 
     # --- an attempt -------------------------------------------------------------------------------
 
@@ -100,20 +119,21 @@ class Link:
         self._timer = None
         self._silent = False
         self._number += 1
-        version = self._versions.current
+        self.broker = self._brokers.current
+        version = self.version
         client = self._dialer.client(version)
         wire = Wire(client, self._number, version, self._owner, greeted=self._greeted, ended=self._ended)
         # Not the loop's executor: it may be full of other work, and a name lookup may take a minute.
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
-            target=self._dial_in_thread, args=(wire, loop), name="edged-mqtt-dial", daemon=True
+            target=self._dial_in_thread, args=(wire, self.broker, loop), name="edged-mqtt-dial", daemon=True
         )
         self._thread.start()
 
-    def _dial_in_thread(self, wire: Wire, loop: asyncio.AbstractEventLoop) -> None:
+    def _dial_in_thread(self, wire: Wire, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
         error: Exception | None = None
         try:
-            self._dialer.dial(wire.client, wire.version)
+            self._dialer.dial(wire.client, wire.version, broker)
         except Exception as problem:  # noqa: BLE001  handed to the loop, which raises what is not the network's
             error = problem
         try:
@@ -125,7 +145,7 @@ class Link:
         if self._stopped:
             wire.close("stopped")
         elif isinstance(error, OSError | ValueError):
-            self._retry(explain(error, self._dialer.broker))
+            self._retry(explain(error, self.broker))
         elif error is not None:
             raise error
         elif not wire.attach():
@@ -142,13 +162,15 @@ class Link:
 
     def _greeted(self, said: Greeting) -> None:
         self._cancel()
-        self._versions.worked()
+        self._brokers.versions.worked()
         self.wire = self._attempt
         self._end.clear()
         self.connects += 1
         self._up_s = self._clock()
         self.since_ms = round(time.time() * 1000)
-        _log.info("connected to %s with MQTT %s", self._dialer.broker.url, said.version)
+        _log.info("connected to %s with MQTT %s", self.broker.url, said.version)
+        if better := self._brokers.better:
+            self._scout.watch(better, self._brokers.look_s)
         # Not from inside paho's callback: it walks its own messages after it.
         asyncio.get_running_loop().call_soon(self._announce, said)
 
@@ -168,7 +190,7 @@ class Link:
         elif wire.unsupported:
             self._retry(f"the broker does not speak MQTT {wire.version}", Ending.UNSUPPORTED)
         elif wire.refusal:
-            self._versions.worked()
+            self._brokers.versions.worked()
             self._retry(f"the broker refused the connection: {wire.refusal}; check username, password and client_id")
         elif self._silent:
             self._retry(reason, Ending.SILENT)
@@ -179,24 +201,43 @@ class Link:
         self.wire = None
         self._end.set()
         self.since_ms = round(time.time() * 1000)
+        self._scout.rest()
         short = self._clock() - self._up_s < _SETTLED_S
-        self._short_lives = self._short_lives + 1 if short else 0
+        back_to, self._back_to = self._back_to, None
+        self._short_lives = self._short_lives + 1 if short and back_to is None else 0
+        self._said.clear()  # a new loss is news, whatever the last one was
+        self._owner.down()
+        if back_to is not None:
+            self._brokers.go_back(back_to)
+            if not self._stopped:
+                self._schedule(0.0, self._dial)
+            return
         if not short:
             self._backoff.reset()
-        self._owner.down()
+            self._brokers.lost()
         hint = f"; {_EVICTED}" if self._short_lives >= _EVICTIONS else ""
-        self.last_error = ""  # a new loss is news, whatever the last one was
-        self._retry(f"the connection was lost: {reason}{hint}")
+        self._pause(f"the connection was lost: {reason}{hint}", at_once=short and self._brokers.failed())
+
+    def _found(self, broker: Broker) -> None:
+        """The scout has seen a broker that comes before the one that serves."""
+        _log.info("%s takes connections again: going back to it from %s", broker.url, self.broker.url)
+        self._back_to = broker
+        self._owner.leave()
 
     def _retry(self, text: str, how: Ending | None = None) -> None:
-        at_once = how is not None and self._versions.failed(how)
+        """After an attempt that failed: the same broker with another version, the next one, or a pause."""
+        other_version = how is not None and self._brokers.versions.failed(how)
+        self._pause(text, at_once=other_version or self._brokers.failed())
+
+    def _pause(self, text: str, *, at_once: bool) -> None:
         if self._stopped:
             return
         delay_s = 0.0 if at_once else self._backoff.next_s()
         # Once per change: an absent broker must not fill the journal.
-        level = logging.WARNING if text != self.last_error else logging.DEBUG
-        _log.log(level, "MQTT at %s: %s; next attempt in %.1f s", self._dialer.broker.url, text, delay_s)
-        self.last_error = text
+        level = logging.WARNING if text != self._said.get(self.broker) else logging.DEBUG
+        then = f"next attempt in {delay_s:.1f} s, at {self._brokers.current.url}"
+        _log.log(level, "MQTT at %s: %s; %s", self.broker.url, text, then)
+        self._said[self.broker] = self.last_error = text
         self._schedule(delay_s, self._dial)
 
     def _schedule(self, delay_s: float, step: Callable[[], None]) -> None:

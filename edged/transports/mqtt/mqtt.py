@@ -58,7 +58,9 @@ class Mqtt:
         self._tree = tree
         self._dropped = dropped
         self._bug = bug
-        self._broker = addresses.broker(settings.url)
+        self._urls = tuple(addresses.broker(url).url for url in settings.url)
+        self._served = ""  # by the broker of this URL, now or before
+        self._leaving: asyncio.Task[None] | None = None
         self._counts = Counts()
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
         self._rooms: set[str] = set()
@@ -108,7 +110,6 @@ class Mqtt:
         """Returns at once; connecting goes on for as long as it takes."""
         self._outlet.retain(self._tree.status, b"online")
         self._link.start()
-        self._pushes.start()
 
     def stop_taking(self) -> None:
         """From now on no input is taken; answers of earlier ones still go out."""
@@ -149,7 +150,8 @@ class Mqtt:
         return Facts(
             connected=wire is not None,
             version=self._link.version if wire is not None else "",
-            url=self._broker.url,
+            url=self._link.broker.url,
+            urls=self._urls,
             since_ms=self._link.since_ms,
             reconnects=max(0, self._link.connects - 1),
             published=self._counts.published,
@@ -165,7 +167,11 @@ class Mqtt:
     # --- what the connection tells (link.Owner) -------------------------------------------------------
 
     def up(self, said: Greeting) -> None:
-        self._intake.connected(said.number, session_present=said.session_present)
+        url = self._link.broker.url
+        # What another broker still holds does not come again from this one.
+        self._intake.connected(said.number, session_present=said.session_present and url == self._served)
+        self._served = url
+        self._pushes.follow(self._link.broker)
         self._subscriptions.begin()
         self._unopened = said
         asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
@@ -176,6 +182,17 @@ class Mqtt:
         self._outlet.lost()
         if twice := self._subscriptions.lost():
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
+
+    def leave(self) -> None:
+        self._leaving = asyncio.create_task(self._leave())
+        self._leaving.add_done_callback(_raise)
+
+    async def _leave(self) -> None:
+        """Nobody is to think that this box is still online here."""
+        self._outlet.retain(self._tree.status, b"offline")
+        await self._outlet.drained(_GOODBYE_S)
+        await self._link.leave()
+        self._outlet.retain(self._tree.status, b"online")  # for the next one
 
     def message(self, number: int, message: MQTTMessage) -> None:
         try:
@@ -241,6 +258,11 @@ class Mqtt:
         if self._unopened is said:
             self._unopened = None
             self._outlet.opened(said)
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
 
 
 def _packet(payload: int) -> int:

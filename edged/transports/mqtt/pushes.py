@@ -17,13 +17,14 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edged.config.addresses import Broker
 from edged.errors import Fault, fault
 from edged.topics import Tree
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
 from edged.transports.mqtt.packets import subscribe_arguments, user_property
 from edged.transports.mqtt.subscriptions import Subscription
-from edged.transports.mqtt.versions import Ending, Version, Versions
+from edged.transports.mqtt.versions import Ending, Versions
 
 _log = logging.getLogger(__name__)
 _SILENCE_S: Final = 5.0
@@ -33,7 +34,10 @@ _UNSUPPORTED: Final = 0x84
 
 
 class Pushes:
-    """`on_push(model, payload, version, retained)` and `on_refused(model, fault)` are called in the loop."""
+    """`on_push(model, payload, version, retained)` and `on_refused(model, fault)` are called in the loop.
+
+    The connection follows the data connection: to the same broker, and not before that one was greeted.
+    """
 
     def __init__(
         self,
@@ -51,9 +55,11 @@ class Pushes:
         self._max_size = max_size
         self._on_push = on_push
         self._on_refused = on_refused
-        self._versions = Versions(dialer.settings.version)
+        self._target: Broker | None = None  # written in the loop, read in the thread
+        self._versions = {broker: Versions(dialer.settings.version) for broker in dialer.brokers}
         self._backoff = Backoff()
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connected = False
@@ -61,13 +67,19 @@ class Pushes:
         self._refusal = ""
         self.last_error = ""
 
-    def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)
-        self._thread.start()
+    def follow(self, broker: Broker) -> None:
+        """Listens for pushes at this broker from now on, and at no other."""
+        if broker != self._target:
+            self._target = broker
+            self._wake.set()
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)
+            self._thread.start()
 
     async def stop(self, limit_s: float = 2.0) -> None:
         self._stop.set()
+        self._wake.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, limit_s)
 
@@ -81,22 +93,27 @@ class Pushes:
     # --- in the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and (broker := self._target) is not None:
             started_s = time.monotonic()
-            text, how = self._connection(self._versions.current)
+            versions = self._versions[broker]
+            text, how = self._connection(broker, versions)
             if self._stop.is_set():
                 return
+            if broker != self._target:
+                continue
             if how is None and time.monotonic() - started_s > _SETTLED_S:
                 self._backoff.reset()
-            at_once = how is not None and self._versions.failed(how)
+            at_once = how is not None and versions.failed(how)
             delay_s = 0.0 if at_once else self._backoff.next_s()
             level = logging.WARNING if text != self.last_error else logging.DEBUG
-            _log.log(level, "pushes over %s: %s", self._dialer.broker.url, text)
+            _log.log(level, "pushes over %s: %s", broker.url, text)
             self.last_error = text
-            self._stop.wait(delay_s)
+            self._wake.wait(delay_s)
+            self._wake.clear()
 
-    def _connection(self, version: Version) -> tuple[str, Ending | None]:
+    def _connection(self, broker: Broker, versions: Versions) -> tuple[str, Ending | None]:
         """One connection from dialling to its end: why it ended, and how when there was no good CONNACK."""
+        version = versions.current
         client = self._dialer.client(version)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
@@ -104,27 +121,27 @@ class Pushes:
         self._connected = self._unsupported = False
         self._refusal = ""
         try:
-            self._dialer.dial(client, version)
+            self._dialer.dial(client, version, broker)
         except (OSError, ValueError) as error:
-            return explain(error, self._dialer.broker), None
-        silent = not self._serve(client, version)
+            return explain(error, broker), None
+        silent = not self._serve(client, broker, versions)
         was_connected, self._connected = self._connected, False
         if was_connected:
             return "the connection was lost", None
         if self._unsupported:
             return f"the broker does not speak MQTT {version}", Ending.UNSUPPORTED
         if self._refusal:
-            self._versions.worked()
+            versions.worked()
             return f"the broker refused the connection: {self._refusal}", None
         if silent:
             return f"no CONNACK within {_SILENCE_S:.0f} s", Ending.SILENT
         return NO_CONNACK, Ending.CLOSED
 
-    def _serve(self, client: Client, version: Version) -> bool:
-        """Runs the connection until it ends; False when the broker said nothing at all."""
+    def _serve(self, client: Client, broker: Broker, versions: Versions) -> bool:
+        """Runs the connection until it ends or another is wanted; False when the broker said nothing at all."""
         deadline_s = time.monotonic() + _SILENCE_S
         subscribed = False
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._target == broker:
             try:
                 if client.loop(_TURN_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                     return True
@@ -133,11 +150,13 @@ class Pushes:
                 return True
             if self._connected and not subscribed:
                 subscribed = True
-                self._versions.worked()
+                versions.worked()
                 filters = [Subscription(topic, 1) for topic in self._models]
                 for start in range(0, len(filters), 8):
                     batch = filters[start : start + 8]
-                    client.subscribe(**subscribe_arguments(batch, version, identifiers=False, retain_as_published=True))
+                    client.subscribe(
+                        **subscribe_arguments(batch, versions.current, identifiers=False, retain_as_published=True)
+                    )
             if not self._connected and time.monotonic() > deadline_s:
                 client.connect_async("closed")  # the documented way to drop a connection at once
                 return False

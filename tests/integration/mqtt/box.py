@@ -86,14 +86,16 @@ class Lane:
 class Box:
     """The transport with everything it is handed."""
 
-    def __init__(self, url: str, *models: schema.Model, push: schema.Push | None = None, **settings: Any) -> None:
+    def __init__(
+        self, url: str | tuple[str, ...], *models: schema.Model, push: schema.Push | None = None, **settings: Any
+    ) -> None:
         self.lane = Lane()
         self.pushes: list[tuple[str, bytes, str | None, bool]] = []
         self.refused: list[tuple[str, Fault]] = []
         self.dropped: list[tuple[str, str]] = []
         self.bugs = 0
         self.mqtt = Mqtt(
-            schema.Mqtt(url=url, client_id="edged-press-07-test", **settings),
+            schema.Mqtt(url=(url,) if isinstance(url, str) else url, client_id="edged-press-07-test", **settings),
             TREE,
             models or (DIGITS,),
             offer=self.lane.offer,

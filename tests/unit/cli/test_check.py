@@ -16,7 +16,8 @@ from edged.errors import EdgedError
 
 RIGHT = """\
 device: press-07
-mqtt: {url: mqtt://b, username: u, password: "secret"}
+groups: [line-2]
+mqtt: {url: [mqtt://b, mqtt://c], username: u, password: "secret", client_id: me}
 sockets: {unix: /run/e.sock, http: 127.0.0.1:8080}
 models:
   digits:
@@ -38,7 +39,8 @@ def test_a_valid_file_says_what_would_run(file: Path, capsys: pytest.CaptureFixt
     assert said.out.splitlines() == [
         f"{file}: valid",
         "  device  press-07",
-        "  broker  mqtt://b as u",
+        "  groups  line-2",
+        "  broker  mqtt://b, then mqtt://c as u",
         "  socket  /run/e.sock",
         "  socket  127.0.0.1:8080",
         "  model   digits: waits for its first push",
@@ -75,11 +77,77 @@ def test_the_same_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     assert json.loads(text)["runs"] == {
         "device": "press-07",
-        "broker": "mqtt://b",
+        "groups": ["line-2"],
+        "mqtt": {"url": ["mqtt://b", "mqtt://c"], "username": "u", "client_id": "me", "base": "edged"},
         "sockets": ["/run/e.sock", "127.0.0.1:8080"],
-        "models": [{"name": "digits", "file": None, "inputs": ["cells/+cell/scan"]}],
+        "models": [
+            {
+                "name": "digits",
+                "file": None,
+                "inputs": [{"topic": "cells/+cell/scan", "qos": 1, "format": "values"}],
+                "result": "cells/{cell}/digit",
+            }
+        ],
     }
     assert "secret" not in text
+
+
+def test_json_says_which_files_were_read_and_whose_mistake_it_is(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(RIGHT)
+    drop_in = file.parent / "conf.d/10-line.yaml"
+    drop_in.parent.mkdir()
+    drop_in.write_text("groups: [line-3]\n")
+    assert cli.main(["check", "--json", "--config", str(file)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["files"]) == (str(file), [str(file), str(drop_in)])
+    assert (found["mistakes"], found["runs"]["groups"]) == ([], ["line-3"])
+    (file.parent / "text.onnx").write_text("no model")
+    drop_in.write_text("\nmodels: {digits: {file: text.onnx}}\n")
+    assert cli.main(["check", "--json", "--config", str(file)]) == 2
+    found = json.loads(capsys.readouterr().out)
+    (only,) = found["mistakes"]
+    assert (only["file"], only["line"], only["path"]) == (str(drop_in), 2, "models.digits")
+    assert "runs" not in found
+
+
+EIGHT = """\
+device: press 07
+mqtt:
+  url: tcp://broker.plant
+  keepalive: 30
+  password_file: nowhere
+models:
+  digits:
+    threads: 012
+    inputs:
+      - topic: #scan
+    postprocess: [sofmax]
+  digits: {}
+"""
+
+
+def test_eight_different_mistakes_are_eight_lines(file: Path) -> None:
+    """As a user runs it: each with its line, all at once, and nothing of a traceback."""
+    file.write_text(EIGHT)
+    program = [sys.executable, "-m", "edged", "check", "--config", str(file)]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert [line.removeprefix(f"{file}:") for line in done.stderr.splitlines()] == [
+        "1: device: 'press 07' is no name (letters, digits, _ and -, at most 64)",
+        "3: mqtt.url: tcp:// is no address of a broker (did you mean mqtt://broker.plant?)",
+        "4: mqtt.keepalive: expected a duration such as 500ms, 60s or 1h, found '30' (did you mean 30s?)",
+        f"5: mqtt.password_file: {file.parent}/nowhere does not exist",
+        (
+            "8: models.digits.threads: expected a whole number, found '012' "
+            "(a leading 0 makes YAML read it as octal: did you mean 12?)"
+        ),
+        '10: models.digits.inputs[0].topic: has no value (# begins a comment: did you mean "#scan"?)',
+        "11: models.digits.postprocess[0]: 'sofmax' is no step (did you mean softmax?)",
+        "12: models.digits: key given twice (first on line 7)",
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,12 @@ def test_a_broker_that_is_away_says_why() -> None:
     assert "MQTT away from mqtt://b: refused" in list(command.report(Status(daemon, ())))
 
 
+def test_another_broker_than_the_first_is_said() -> None:
+    facts: dict[str, object] = {"connected": True, "version": "5", "url": "mqtt://c", "urls": ["mqtt://b", "mqtt://c"]}
+    daemon = DaemonStatus("0.1.0", "x", 5, 1.0, facts)
+    assert "MQTT 5 connected to mqtt://c, 2 of 2" in list(command.report(Status(daemon, ())))
+
+
 def test_the_command(daemon: Double, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--socket", str(daemon.path)]) == 0
     assert capsys.readouterr().out == REPORT + "\n"

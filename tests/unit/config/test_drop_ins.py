@@ -54,7 +54,7 @@ models:
     found = with_drop_ins(folder, a=change)
     assert (found.device, found.groups) == ("press-07", ("line-3",))
     assert found.mqtt is not None
-    assert (found.mqtt.url, found.mqtt.keepalive, found.mqtt.base) == ("mqtt://a", Duration(5), "plant")
+    assert (found.mqtt.url, found.mqtt.keepalive, found.mqtt.base) == (("mqtt://a",), Duration(5), "plant")
     digits, camera = found.models
     assert (digits.threads, digits.queue.size, digits.queue.deadline, len(digits.postprocess)) == (2, 9, Duration(1), 1)
     assert camera.name == "camera"

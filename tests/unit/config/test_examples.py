@@ -49,7 +49,7 @@ def switched_on(folder: Path) -> Config:
 def test_every_setting_that_the_shipped_file_shows_is_valid(tmp_path: Path) -> None:
     found = switched_on(tmp_path)
     assert found.mqtt is not None
-    assert found.mqtt.url == "mqtts://broker.plant:8883"
+    assert found.mqtt.url == ("mqtts://broker.plant:8883",)
     assert found.models[0].preprocess[0] == Scale(0.0625)
     assert found.push == Push()
     assert found.telemetry == Telemetry()

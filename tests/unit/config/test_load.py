@@ -37,7 +37,7 @@ WHOLE = """
 device: press-07
 groups: [line-2, pi4]
 mqtt:
-  url: mqtts://broker.plant
+  url: [mqtts://broker.plant, mqtt://other]
   version: 5
   username: press
   password_file: password
@@ -89,7 +89,7 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
     assert found.device == "press-07"
     assert found.groups == ("line-2", "pi4")
     assert found.mqtt == Mqtt(
-        url="mqtts://broker.plant",
+        url=("mqtts://broker.plant", "mqtt://other"),
         version="5",
         username="press",
         password="secret",  # noqa: S106  # it is in the file that the test wrote

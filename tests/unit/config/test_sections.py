@@ -44,11 +44,22 @@ WRONG = {
     # --- mqtt
     "no url": (
         "device: a\nmqtt:\n  username: x\n",
-        "2: mqtt.url: is missing (the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`)",
+        (
+            "2: mqtt.url: is missing "
+            "(the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`; several: the first that answers)"
+        ),
     ),
-    "several brokers": (
-        "mqtt: {url: [mqtt://a, mqtt://b]}\n",
-        "1: mqtt.url: expected text, found a list",
+    "no broker at all": (
+        "mqtt: {url: []}\n",
+        "1: mqtt.url: needs at least one address (such as mqtt://broker.plant)",
+    ),
+    "one wrong broker of several": (
+        "mqtt: {url: [mqtt://a, b]}\n",
+        "1: mqtt.url[1]: expected mqtt://host or mqtts://host (did you mean mqtt://b?)",
+    ),
+    "one broker twice": (
+        "mqtt: {url: [mqtt://a, mqtt://b, mqtt://a]}\n",
+        "1: mqtt.url: mqtt://a is given twice",
     ),
     "a keepalive out of range": (
         "mqtt: {url: mqtt://b, keepalive: 4s}\n",
@@ -291,7 +302,7 @@ models: {a: {threads: "${THREADS}"}}
     found = folder.load(text)
     assert found.device == "box"
     assert found.mqtt is not None
-    assert (found.mqtt.url, found.mqtt.username, found.mqtt.client_id) == ("mqtt://b.plant:1884", "", "me")
+    assert (found.mqtt.url, found.mqtt.username, found.mqtt.client_id) == (("mqtt://b.plant:1884",), "", "me")
     assert found.models[0].threads == 4
 
 

@@ -20,6 +20,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 class Mqtt(msgspec.Struct, frozen=True):
     connected: bool = True
+    url: str = "mqtt://b:1883"
     reconnects: int = 0
     published: int = 0
     queued: int = 0
