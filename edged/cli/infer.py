@@ -25,11 +25,13 @@ EXAMPLES = """
 edged infer digits scan.npy
 edged infer digits scan.json --json
 edged infer digits scans.csv
+edged infer photos dog.jpg
 sensor | edged infer pump -
 edged infer voice --input audio=audio.npy --input state=state.npy
 """
 
 _JSON: Final = "application/json"
+_PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _SHOWN: Final = 12  # values of an output that people see
 # What says nothing about one input: the next one would fail the same way.
 _HOPELESS: Final = frozenset({"no_daemon", "forbidden", "unknown_model"})
@@ -50,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE",
         nargs="?",
-        help=".npy, .json, or .csv with an input a row; - reads an input a line (JSON, or numbers) from standard input",
+        help=".npy, .json, .jpg, .png, or .csv (an input a row); - reads an input a line (JSON, numbers) from stdin",
     )
     what.add_argument(
         "--input", metavar="NAME=FILE", action="append", help="one of the model's own tensors, .npy or .json; repeat it"
@@ -88,10 +90,14 @@ def _requests(daemon: local.Daemon, path: str, args: argparse.Namespace) -> Iter
         yield Request(_content(args.file), "application/x-npy")
     elif args.file.endswith(".json"):
         yield Request(_content(args.file), _JSON)
+    elif (suffix := Path(args.file).suffix.lower()) in _PICTURES:
+        yield Request(_content(args.file), _PICTURES[suffix])
     elif args.file.endswith(".csv"):
         yield from (Request(json.dumps(row).encode(), _JSON) for row in rows(_content(args.file), args.file))
     else:
-        raise _wrong(f"{args.file}: not a .npy, .json or .csv file", "`edged infer MODEL -` reads standard input.")
+        raise _wrong(
+            f"{args.file}: not a .npy, .json, .jpg, .png or .csv file", "`edged infer MODEL -` reads standard input."
+        )
 
 
 def _answer(daemon: local.Daemon, path: str, request: Request) -> dict[str, Any]:

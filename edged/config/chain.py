@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import UNSET
 
 from edged.config import files, keys, later, nodes, steps
+from edged.config.mistakes import Refusal
 from edged.config.reader import Reader, suggest
 
 
@@ -72,8 +74,8 @@ def _with_options(reader: Reader, line: int, path: str, owner: type[msgspec.Stru
     if not names:
         reader.refuse(line, path, "takes no value", f"write it alone: - {EXAMPLES[owner]}")
         return UNSET
-    if owner is steps.Normalize:
-        return _normalize(reader, options, path)
+    if owner in _WITH_KEYS and not (owner is steps.Resize and isinstance(options, nodes.Sequence)):
+        return _checked(reader, options, path, owner)
     if owner is steps.Labels and isinstance(options, nodes.Scalar):
         return _labels(reader, options, path)
     value = reader.value(options, path, keys.fields(owner)[names[0]])
@@ -83,14 +85,41 @@ def _with_options(reader: Reader, line: int, path: str, owner: type[msgspec.Stru
     return UNSET if value is UNSET else owner(value)
 
 
-def _normalize(reader: Reader, node: nodes.Node, path: str) -> Any:
-    step = reader.struct(node, path, steps.Normalize)
-    if step is not UNSET and len(step.std) not in (1, len(step.mean)):
-        reader.refuse(
-            node.line, path, f"std has {len(step.std)} numbers and mean {len(step.mean)}", "one for all, or one each"
-        )
+def _checked(reader: Reader, node: nodes.Node, path: str, owner: type[msgspec.Struct]) -> Any:
+    """A step that is written with keys, which have to agree with each other."""
+    before = len(reader.mistakes)
+    step = reader.struct(node, path, owner)
+    if step is UNSET or len(reader.mistakes) > before:
+        return UNSET
+    agree = _WITH_KEYS[owner]
+    try:
+        if agree is not None:
+            agree(step)
+    except ValueError as error:
+        reader.refuse_error(node.line, path, error)
         return UNSET
     return step
+
+
+def _normalize(step: steps.Normalize) -> None:
+    if len(step.std) not in (1, len(step.mean)):
+        raise Refusal(f"std has {len(step.std)} numbers and mean {len(step.mean)}", "one for all, or one each")
+
+
+def _resize(step: steps.Resize) -> None:
+    ways = [name for name in ("size", "short_side", "letterbox") if getattr(step, name)]
+    if len(ways) != 1:
+        raise Refusal("expected one way to resize", "[W, H], {short_side: N} or {letterbox: [W, H]}")
+    if step.fill != steps.Resize().fill and not step.letterbox:
+        raise Refusal("fill is for letterbox", "take it out")
+
+
+# The steps that are written with keys, and what says whether these agree.
+_WITH_KEYS: Final[dict[type, Callable[[Any], None] | None]] = {
+    steps.Normalize: _normalize,
+    steps.Resize: _resize,
+    steps.Pad: None,
+}
 
 
 def _labels(reader: Reader, node: nodes.Scalar, path: str) -> Any:
@@ -106,6 +135,11 @@ def _labels(reader: Reader, node: nodes.Scalar, path: str) -> Any:
 
 
 EXAMPLES: Final[dict[type, str]] = {
+    steps.Resize: "resize: {letterbox: [640, 640], fill: 114}",
+    steps.Crop: "crop: [224, 224]",
+    steps.Channels: "channels: bgr",
+    steps.Layout: "layout: chw",
+    steps.Pad: "pad: {to: 128, value: 0}",
     steps.Scale: "scale: 0.0625",
     steps.Normalize: "normalize: {mean: [0.5], std: [0.25]}",
     steps.Reshape: "reshape: [1, 8, 8]",

@@ -76,6 +76,11 @@ def shape(sizes: tuple[int, ...]) -> None:
         raise Refusal("expected sizes above 0, with -1 at most once", "the batch axis is not part of it")
 
 
+def size(found: tuple[int, ...]) -> None:
+    if len(found) != 2:
+        raise Refusal("expected [width, height]", "such as [224, 224]")
+
+
 def numbers(found: tuple[float, ...]) -> None:
     if not found:
         raise Refusal("expected at least one number")

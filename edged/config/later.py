@@ -18,4 +18,4 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Queue: frozenset({"per"}),
     schema.Push: frozenset({"trust", "install", "models", "remote", "mqtt", "connection"}),
 }
-STEPS: Final = frozenset({"resize", "crop", "channels", "layout", "pad", "detect", "error"})
+STEPS: Final = frozenset({"detect", "error"})

@@ -14,6 +14,48 @@ from edged.config import checks
 from edged.config.keys import Key
 
 _AXIS: Final = 2**31 - 1
+SIDE: Final = 16_384  # pixels of a picture's side; 8K is 7,680
+
+
+_Size = tuple[int, ...]  # [width, height] of a picture, in this order as in Pillow
+
+
+class Resize(msgspec.Struct, frozen=True, tag="resize"):
+    """A picture in another size (Pillow, bilinear): exactly [W, H], by its shorter side, or whole inside [W, H]."""
+
+    size: Annotated[
+        _Size, Key("[width, height], whatever that does to the proportions", 1, SIDE, check=checks.size)
+    ] = ()
+    short_side: Annotated[int, Key("the shorter side; the other one follows", 1, SIDE)] = 0
+    letterbox: Annotated[
+        _Size, Key("[width, height] that the whole picture is fitted into, centred", 1, SIDE, check=checks.size)
+    ] = ()
+    fill: Annotated[int, Key("letterbox: the value around the picture, in every channel", 0, 255)] = 114
+
+
+class Crop(msgspec.Struct, frozen=True, tag="crop"):
+    """[W, H] out of a picture's centre; a smaller picture is refused."""
+
+    size: Annotated[_Size, Key("[width, height]", 1, SIDE, check=checks.size)]
+
+
+class Channels(msgspec.Struct, frozen=True, tag="channels"):
+    """A picture's channels: `rgb` (as a file is read), `bgr`, or one, `gray`."""
+
+    order: Annotated[Literal["rgb", "bgr", "gray"], Key("which channels, in which order")]
+
+
+class Layout(msgspec.Struct, frozen=True, tag="layout"):
+    """Where the channels are: `chw` [channels, height, width], or `hwc` [height, width, channels] as in a picture."""
+
+    order: Annotated[Literal["chw", "hwc"], Key("the order of the last three axes")]
+
+
+class Pad(msgspec.Struct, frozen=True, tag="pad"):
+    """The last axis filled up at its end; one that is longer is refused."""
+
+    to: Annotated[int, Key("how long the last axis becomes", 1, _AXIS)]
+    value: Annotated[float, Key("what it is filled up with")] = 0.0
 
 
 class Scale(msgspec.Struct, frozen=True, tag="scale"):
@@ -23,7 +65,7 @@ class Scale(msgspec.Struct, frozen=True, tag="scale"):
 
 
 class Normalize(msgspec.Struct, frozen=True, tag="normalize"):
-    """(x - mean) / std; one number, or one per channel (the first axis after the batch)."""
+    """(x - mean) / std; one number, or one per channel."""
 
     mean: Annotated[tuple[float, ...], Key("what is taken away", check=checks.numbers, one=True)]
     std: Annotated[tuple[float, ...], Key("what the rest is divided by", check=checks.divisor, one=True)] = (1.0,)
@@ -83,10 +125,10 @@ class MinScore(msgspec.Struct, frozen=True, tag="min_score"):
     x: Annotated[float, Key("the lowest score that counts")]
 
 
-Preprocess = Scale | Normalize | Reshape | Cast
+Preprocess = Resize | Crop | Channels | Layout | Scale | Normalize | Cast | Reshape | Pad
 Postprocess = UseOutput | Softmax | Sigmoid | Round | Argmax | TopK | Labels | MinScore
 
-FormatName = Literal["auto", "oip", "values", "raw", "npy"]
+FormatName = Literal["auto", "oip", "values", "raw", "npy", "image"]
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -95,12 +137,11 @@ class Form(msgspec.Struct, frozen=True):
     `auto` decides by content type, then by the first bytes. `tensor` names the model's input that is
     fed, "" = the only one. `values`: `fields` are the JSON members taken in order (none = the bare
     number or list), `missing` what an absent or null member does, `time` the member with the time
-    stamp. `raw`: little-endian `dtype` ("" = the tensor's own), `columns` values interleaved per row.
+    stamp. `raw`: little-endian `dtype` ("" = the tensor's own), `columns` values interleaved per row. `image`:
+    a JPEG or PNG file.
     """
 
-    format: Annotated[
-        FormatName, Key("what a payload is; auto: by content type, then by the first bytes", later=("image",))
-    ] = "auto"
+    format: Annotated[FormatName, Key("what a payload is; auto: by content type, then by the first bytes")] = "auto"
     tensor: Annotated[str, Key("the model's input that is fed", default="the only one")] = ""
     fields: Annotated[
         tuple[str, ...],

@@ -20,14 +20,17 @@ from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open,
 from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
 from edged.tensors import BY_NUMPY
+from edged.worker import pictures
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
 from edged.worker.session import Array, Model
 from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
+from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
 from edged.worker.steps.table import outputs_used, postprocess_rows, prediction, rounded_to
+from edged.worker.view import View
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
 _OWN: Final = frozenset({"model_failed", "over_memory"})
@@ -42,6 +45,7 @@ class Job(msgspec.Struct, eq=False):
     decoded: Decoded | None = None
     feeds: Feeds = {}
     rows: int = 0
+    view: View | None = None
     outputs: dict[str, Array] = {}
     prediction: list[Any] | None = None
     fault: Fault | None = None
@@ -74,12 +78,14 @@ class Worker:
     def __init__(self, sock: socket.socket, opening: Open) -> None:
         self._sock = sock
         self._opening = opening
+        if takes_pictures(opening.forms, opening.preprocess):
+            pictures.load()
         _limit_memory(opening.memory)
         started_s = time.monotonic()
         self._model = Model.open(opening.file, threads=opening.threads)
         load_s = time.monotonic() - started_s
         signature = self._model.signature
-        if misfits := check(opening.preprocess, opening.postprocess, signature):
+        if misfits := check(opening.preprocess, opening.postprocess, signature, opening.forms):
             raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
         channel.send(sock, Opened(signature))
         measured = self._model.measure(batch_max=opening.batch_max)
@@ -148,7 +154,7 @@ class Worker:
         form = opening.forms[head.form] if 0 <= head.form < len(opening.forms) else _ANY_FORM
         try:
             job.decoded = decode(form, head, part, self._model.signature)
-            job.feeds, job.rows = prepare(job.decoded, opening.preprocess, self._model.signature)
+            job.feeds, job.rows, job.view = prepare(job.decoded, opening.preprocess, self._model.signature)
         except EdgedError as error:
             job.fail(error)
         except MemoryError:

@@ -16,6 +16,7 @@ from edged.worker.formats.elements import DTYPES, to_bytes, to_json
 from edged.worker.formats.encode import encode_request
 from edged.worker.formats.table import FORMATS
 from edged.worker.steps.prepare import prepare
+from tests.pictures import file, gradient
 from tests.unit.worker.formats.samples import ask, extremes, one, request, two
 from tests.unit.worker.formats.test_npy import saved
 
@@ -31,6 +32,7 @@ RIGHT: dict[str, list[bytes | tuple[bytes, int]]] = {
     "values": [b"[1, 2.5, -3, 4]", b"1, 2 3\n4"],
     "raw": [X4.tobytes(), bytes(32)],
     "npy": [saved(X4), saved(X4.reshape(1, 4))],
+    "image": [file(gradient(4, 2)), file(gradient(4, 2), "JPEG")],
 }
 
 JSONISH = st.text(alphabet='{}[]",:.-+0123456789eE nulltruefasx\\\u00e9', max_size=60).map(str.encode)
@@ -60,7 +62,7 @@ def read_or_refuse(name: str, payload: bytes, signature: Signature, form: Form, 
     form = Form(name, form.tensor, form.fields, form.missing, form.time, form.dtype, form.columns)  # type: ignore[arg-type]
     try:
         decoded = ask(payload, signature, form, json_length=json_length)
-        tensors, rows = prepare(decoded, (), signature)
+        tensors, rows, _ = prepare(decoded, (), signature)
     except EdgedError as error:
         assert error.fault.code == "bad_input"
         assert error.fault.message
@@ -109,10 +111,12 @@ def test_bytes_next_to_right_ones_are_read_or_refused(name: str, data: st.DataOb
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_right_payloads_are_read(name: str) -> None:
+    shape = (2, 4, 3) if name == "image" else (4,)
+    signature = one(shape=(-1, *shape))
     for payload in RIGHT[name]:
-        decoded = ask(payload, one(), Form(format=name))  # type: ignore[arg-type]
-        tensors, rows = prepare(decoded, (), one())
-        assert tensors["x"].shape == (rows, 4)
+        decoded = ask(payload, signature, Form(format=name))  # type: ignore[arg-type]
+        tensors, rows, _ = prepare(decoded, (), signature)
+        assert tensors["x"].shape == (rows, *shape)
         assert decoded.plain is (name != "oip")
 
 
@@ -137,7 +141,7 @@ def test_all_formats_agree_on_extremes(datatype: str) -> None:
     if datatype != "BYTES":
         payloads |= {"raw": to_bytes(array, datatype), "npy": saved(array), "values": str(listed).lower().encode()}
     for name, payload in payloads.items():
-        tensors, _ = prepare(ask(payload, signature, Form(format=name)), (), signature)  # type: ignore[arg-type]
+        tensors, *_ = prepare(ask(payload, signature, Form(format=name)), (), signature)  # type: ignore[arg-type]
         found = tensors["x"]
         assert found.dtype == array.dtype
         assert found.tolist() == array.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -11,6 +11,9 @@ from edged.config.steps import Form
 from edged.errors import EdgedError
 from edged.tensors import Signature, TensorSpec
 
+if TYPE_CHECKING:
+    from edged.worker.pictures import Picture
+
 Array = np.ndarray[Any, Any]
 NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -18,7 +21,8 @@ NOTHING: Final[frozenset[str]] = frozenset()
 class Decoded(msgspec.Struct, frozen=True, eq=False):
     """One input as tensors.
 
-    `plain`: one tensor that preprocess and `fit` still have to bring to the model (values, raw, npy);
+    `plain`: one tensor that preprocess and `fit` still have to bring to the model (values, raw, npy), or a
+    `picture` (image);
     False: the model's own tensors, checked against its signature (oip). `stepped` names the tensor
     preprocess works on, "" for none. `laid_out`: the payload gave a shape of its own (npy, nested lists,
     raw columns). `numbers`: it gave numbers, not a dtype (values), so they may be cast to the model's.
@@ -36,6 +40,7 @@ class Decoded(msgspec.Struct, frozen=True, eq=False):
     binary: frozenset[str] = NOTHING
     steps: bool = False
     ts_ms: int | None = None
+    picture: Picture | None = None
 
 
 def bad_input(message: str, hint: str | None = None) -> EdgedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from edged.errors import EdgedError
 from edged.tensors import BY_OIP, TensorSpec
 from edged.worker.formats.decoded import Array, bad_input
 from edged.worker.formats.elements import DTYPES
+
+_HINT: Final = "Send as many numbers as the model takes, or bring them to its shape with `reshape` in preprocess."
+_PICTURE_HINT: Final = "Bring pictures to the model's shape in preprocess: `resize`, `channels`, `layout: chw`."
 
 
 def fit(array: Array, spec: TensorSpec, *, laid_out: bool, numbers: bool = False) -> tuple[Array, int]:
@@ -21,12 +25,12 @@ def fit(array: Array, spec: TensorSpec, *, laid_out: bool, numbers: bool = False
     return array, array.shape[0] if array.ndim else 1
 
 
-def lay_out(array: Array, spec: TensorSpec, *, laid_out: bool) -> Array:
+def lay_out(array: Array, spec: TensorSpec, *, laid_out: bool, picture: bool = False) -> Array:
     """`array` in the model's shape.
 
     One with a layout of its own matches exactly, or lacks the batch axis (a first axis of 1 or free), which
     is added. A flat one is laid out in row-major order: one free axis is inferred; of two, the first is the
-    batch axis and becomes 1.
+    batch axis and becomes 1. A `picture` that does not fit is told what to do about it.
     """
     if not laid_out and array.ndim <= 1:
         return array.reshape(_flat_shape(array.size, spec))
@@ -34,7 +38,7 @@ def lay_out(array: Array, spec: TensorSpec, *, laid_out: bool) -> Array:
         return array
     if spec.shape and spec.shape[0] in (-1, 1) and _matches(array.shape, spec.shape[1:]):
         return array[np.newaxis]
-    raise _misfit(f"shape {list(array.shape)}", spec)
+    raise _misfit(f"shape {list(array.shape)}", spec, _PICTURE_HINT if picture else _HINT)
 
 
 def _matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -54,11 +58,8 @@ def _flat_shape(size: int, spec: TensorSpec) -> tuple[int, ...]:
     raise _misfit(f"{size} numbers", spec)
 
 
-def _misfit(found: str, spec: TensorSpec) -> EdgedError:
-    return bad_input(
-        f"input {spec.name} has shape {list(spec.shape)} (-1: any size), the payload has {found}",
-        "Send as many numbers as the model takes, or bring them to its shape with `reshape` in preprocess.",
-    )
+def _misfit(found: str, spec: TensorSpec, hint: str = _HINT) -> EdgedError:
+    return bad_input(f"input {spec.name} has shape {list(spec.shape)} (-1: any size), the payload has {found}", hint)
 
 
 def as_datatype(array: Array, spec: TensorSpec, *, numbers: bool) -> Array:

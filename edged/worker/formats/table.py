@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 
@@ -11,8 +11,9 @@ from edged.channel import InputHead
 from edged.config.steps import Form
 from edged.errors import EdgedError
 from edged.tensors import Signature
-from edged.worker.formats import npy, oip, raw, values
-from edged.worker.formats.decoded import Decoded, bad_input
+from edged.worker.formats import image, npy, oip, raw, values
+from edged.worker.formats.decoded import Decoded
+from edged.worker.pictures import JPEG, PNG
 
 Decode = Callable[[Form, InputHead, memoryview, Signature], Decoded]
 
@@ -21,11 +22,10 @@ FORMATS: Final[dict[str, Decode]] = {
     "values": values.decode,
     "raw": raw.decode,
     "npy": npy.decode,
+    "image": image.decode,
 }
 
 _TYPES: Final = {"application/x-npy": "npy", "application/octet-stream": "raw", "application/json": "json"}
-_JPEG: Final = b"\xff\xd8\xff"
-_PNG: Final = b"\x89PNG"
 
 
 class _Peek(msgspec.Struct, frozen=True):
@@ -47,8 +47,7 @@ def detect(form: Form, head: InputHead, payload: memoryview) -> str:
     """The format's name: the configuration's word, then the content type, then the first bytes.
 
     Clients of the Open Inference Protocol label its JSON as octet-stream or not at all, so a JSON object
-    with `inputs` is that protocol's under every label but a picture's or npy's. Raises EdgedError
-    bad_input for pictures.
+    with `inputs` is that protocol's under every label but a picture's or npy's.
     """
     if form.format != "auto":
         return form.format
@@ -56,7 +55,7 @@ def detect(form: Form, head: InputHead, payload: memoryview) -> str:
         return "oip"
     label = head.content_type.partition(";")[0].strip().lower()
     if label.startswith("image/"):
-        _no_pictures(label)
+        return "image"
     known = _TYPES.get(label)
     if known == "npy":
         return known
@@ -79,13 +78,6 @@ def _has_inputs(payload: memoryview) -> bool:
 def _by_first_bytes(start: bytes) -> str:
     if start.startswith(npy.MAGIC):
         return "npy"
-    if start.startswith((_JPEG, _PNG)):
-        _no_pictures("image/jpeg" if start.startswith(_JPEG) else "image/png")
+    if start.startswith((JPEG, PNG)):
+        return "image"
     return "values" if not start or start[:1] in b"{[0123456789+-" else "raw"
-
-
-def _no_pictures(label: str) -> NoReturn:
-    raise bad_input(
-        f"pictures ({label}) are not read by this version",
-        "Decode the picture where it is taken, and send its pixels as raw, npy or oip.",
-    )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from edged.config.steps import (
     Argmax,
     Cast,
+    Form,
     Labels,
     MinScore,
     Normalize,
@@ -22,18 +23,25 @@ from edged.config.steps import (
     UseOutput,
 )
 from edged.tensors import BY_NUMPY, Signature, TensorSpec
+from edged.worker.steps import outline
 from edged.worker.steps.arithmetic import channel_axis
 
 
-def check(preprocess: Sequence[Preprocess], postprocess: Sequence[Postprocess], signature: Signature) -> list[str]:
+def check(
+    preprocess: Sequence[Preprocess],
+    postprocess: Sequence[Postprocess],
+    signature: Signature,
+    forms: Sequence[Form] = (),
+) -> list[str]:
     """Every step that cannot fit the model, in words; empty when all may.
 
     Preprocess is checked against the model's only input; with several, which one it is for is known only
-    with a payload.
+    with a payload. `forms` are those of the configured inputs: whether they are pictures.
     """
     found = list(_values(preprocess))
     if len(signature.inputs) == 1 and not found:
         found += _against_input(preprocess, signature.inputs[0])
+        found = found or list(outline.misfits(preprocess, forms, signature.inputs[0]))
     return found + list(_against_outputs(postprocess, signature))
 
 
@@ -57,8 +65,7 @@ def _against_input(steps: Sequence[Preprocess], spec: TensorSpec) -> Iterator[st
         yield f"preprocess: input {spec} takes strings, which no step can work on"
         return
     first = 1 if spec.shape[:1] in ((-1,), (1,)) else 0
-    reshapes = [index for index, step in enumerate(steps) if isinstance(step, Reshape)]
-    last = reshapes[-1] if reshapes else -1
+    last = max((index for index, step in enumerate(steps) if isinstance(step, outline.SHAPING)), default=-1)
     for index, step in enumerate(steps):
         if isinstance(step, Reshape) and index == last and not _reshape_fits(step, spec, first):
             yield f"preprocess reshape: {list(step.shape)} does not fit input {spec}"

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from edged.config.steps import Preprocess, Reshape
+from edged.config.steps import Preprocess
 from edged.tensors import Signature, TensorSpec
 from edged.worker.formats.decoded import Array, Decoded, bad_input
 from edged.worker.formats.fit import as_datatype, lay_out
+from edged.worker.pictures import Picture
+from edged.worker.steps.outline import SHAPING
 from edged.worker.steps.table import preprocess
+from edged.worker.view import View
 
 
-def prepare(decoded: Decoded, steps: Sequence[Preprocess], signature: Signature) -> tuple[dict[str, Array], int]:
-    """The model's tensors, and how many rows they have along a first axis that all of them share.
+class Prepared(NamedTuple):
+    """What a run takes.
 
-    0 rows: they share none (or it is empty), so that the input can only run alone. Raises EdgedError
-    bad_input when the input does not fit the model.
+    `rows` along a first axis that all tensors share; 0: they share none (or it is empty), so that the input
+    can only run alone. `view`: where a picture's pixels come from, None for anything else.
     """
-    tensors = decoded.tensors
+
+    tensors: dict[str, Array]
+    rows: int
+    view: View | None
+
+
+def prepare(decoded: Decoded, steps: Sequence[Preprocess], signature: Signature) -> Prepared:
+    """The model's tensors. Raises EdgedError bad_input when the input does not fit the model."""
+    tensors, view = decoded.tensors, None
     if decoded.plain or decoded.steps:
-        tensors = _stepped(decoded, steps, signature)
+        tensors, view = _stepped(decoded, steps, signature)
     rows = -1
     for tensor in tensors.values():
         size = tensor.shape[0] if tensor.ndim else 0
         rows = size if rows in (-1, size) else 0
-    return tensors, max(rows, 0)
+    return Prepared(tensors, max(rows, 0), view)
 
 
-def _stepped(decoded: Decoded, steps: Sequence[Preprocess], signature: Signature) -> dict[str, Array]:
-    tensors = dict(decoded.tensors)
+def _stepped(
+    decoded: Decoded, steps: Sequence[Preprocess], signature: Signature
+) -> tuple[dict[str, Array], View | None]:
+    tensors, view = dict(decoded.tensors), None
     if not decoded.stepped and steps:
         raise bad_input(
             "the request asks for `steps`, but preprocess does not say which of the model's inputs it is for",
@@ -36,19 +50,22 @@ def _stepped(decoded: Decoded, steps: Sequence[Preprocess], signature: Signature
         )
     for spec in signature.inputs:
         if spec.name == decoded.stepped:
-            tensors[spec.name] = _row(decoded, tensors[spec.name], spec, steps)
+            tensors[spec.name], view = _row(decoded, decoded.picture or tensors[spec.name], spec, steps)
         elif spec.name not in tensors:
             raise bad_input(f"missing input: {spec}", "Send all inputs in one Open Inference Protocol request.")
-    return tensors
+    return tensors, view
 
 
-def _row(decoded: Decoded, array: Array, spec: TensorSpec, steps: Sequence[Preprocess]) -> Array:
-    """One array through the steps; laid out before them where no reshape says how, so that channels are known."""
-    sent = array.dtype
-    if any(isinstance(step, Reshape) for step in steps):
-        array = lay_out(preprocess(steps, array), spec, laid_out=True)
+def _row(
+    decoded: Decoded, given: Array | Picture, spec: TensorSpec, steps: Sequence[Preprocess]
+) -> tuple[Array, View | None]:
+    """One input through the steps; laid out before them where none of them says how, so that channels are known."""
+    sent = None if isinstance(given, Picture) else given.dtype
+    if isinstance(given, Picture) or any(isinstance(step, SHAPING) for step in steps):
+        array, view = preprocess(steps, given)
+        array = lay_out(array, spec, laid_out=True, picture=view is not None)
     else:
-        array = lay_out(array, spec, laid_out=decoded.laid_out)
+        array, view = lay_out(given, spec, laid_out=decoded.laid_out), None
         if steps:
-            array = preprocess(steps, array, batched=spec.shape[:1] in ((-1,), (1,)))
-    return as_datatype(array, spec, numbers=decoded.numbers or array.dtype != sent)
+            array, view = preprocess(steps, array, batched=spec.shape[:1] in ((-1,), (1,)))
+    return as_datatype(array, spec, numbers=decoded.numbers or array.dtype != sent), view

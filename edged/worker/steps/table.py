@@ -9,10 +9,15 @@ import numpy as np
 
 from edged.config.steps import (
     Cast,
+    Channels,
+    Crop,
+    Layout,
     Normalize,
+    Pad,
     Postprocess,
     Preprocess,
     Reshape,
+    Resize,
     Round,
     Scale,
     Sigmoid,
@@ -21,33 +26,57 @@ from edged.config.steps import (
 )
 from edged.tensors import Signature
 from edged.worker.formats.decoded import Array
+from edged.worker.pictures import Picture
 from edged.worker.steps.arithmetic import cast, normalize, scale
+from edged.worker.steps.picture import channels, crop, resize
 from edged.worker.steps.ranking import RANKINGS, Ranking, rank, round_scores
 from edged.worker.steps.scores import rounded, sigmoid, softmax
-from edged.worker.steps.shape import reshape
+from edged.worker.steps.shape import layout, pad, reshape
+from edged.worker.view import View
 
-PREPROCESS: Final[dict[type, Callable[[Any, Array, int], Array]]] = {
+PICTURES: Final[dict[type, Callable[[Any, Picture], Picture]]] = {Resize: resize, Crop: crop, Channels: channels}
+ARRAYS: Final[dict[type, Callable[[Any, Array, int], Array]]] = {
+    Layout: layout,
     Scale: scale,
     Normalize: normalize,
     Cast: cast,
     Reshape: reshape,
+    Pad: pad,
 }
 SCORES: Final[dict[type, Callable[[Any, Array], Array]]] = {Softmax: softmax, Sigmoid: sigmoid, Round: rounded}
 
 
-def preprocess(steps: Sequence[Preprocess], array: Array, *, batched: bool = False) -> Array:
-    """`array` after the steps: one row, or rows along the first axis when `batched`.
+def preprocess(
+    steps: Sequence[Preprocess], given: Array | Picture, *, batched: bool = False
+) -> tuple[Array, View | None]:
+    """What the steps make of `given`: one row, or rows along the first axis when `batched`; and a picture's view.
 
     A reshape may find several rows in it; the result then has the batch axis in front of the step's shape.
     Raises EdgedError bad_input when a step does not fit.
     """
-    first = int(batched)
+    first, order = int(batched), ""  # first: where channels are looked for, before the last axis
+    view: View | None = None
     with np.errstate(all="ignore"):  # infinity and NaN go on as values
         for step in steps:
-            array = PREPROCESS[type(step)](step, array, first)
+            kind = type(step)
+            if kind in PICTURES:
+                given = PICTURES[kind](step, given if isinstance(given, Picture) else Picture.of(given))
+                continue
+            if isinstance(given, Picture):
+                view, order, first = given.view, "hwc", 2
+                given = given.array()
+            if isinstance(step, Layout):
+                if step.order == order:  # a picture is hwc already
+                    continue
+                given, order = layout(step, given, first), step.order
+                first = given.ndim - (3 if order == "chw" else 1)
+                continue
+            given = ARRAYS[kind](step, given, first)
             if isinstance(step, Reshape):
-                first = array.ndim - len(step.shape)
-    return array
+                first, order = given.ndim - len(step.shape), ""
+    if isinstance(given, Picture):
+        return given.array(), given.view
+    return given, view
 
 
 def postprocess(steps: Sequence[Postprocess], outputs: dict[str, Array]) -> tuple[dict[str, Array], list[Any] | None]:

@@ -135,9 +135,16 @@ def test_what_does_not_fit_is_said_before_anything_is_sent(
     assert all(one.path != INFER for one in daemon.asked)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "jpeg"), ("b.JPEG", "jpeg"), ("c.png", "png")])
+def test_pictures_go_as_they_are(daemon: Double, tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).write_bytes(b"pixels")
+    assert edged(daemon, str(tmp_path / name)) == 0
+    assert (daemon.asked[0].headers["content-type"], daemon.asked[0].body) == (f"image/{kind}", b"pixels")
+
+
 def test_a_file_of_another_kind(daemon: Double, capsys: pytest.CaptureFixture[str]) -> None:
-    assert edged(daemon, "scan.jpeg") == 1
-    assert "not a .npy, .json or .csv" in capsys.readouterr().err
+    assert edged(daemon, "scan.gif") == 1
+    assert "not a .npy, .json, .jpg, .png or .csv" in capsys.readouterr().err
 
 
 def test_wrong_use_is_exit_2(daemon: Double) -> None:

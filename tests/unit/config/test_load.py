@@ -397,8 +397,6 @@ LATER = {
     "push: {trust: trust.json}\n": "1: push.trust",
     "models: {a: {threads: auto}}\n": "1: models.a.threads: auto",
     "models: {a: {queue: {overflow: latest}}}\n": "1: models.a.queue.overflow: latest",
-    BROKER + "models: {a: {inputs: [{topic: t, format: image}]}}\n": "2: models.a.inputs[0].format: image",
-    "models: {a: {preprocess: [{resize: [1, 2]}]}}\n": "1: models.a.preprocess[0]: resize",
     "models: {a: {postprocess: [{detect: {type: yolov8}}]}}\n": "1: models.a.postprocess[0]: detect",
     "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
 }

@@ -13,6 +13,7 @@ import pytest
 from edged.config.steps import Form
 from edged.errors import EdgedError
 from edged.tensors import Signature, TensorSpec
+from edged.worker.steps.prepare import prepare
 from tests.unit.worker.formats.samples import ask
 
 PAGE = (Path(__file__).parents[4] / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -38,7 +39,8 @@ def shown(options: dict[str, Any], kind: str, block: str) -> str:
         decoded = ask(payload(kind, block), signature, form, json_length=options.get("json_length", -1))
     except EdgedError as error:
         return error.fault.message
-    ((name, tensor),) = decoded.tensors.items()
+    tensors = decoded.tensors if decoded.picture is None else prepare(decoded, (), signature).tensors
+    ((name, tensor),) = tensors.items()
     if "time" in options.get("form", {}):
         assert decoded.ts_ms == 1_700_000_000_500
     elements = " ".join(map(repr, tensor.ravel().tolist()))
@@ -55,4 +57,4 @@ def test_the_page_says_what_happens(example: re.Match[str] | None) -> None:
 
 
 def test_the_page_has_its_examples() -> None:
-    assert len(EXAMPLES) == 14
+    assert len(EXAMPLES) == 16

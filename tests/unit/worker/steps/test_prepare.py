@@ -24,7 +24,9 @@ STEPS = (Scale(0.0625), Reshape((1, 8, 8)))
 def run(
     payload: bytes | tuple[bytes, int], signature: Signature, *steps: Preprocess, form: Form | None = None
 ) -> tuple[dict[str, Array], int]:
-    return prepare(ask(payload, signature, form), steps, signature)
+    tensors, rows, view = prepare(ask(payload, signature, form), steps, signature)
+    assert view is None
+    return tensors, rows
 
 
 def refused(
