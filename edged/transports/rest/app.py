@@ -1,32 +1,32 @@
-"""The HTTP API as a bare ASGI application: an address and a body in, an offer to a model, an answer out."""
+"""The HTTP API: a header and a body in, an offer to a model, an answer out."""
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Admission, Input, Source
-from edged.transports.rest import bodies, describe, replies
+from edged.transports.rest import describe, replies
+from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.peers import Peer, check_control
 from edged.transports.rest.replies import Reply
-from edged.transports.rest.routes import VERBS, Target, target
-from edged.transports.rest.waiting import Waiting, settle
+from edged.transports.rest.routes import CONTROL, VERBS, Target
+from edged.transports.rest.turns import Turn
 
 if TYPE_CHECKING:
     from edged.serving.router import ModelView
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_BUG: Final = "a bug while answering %s %r"
+_INTERNAL: Final = fault("internal", "edged failed to answer this request")
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -61,97 +61,97 @@ class App:
         self._backend = backend
         self._limits = limits
         self._clock = clock
-        self._waiting = Waiting(clock)
         self._rules = {
             view.name: _Rules(view.message_limit, limits.deadline_s if view.deadline_s is None else view.deadline_s)
             for view in backend.views()
         }
+        self._under_way: set[asyncio.Task[None]] = set()  # control verbs: all else is answered without waiting
         self.stopping = False
-
-    def body_limit(self, url: bytes) -> int:
-        """The bytes that a body sent to this raw URL may have."""
-        found = target(url)
-        rules = self._rules.get(found.model) if found.kind == "infer" else None
-        return self._limits.control if rules is None else rules.message_limit
 
     def largest_body(self) -> int:
         return max([self._limits.control, *(rules.message_limit for rules in self._rules.values())])
 
-    def give_up(self, problem: Fault) -> None:
-        """Answers every request that waits for its outcome with `problem`."""
-        self._waiting.give_up(problem)
+    def cancel(self) -> None:
+        """Ends the control verbs that are under way."""
+        for task in self._under_way:
+            task.cancel()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = target(scope["raw_path"])
+    def admit(self, head: Head) -> int:
+        """The bytes that the body of such a request may have."""
+        rules = self._rules.get(head.target.model) if head.target.kind == "infer" else None
+        return self._limits.control if rules is None else rules.message_limit
+
+    def take(self, head: Head, payload: bytes, turn: Turn, peer: Callable[[], Peer | None]) -> None:
+        """Sees to it that `turn` gets its reply; raises nothing."""
         try:
-            reply = await self._reply(found, scope, receive)
+            verb = VERBS.get(head.target.kind)
+            if verb is None:
+                turn.answer(self._refused(head.target, fault("not_found", f"there is nothing at {_shown(head)}")))
+            elif head.method != verb and not (head.method == "HEAD" and verb == "GET"):
+                turn.answer(self._other_verb(head, verb))
+            elif head.target.kind == "infer":
+                self._infer(head, payload, turn)
+            elif head.target.kind in CONTROL:
+                check_control(peer())
+                self._view(head.target)
+                self._control(head, turn)
+            else:
+                turn.answer(self._tell(head.target))
         except EdgedError as error:
-            reply = self._refused(found, error.fault)
+            turn.answer(self._refused(head.target, error.fault))
         except Exception:
-            logger.exception("a bug while answering %s %r", scope["method"], scope["raw_path"][:200])
-            reply = self._refused(found, fault("internal", "edged failed to answer this request"))
-        if reply is None:  # the client went away, or the protocol has refused it
-            return
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await send({"type": "http.response.body", "body": reply.body})
+            logger.exception(_BUG, head.method, head.url[:200])
+            turn.answer(self._refused(head.target, _INTERNAL))
 
-    def _refused(self, found: Target, problem: Fault, *headers: replies.Header) -> Reply:
+    def _refused(self, found: Target, problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:
         # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
         known = found.kind == "infer" and found.model in self._rules
         self._backend.refused(found.model if known else "", problem.code)
         return replies.refused(problem, *headers)
 
-    async def _reply(self, found: Target, scope: Scope, receive: Receive) -> Reply | None:
-        method, kind = scope["method"], found.kind
-        # Read before anything is refused: a client that is still sending would read a reset, not why.
-        payload = b"" if method in ("GET", "HEAD") else await bodies.read(receive)
-        if payload is None:
-            return None
-        if kind == "nothing":
-            raise EdgedError("not_found", f"there is nothing at {_shown(scope)}")
-        verb = VERBS[kind]
-        if method != verb and not (method == "HEAD" and verb == "GET"):
-            problem = fault("method_not_allowed", f"{_shown(scope)} takes {verb}, not {method}")
-            return self._refused(found, problem, (b"allow", b"GET, HEAD" if verb == "GET" else b"POST"))
-        if kind == "infer":
-            return await self._infer(found, scope, payload)
-        if kind == "rollback":
-            return await self._control(found, scope["state"]["peer"])
-        return self._tell(found)
+    def _other_verb(self, head: Head, verb: str) -> Reply:
+        problem = fault("method_not_allowed", f"{_shown(head)} takes {verb}, not {head.method}")
+        return self._refused(head.target, problem, (b"allow", b"GET, HEAD" if verb == "GET" else b"POST"))
 
-    async def _infer(self, found: Target, scope: Scope, payload: bytes) -> Reply:
-        rules = self._rules.get(found.model)
-        if rules is None or found.version:
-            self._view(found)
-        head = bodies.head(scope["headers"])
-        bodies.check(head, payload, scope["headers"])
+    def _infer(self, head: Head, payload: bytes, turn: Turn) -> None:
+        rules = self._rules.get(head.target.model)
+        if rules is None or head.target.version:
+            self._view(head.target)
+        if head.problem is not None:
+            raise EdgedError(head.problem.code, head.problem.message, head.problem.hint)
+        check_length(head, payload)
         now_s = self._clock()
         deadline_s = now_s + (rules.deadline_s if rules else self._limits.deadline_s)
-        future = self._waiting.open(deadline_s + self._limits.net_s)
-        try:
-            self._backend.offer(
-                Input(
-                    model=found.model,
-                    payload=payload,
-                    source=Source.HTTP,
-                    reply=functools.partial(settle, future),
-                    arrived_s=now_s,
-                    arrived_ms=time.time_ns() // 1_000_000,
-                    deadline_s=deadline_s,
-                    content_type=head.content_type,
-                    json_length=head.json_length,
-                    binary=True,  # what the request asks for decides
-                )
+        turn.latest_s = deadline_s + self._limits.net_s
+        self._backend.offer(
+            Input(
+                model=head.target.model,
+                payload=payload,
+                source=Source.HTTP,
+                reply=turn.settle,
+                arrived_s=now_s,
+                arrived_ms=time.time_ns() // 1_000_000,
+                deadline_s=deadline_s,
+                content_type=head.content_type,
+                json_length=head.json_length,
+                binary=True,  # what the request asks for decides
             )
-            outcome = await future
-        finally:
-            self._waiting.close(future)
-        return replies.refused(outcome) if isinstance(outcome, Fault) else replies.answered(outcome)
+        )
 
-    async def _control(self, found: Target, peer: Peer | None) -> Reply:
-        check_control(peer)
-        self._view(found)
-        return replies.json(200, await self._backend.control(found.kind, found.model))
+    def _control(self, head: Head, turn: Turn) -> None:
+        async def perform() -> None:
+            try:
+                reply = replies.json(200, await self._backend.control(head.target.kind, head.target.model))
+            except EdgedError as error:
+                reply = self._refused(head.target, error.fault)
+            except Exception:
+                logger.exception(_BUG, head.method, head.url[:200])
+                reply = self._refused(head.target, _INTERNAL)
+            turn.answer(reply)
+
+        task = asyncio.create_task(perform())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     def _tell(self, found: Target) -> Reply:
         match found.kind:
@@ -179,6 +179,5 @@ class App:
         return view
 
 
-def _shown(scope: Scope) -> str:
-    path: bytes = scope["raw_path"]
-    return path[:200].decode("latin-1")
+def _shown(head: Head) -> str:
+    return head.url[:200].decode("latin-1")

@@ -1,4 +1,4 @@
-"""Answers of the HTTP API as values: status, headers and body, ready to be sent."""
+"""Answers of the HTTP API as values: status line and headers as bytes, and a body."""
 
 from __future__ import annotations
 
@@ -10,53 +10,48 @@ import msgspec
 from edged.errors import Fault, as_oip, http_status
 from edged.messages import Answer, with_parameters
 
-Header = tuple[bytes, bytes]
-
 JSON_LENGTH: Final = b"inference-header-content-length"
-_JSON: Final = (b"content-type", b"application/json")
-_BINARY: Final = (b"content-type", b"application/octet-stream")
-_METRICS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+
+# How a reply's header ends: what becomes of the connection. 1.1 stays without a word, 1.0 has to be told.
+STAY: Final = b"\r\n"
+KEEP: Final = b"connection: keep-alive\r\n\r\n"
+CLOSE: Final = b"connection: close\r\n\r\n"
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+_JSON: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
+_BINARY: Final = b"content-type: application/octet-stream\r\n" + JSON_LENGTH + b": %d\r\ncontent-length: %d\r\n"
+_METRICS: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\ncontent-length: %d\r\n"
+_OK_JSON: Final = _OK + _JSON
+_OK_BINARY: Final = _OK + _BINARY
+_STATUS: Final = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
 
 
 class Reply(NamedTuple):
-    """One HTTP answer, its Content-Length among the headers."""
+    """One HTTP answer; `head` lacks only how it ends: STAY, KEEP or CLOSE."""
 
-    status: int
-    headers: list[Header]
+    head: bytes
     body: bytes
 
 
 def json(status: int, value: object) -> Reply:
     body = msgspec.json.encode(value)
-    return Reply(status, [_JSON, _length(body)], body)
+    return Reply(_STATUS[status] + _JSON % len(body), body)
 
 
 def metrics(body: bytes) -> Reply:
-    return Reply(200, [_METRICS, _length(body)], body)
+    return Reply(_OK + _METRICS % len(body), body)
 
 
 def answered(answer: Answer) -> Reply:
     """A model's answer: pure JSON, or JSON with raw tensors behind it and the header that says where."""
     body, json_length = with_parameters(answer, {})
     if json_length:
-        return Reply(200, [_BINARY, _length(body), (JSON_LENGTH, b"%d" % json_length)], body)
-    return Reply(200, [_JSON, _length(body)], body)
+        return Reply(_OK_BINARY % (json_length, len(body)), body)
+    return Reply(_OK_JSON % len(body), body)
 
 
-def refused(problem: Fault, *headers: Header) -> Reply:
+def refused(problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:
     """An error in the Open Inference Protocol's shape, its status from the table of codes."""
     reply = json(http_status(problem.code), as_oip(problem))
-    reply.headers.extend(headers)
-    return reply
-
-
-def closing(problem: Fault) -> bytes:
-    """The same as bytes on the wire, the last ones of their connection."""
-    status, headers, body = refused(problem, (b"connection", b"close"))
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    return b"".join([*lines, b"\r\n", body])
-
-
-def _length(body: bytes) -> Header:
-    return (b"content-length", b"%d" % len(body))
+    return Reply(reply.head + b"".join(b"%s: %s\r\n" % header for header in headers), reply.body)

@@ -21,6 +21,7 @@ VERBS: Final[dict[Kind, str]] = {
     "status": "GET",
     "rollback": "POST",
 }
+CONTROL: Final[frozenset[Kind]] = frozenset({"rollback"})  # what changes the box, and not everybody may
 _FIXED: Final[dict[bytes, Kind]] = {
     b"/v2": "server",
     b"/v2/health/live": "live",

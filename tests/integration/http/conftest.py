@@ -11,7 +11,18 @@ import pytest
 from edged.transports.rest.limits import Limits
 from tests.integration.http.double import Served
 
-QUICK = Limits(header_s=0.3, body_s=0.3, idle_s=1, linger_s=0.5, net_s=0.0, deadline_s=10, connections=8, bodies=1)
+QUICK = Limits(
+    header_s=0.3,
+    body_s=0.3,
+    idle_s=1,
+    linger_s=0.5,
+    net_s=0.0,
+    deadline_s=10,
+    connections=8,
+    pipeline=4,
+    bodies=1,
+    sweep_s=0.05,
+)
 
 
 @pytest.fixture(scope="module")

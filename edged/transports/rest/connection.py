@@ -1,0 +1,369 @@
+"""One HTTP client: its bytes in, its requests one after the other, their answers out in the same order (RULES 21).
+
+Each read goes either into the gate's scratch, where headers are looked for, or straight into the body that a
+header has announced. Nothing here waits: a request is handed on with its Turn, and whoever answers the
+turn writes to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import math
+from typing import Final
+
+from edged.errors import EdgedError, Fault, fault
+from edged.transports.rest import heads, replies
+from edged.transports.rest.bodies import Sized
+from edged.transports.rest.chunks import Chunks
+from edged.transports.rest.gate import Gate
+from edged.transports.rest.heads import Head
+from edged.transports.rest.peers import Peer, peer_of
+from edged.transports.rest.replies import CLOSE, CONTINUE
+from edged.transports.rest.routes import CONTROL
+from edged.transports.rest.turns import Turn
+
+logger = logging.getLogger(__name__)
+
+_JOINED: Final = 16 * 1024  # bytes of body up to which copying it behind its header is cheaper than a second part
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection takes requests until one is refused, one asks for the end, or `leave` does.
+
+    Its deadlines are those of its step: `sweep` sees that `_step` has changed, or that it has not for too long.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._transport: asyncio.Transport | None = None
+        self._held = b""  # what was read of a header, or of the framing of chunks, that is not complete
+        self._head: Head | None = None  # whose body is under way
+        self._body: Sized | Chunks | None = None
+        self._in_place = False  # the next read goes into the body
+        self._turns: collections.deque[Turn] = collections.deque()
+        self._refusal: Fault | None = None  # nothing is taken after it
+        self._last = False  # no request is taken any more: the end comes behind the answers that are owed
+        self._writable = True
+        self._paused = False
+        self._behind = False  # a control verb waits for the answers before it
+        self._blank = 0  # bytes of empty lines since the last request
+        self._fresh = True
+        self._step = 0
+        self._seen = (-1, 0, 0)
+        self._due_s = math.inf
+        self._body_due_s = math.inf
+
+    # --- what asyncio calls -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream's always is
+        self._transport = transport
+        crowded = self._gate.enter(self)
+        if self._gate.crowded:
+            transport.abort()
+        elif crowded is not None:
+            self.refuse(crowded)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  -  asyncio's name for what it would like
+        body = self._body
+        if isinstance(body, Sized) and not body.complete:
+            self._in_place = True
+            return body.rest()
+        self._in_place = False
+        return self._gate.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._refusal is not None or (self._last and self._head is None):
+            return  # read and dropped: a sender that is reset would not read why
+        if self._in_place:
+            self._received(nbytes)
+            return
+        self._complete()
+        if self._held:
+            data = bytearray(b"".join((self._held, self._gate.scratch[:nbytes])))
+            self._parse(data, memoryview(data), len(data))
+        else:
+            self._parse(self._gate.buffer, self._gate.scratch, nbytes)
+
+    def eof_received(self) -> None:
+        """Whoever ends its side is taken as gone: None closes the transport."""
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._step += 1
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  -  whatever it was, it is over
+        self._transport = None
+        self._drop_body()
+        if self._turns:
+            self._gate.count("client_gone")
+            self._turns.clear()
+        self._gate.leave(self)
+
+    # --- bytes to requests --------------------------------------------------------------------------
+
+    def _parse(self, data: bytearray, view: memoryview, stop: int) -> None:
+        """Takes requests from the first `stop` bytes of `data`, as far as they go; holds what is left.
+
+        `view` is of `data`: the one can be searched, the other cut without a copy.
+        """
+        at = 0
+        try:
+            while at < stop and not self._waits():
+                used = self._chunks(view[at:stop]) if self._body is not None else self._header(data, view, at, stop)
+                if not used:
+                    break
+                at += used
+        except EdgedError as error:
+            self.refuse(error.fault)
+        except Exception:  # the boundary of RULES 23
+            logger.exception("a request could not be taken in")
+            self.refuse(fault("internal", "edged could not take in the request"))
+        if self._refusal is not None or (self._last and self._head is None):
+            self._held = b""
+            return
+        if at < stop or self._held:
+            self._step += self._head is None and not self._held  # a header begins
+            self._held = bytes(view[at:stop])
+        if self._waits():
+            self._pause()
+
+    def _waits(self) -> bool:
+        """Whether the next request has to wait: for answers to leave, or for a control verb before or after it."""
+        turns = self._turns
+        if not self._writable or self._behind:
+            return True
+        return bool(turns) and (len(turns) >= self._gate.limits.pipeline or turns[-1].head.target.kind in CONTROL)
+
+    def _header(self, data: bytearray, view: memoryview, at: int, stop: int) -> int:
+        """Takes empty lines, or one header and as much of its body as is there; returns how many bytes."""
+        if self._last:
+            return 0
+        limit = self._gate.limits.header
+        if data.startswith(b"\r\n", at, stop):
+            self._blank += 2
+            if self._blank > limit:
+                raise _long_header(limit)
+            self._step += self._blank == 2
+            return 2
+        end = data.find(heads.END, at, stop)
+        if (end + len(heads.END) if end >= 0 else stop) - at > limit:
+            raise _long_header(limit)
+        if end < 0:
+            heads.check_start(data[at])
+            return 0
+        end += len(heads.END)
+        head = heads.read(bytes(view[at:end]))
+        if head.target.kind in CONTROL and self._turns:
+            self._behind = True
+            return 0
+        most = self._gate.application.admit(head)
+        if head.length > most:
+            raise EdgedError("too_large", f"the body of {head.length} bytes is above {most} bytes")
+        if not head.chunked and stop - end >= head.length:
+            self._request(head, bytes(view[end : end + head.length]))
+            return end + head.length - at
+        self._begin(head, most, waits=head.expects and end == stop)
+        if isinstance(self._body, Sized):
+            self._body.add(view[end:stop])
+            return stop - at
+        return end - at
+
+    def _begin(self, head: Head, most: int, *, waits: bool) -> None:
+        """A header is complete and was admitted; its body is on its way, or `waits` for the word to come."""
+        limits, room = self._gate.limits, self._gate.room
+        self._body = Chunks(most, limits.header, room) if head.chunked else Sized(head.length, room)
+        self._head = head
+        self._step += 1
+        if waits and not self._turns and self._transport is not None:
+            self._transport.write(CONTINUE)
+
+    def _chunks(self, data: memoryview) -> int:
+        used = self._body.feed(bytes(data)) if isinstance(self._body, Chunks) else 0
+        self._complete()
+        return used
+
+    def _received(self, size: int) -> None:
+        if isinstance(self._body, Sized):
+            self._body.got += size
+            if self._body.complete:  # once the read has let go of it, or it could only be copied
+                asyncio.get_running_loop().call_soon(self._complete)
+
+    def _complete(self) -> None:
+        """Hands the request on, if its body has come to its end."""
+        head, body = self._head, self._body
+        if head is not None and body is not None and body.complete:
+            payload = body.body()
+            self._drop_body()
+            self._request(head, payload)
+            if self._waits():
+                self._pause()
+
+    def _drop_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+        self._head = self._body = None
+
+    def _request(self, head: Head, payload: bytes) -> None:
+        self._step += 1
+        self._blank = 0
+        self._fresh = False
+        if not head.keep:
+            self._last = True
+        turn = Turn(head, self._answered)
+        self._turns.append(turn)
+        self._gate.application.take(head, payload, turn, self._peer)
+
+    def _peer(self) -> Peer | None:
+        if self._transport is None or not self._gate.listener.local:
+            return None
+        return peer_of(self._transport.get_extra_info("socket"))
+
+    # --- answers ------------------------------------------------------------------------------------
+
+    def _answered(self, turn: Turn) -> None:
+        """Writes what is ready and in its turn."""
+        turns, transport = self._turns, self._transport
+        if transport is None or not turns or turns[0] is not turn:
+            return
+        self._step += 1
+        while turns and (reply := turns[0].reply) is not None:
+            head = turns.popleft().head
+            ending = CLOSE if self._last and not turns and self._head is None else head.ending
+            if head.method == "HEAD":
+                transport.write(reply.head + ending)
+            elif len(reply.body) <= _JOINED:
+                transport.write(b"".join((reply.head, ending, reply.body)))
+            else:
+                transport.writelines((reply.head + ending, reply.body))
+        if not turns:
+            self._all_answered(transport)
+        if self._paused:
+            self._go_on()
+
+    def _all_answered(self, transport: asyncio.Transport) -> None:
+        if self._refusal is not None:
+            self._say(self._refusal)
+        elif self._head is not None:
+            if self._head.expects and self._body is not None and not self._body.got:
+                transport.write(CONTINUE)
+        elif self._last:
+            transport.close()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None and self._refusal is None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Takes what was left lying, then reads again, unless something else has to be waited for."""
+        self._behind = False
+        if not self._paused or self._waits() or self._transport is None:
+            return
+        if self._held and self._refusal is None:
+            data, self._held = bytearray(self._held), b""  # answers that come at once come back here
+            self._parse(data, memoryview(data), len(data))
+        if self._transport is not None and not self._waits():
+            self._paused = False
+            self._step += 1
+            self._transport.resume_reading()
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Takes no further request; the connection ends when what is owed is answered: at once when nothing is."""
+        self._last = True
+        self._held = self._held if self._head is not None else b""
+        if self._transport is not None and self._head is None and not self._turns and self._refusal is None:
+            self._step += 1
+            self._transport.close()
+
+    def give_up(self, problem: Fault) -> None:
+        """Answers everything that is owed or under way with `problem`."""
+        if self._head is not None:
+            self.refuse(problem)
+        for turn in tuple(self._turns):
+            turn.settle(problem)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def refuse(self, problem: Fault) -> None:
+        """Takes nothing more from this client, and says why after the answers that it waits for."""
+        if self._refusal is not None:
+            return
+        self._refusal = problem
+        self._gate.count(problem.code)
+        self._drop_body()
+        self._held = b""
+        self._step += 1
+        if not self._turns:
+            self._say(problem)
+
+    def _say(self, problem: Fault) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        reply = replies.refused(problem)
+        transport.write(b"".join((reply.head, CLOSE, reply.body)))
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()  # and drop it
+
+    # --- time ---------------------------------------------------------------------------------------
+
+    def sweep(self, now_s: float) -> None:
+        """Ends what took too long by `now_s`; called every `sweep_s`."""
+        if self._transport is None:
+            return
+        for turn in tuple(self._turns):
+            if turn.latest_s < now_s:
+                turn.settle(fault("deadline", "no outcome came, long after the deadline"))
+        got, unsent = (self._body.got if self._body else 0), self._transport.get_write_buffer_size()
+        step, seen_got, seen_unsent = self._seen
+        self._seen = (self._step, got, unsent)
+        if step != self._step:
+            self._due_s = now_s + self._patience_s()
+            self._body_due_s = now_s + self._gate.limits.stall_s
+        elif unsent < seen_unsent:
+            self._due_s = now_s + self._patience_s()
+        elif got != seen_got:
+            self._body_due_s = now_s + self._gate.limits.stall_s
+        if now_s >= self._due_s or (self._head is not None and now_s >= self._body_due_s):
+            self._late(stalled=now_s < self._due_s)
+
+    def _patience_s(self) -> float:
+        limits = self._gate.limits
+        if self._refusal is not None and not self._turns:
+            return limits.linger_s
+        if self._paused:  # it is us who do not read
+            return math.inf if self._turns else limits.idle_s
+        if self._head is not None:
+            return limits.body_s
+        if self._held or self._blank or self._fresh:
+            return limits.header_s
+        return math.inf if self._turns else limits.idle_s
+
+    def _late(self, *, stalled: bool) -> None:
+        limits = self._gate.limits
+        if self._paused or self._refusal is not None:
+            self.abort()
+        elif self._head is not None and stalled:
+            self.refuse(fault("timeout", f"the request's body stood still for {limits.stall_s:g} s"))
+        elif self._head is not None:
+            self.refuse(fault("timeout", f"the request's body was not complete after {limits.body_s:g} s"))
+        elif self._held or self._blank or self._fresh:
+            self.refuse(fault("timeout", f"the request's header was not complete after {limits.header_s:g} s"))
+        else:
+            self.abort()  # close() would wait for ever for a client that does not read
+
+
+def _long_header(limit: int) -> EdgedError:
+    return EdgedError("too_large", f"the header is above {limit} bytes", "Send fewer or shorter headers.")

@@ -1,0 +1,93 @@
+"""One listener's connections: how many there are, what they share, and the clock that hurries them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from edged.errors import Fault, fault
+from edged.transports.rest.limits import Limits, Room
+from edged.transports.rest.listeners import Listener
+
+if TYPE_CHECKING:
+    from edged.transports.rest.connection import Connection
+    from edged.transports.rest.heads import Head
+    from edged.transports.rest.peers import Peer
+    from edged.transports.rest.turns import Turn
+
+_SCRATCH: Final = 64 * 1024  # bytes of one read that goes to no body; a turn of the loop uses it for one connection
+_TOLD: Final = 64  # connections above the limit that are told so; further ones are only closed
+
+
+class Application(Protocol):
+    """What answers requests; app.App is one."""
+
+    def admit(self, head: Head) -> int:
+        """The bytes that the body of such a request may have."""
+
+    def take(self, head: Head, payload: bytes, turn: Turn, peer: Callable[[], Peer | None]) -> None:
+        """Sees to it that `turn` gets its reply; raises nothing."""
+
+
+class Gate:
+    """`room` is shared by all listeners. `count` is told the code of what is refused before the application
+    has it, and `client_gone` when a client did not wait for its answer. `emptied` is called when the last
+    connection has ended.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        limits: Limits,
+        application: Application,
+        *,
+        room: Room,
+        count: Callable[[str], None],
+        emptied: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.listener = listener
+        self.limits = limits
+        self.application = application
+        self.room = room
+        self.count = count
+        self.connections: set[Connection] = set()
+        self.buffer = bytearray(_SCRATCH)
+        self.scratch = memoryview(self.buffer)
+        self._emptied = emptied
+        self._clock = clock
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> int:
+        return len(self.connections)
+
+    def enter(self, connection: Connection) -> Fault | None:
+        """One connection more; a Fault when it is one too many."""
+        self.connections.add(connection)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._swept)
+        if self.open <= self.limits.connections:
+            return None
+        what = f"{self.listener.address} has {self.limits.connections} connections already"
+        return fault("queue_full", what, "Close idle connections, or send more requests on each.")
+
+    @property
+    def crowded(self) -> bool:
+        """So far above the limit that nobody is told why."""
+        return self.open > self.limits.connections + _TOLD
+
+    def leave(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._emptied()
+
+    def _swept(self) -> None:
+        """Looks at the time for all connections at once: a timer for each request would cost more than its parsing."""
+        self._sweep = None
+        now_s = self._clock()
+        for connection in tuple(self.connections):
+            connection.sweep(now_s)
+        if self.connections:  # an idle box is left asleep
+            self._sweep = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._swept)
