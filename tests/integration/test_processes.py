@@ -26,7 +26,7 @@ FOR_EVER = 2**62  # turns
 MOST_TURNS = 2**24  # what float32 can count
 # Parts of the names of what a process has mapped or imported: of the worker's libraries, and of the daemon's.
 HEAVY = ("numpy", "onnxruntime", "openblas")
-OUTSIDE = ("paho", "uvicorn", "uvloop", "httptools", "psutil", "yaml", "prometheus_client", "asyncio")
+OUTSIDE = ("paho", "uvloop", "httptools", "psutil", "yaml", "prometheus_client", "asyncio")
 
 # Python reads it at the start of every process: on SIGUSR2 the process writes down what it has imported.
 TELL = """
@@ -173,7 +173,7 @@ def test_each_process_has_imported_its_own_modules_and_no_others(configuration: 
             }
 
         daemon, server, workers = imported(tree(one)[0]), imported(fork_server(one)), [*map(imported, one.workers())]
-    assert {"paho", "uvicorn", "edged.daemon"} <= daemon
+    assert {"paho", "httptools", "edged.daemon"} <= daemon
     assert not daemon & {"numpy", "onnxruntime", "edged.worker.main"}
     assert {"edged.worker.main", "numpy", "onnxruntime"} <= server
     assert len(workers) == len(MODELS)

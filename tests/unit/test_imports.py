@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "onnxruntime"}
-DAEMONS = {"paho", "uvicorn", "uvloop", "httptools", "psutil", "cryptography", "yaml", "asyncio"}
+DAEMONS = {"paho", "uvloop", "httptools", "psutil", "cryptography", "yaml", "asyncio"}
 
 
 def loaded(code: str) -> set[str]:

@@ -100,7 +100,7 @@ def test_stopping_twice_and_before_the_start_is_harmless(short_path: Path) -> No
 
 
 def test_signals_are_left_alone(short_path: Path) -> None:
-    async def scenario() -> None:  # on the main thread: uvicorn takes them only there
+    async def scenario() -> None:  # on the main thread, the only one that could take them
         before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         rest = Rest(bind(Sockets(unix=str(short_path / "s"))), Double().backend())
         await rest.start()

@@ -207,7 +207,7 @@ import sys, edged.__main__
 print({"edged.cli", "msgspec"} & set(sys.modules))
 import edged.cli
 edged.cli.parser()
-print({"numpy", "onnxruntime", "paho", "uvloop", "uvicorn", "psutil", "yaml", "asyncio"} & set(sys.modules))
+print({"numpy", "onnxruntime", "paho", "uvloop", "httptools", "psutil", "yaml", "asyncio"} & set(sys.modules))
 """
 
 
