@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config import schema
 from edged.config.addresses import Broker
@@ -26,18 +27,24 @@ from edged.transports.mqtt.visit import Take, Visit
 
 _ATTEMPTS: Final = 3  # a single close may be anything; the third is made with 3.1.1 at the latest
 _SUBSCRIBED_S: Final = 10.0
+_CONFIRMED_S: Final = 60.0  # from the last byte written to the broker's word; the kernel may hold some MB of it
 _SETTLE_S: Final = 0.5  # retained messages follow the SUBACK at once; this is for a slow link
 _OVERHEAD: Final = 128  # of a PUBLISH besides topic and payload: header, packet identifier, one user property
 _NOBODY: Final = 0x10  # MQTT 5, 3.4.2.1: no matching subscribers
 
 
 class Publisher:
-    """One connection at a time, clean session. `take(topic, payload, retained)` gets every message."""
+    """One connection at a time, clean session. `take(topic, payload, retained)` gets every message.
 
-    def __init__(self, settings: schema.Mqtt, client_id: str, take: Take) -> None:
+    `confirmed_s`: how long a broker that has a whole message may take to say so. (A connection that takes no
+    bytes is paho's to end: no answer to a ping.)
+    """
+
+    def __init__(self, settings: schema.Mqtt, client_id: str, take: Take, *, confirmed_s: float = _CONFIRMED_S) -> None:
         self._dialer: Final = Dialer(settings, client_id, 0, MAX_PACKET, 20)
         self._versions: Final = {broker: Versions(settings.version) for broker in self._dialer.brokers}
         self._take: Final = take
+        self._confirmed_s: Final = confirmed_s
         self._visit: Visit | None = None
 
     def __enter__(self) -> Self:
@@ -83,15 +90,7 @@ class Publisher:
             made = fresh(PacketTypes.PUBLISH)
             made.UserProperty = list(user)
             properties = made
-        mid = visit.publish(topic, payload, properties)
-        while mid not in visit.confirmed:
-            if not visit.turn():
-                raise EdgedError(
-                    "broker",
-                    f"the broker ended the connection while it was sent {len(payload)} bytes",
-                    "Its packet limit may be lower (Mosquitto: max_packet_size), or its ACL forbids this topic.",
-                )
-        reason = visit.confirmed.pop(mid)
+        reason = self._confirmation(visit, visit.publish(topic, payload, properties), len(payload))
         if reason.value == _NOBODY:
             raise EdgedError(
                 "broker",
@@ -100,6 +99,26 @@ class Publisher:
             )
         if reason.is_failure:
             raise EdgedError("broker", f"the broker refused the file: {reason}", "Check the broker's ACL.")
+
+    def _confirmation(self, visit: Visit, mid: int, size: int) -> ReasonCode:
+        """The broker's PUBACK. Raises EdgedError `broker` when it does not come."""
+        until_s = time.monotonic() + self._confirmed_s
+        while mid not in visit.confirmed:
+            if not visit.turn():
+                raise EdgedError(
+                    "broker",
+                    f"the broker ended the connection while it was sent {size} bytes",
+                    "Its packet limit may be lower (Mosquitto: max_packet_size), or its ACL forbids this topic.",
+                )
+            if visit.writing:
+                until_s = time.monotonic() + self._confirmed_s
+            elif time.monotonic() > until_s:
+                raise EdgedError(
+                    "broker",
+                    f"the broker was sent {size} bytes and did not confirm them within {self._confirmed_s:g} s",
+                    "`edged status` on the box says whether it arrived all the same.",
+                )
+        return visit.confirmed.pop(mid)
 
     def turn(self) -> bool:
         """Reads and writes for a moment; False when the connection is gone."""

@@ -80,6 +80,11 @@ class Visit:
         """Sends at QoS 1; the packet identifier, which `confirmed` has once the broker has the message."""
         return self._client.publish(topic, payload, 1, False, properties).mid
 
+    @property
+    def writing(self) -> bool:
+        """Whether there is something left to write."""
+        return self._client.want_write()
+
     def turn(self) -> bool:
         """Reads and writes for a moment; False when the connection is gone."""
         return self._client.loop(_TURN_S) is MQTTErrorCode.MQTT_ERR_SUCCESS
