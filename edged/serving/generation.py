@@ -64,6 +64,13 @@ class Tally:
         self.crashes = 0
         self.cpu_s: collections.deque[float] = collections.deque(maxlen=512)
 
+    def ended(self, *, by_itself: bool) -> None:
+        """A process ended while it was live: by itself, or by our hand, for a limit it went past (RULES 26)."""
+        if by_itself:
+            self.crashes += 1
+        else:
+            self.faults += 1
+
 
 class Probe(msgspec.Struct, frozen=True):
     """What one input, run alone, gave: its fault (`own`: the model's), its cost, its answer as in AnswerHead."""
@@ -269,7 +276,6 @@ class Generation:
         left_s = max(self.flights[0].sent_s, self._answered_s) + self.run_limit_s - time.monotonic()
         if left_s <= 0:
             log.error("a run took longer than %g s", self.run_limit_s, extra=self._fields("model_failed"))
-            self.tally.faults += 1
             self.kill(fault("model_failed", f"the run took longer than {self.run_limit_s:g} s"))
         else:
             self._watch = self._loop.call_later(left_s, self._check_run)

@@ -200,7 +200,7 @@ class Route:
         if generation is not self.live:
             return
         self.live = None
-        generation.tally.crashes += 1
+        generation.tally.ended(by_itself=generation.reason is None)
         self._observer.restarted(self.settings.name)
         poison = self.feeder.lost(in_probe=in_probe, reason=generation.reason)
         self._assign()
