@@ -32,7 +32,7 @@ from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
 from edged.serving.route import Route
 from edged.serving.router import Router
-from edged.serving.starter import Starter
+from edged.serving.starter import Starter, clear_leftovers
 from edged.topics import Tree
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.rest.app import Backend
@@ -136,6 +136,7 @@ class Daemon:
         with _using(self._place.state):
             self._place.state.mkdir(parents=True, exist_ok=True)
         self._rest = Rest(bind(self._config.sockets), self._backend())
+        clear_leftovers(self._place.runtime)
         await self._starter.warm()
         with _using(self._place.state):
             await self._installer.open()

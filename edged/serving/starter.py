@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Final, TypeVar
 
 from edged import channel
@@ -44,6 +46,20 @@ class Worker:
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def ended(self, limit_s: float) -> bool:
+        """Whether the process has ended, or does within the limit: then its pidfd can be read (pidfd_open(2))."""
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        loop.add_reader(self._pidfd, _tell, over)
+        try:
+            async with asyncio.timeout(limit_s):
+                await over
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._pidfd)
+        return True
 
     def forget(self) -> None:
         """Gives the descriptors back, after the end of the process."""
@@ -106,14 +122,15 @@ class Starter:
         """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.
 
         An exit code, minus a signal, or None when nobody can say: 255 is what the fork server's own
-        death looks like, and then the worker may still be there (RULES 3).
+        death looks like, and then the worker may still be there (RULES 3). The waiting is the loop's, so
+        that many workers share one second (RULES 5); the thread only asks.
         """
+        if not await worker.ended(patience_s):
+            worker.kill()
+            await worker.ended(patience_s)
 
         def job() -> int | None:
-            worker.process.join(patience_s)
-            if worker.process.exitcode is None:
-                worker.kill()
-                worker.process.join(1.0)
+            worker.process.join(1.0)  # the fork server's word follows the end at once
             code = worker.process.exitcode
             if code is None or code == 255:
                 worker.kill()
@@ -153,6 +170,24 @@ class Starter:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what multiprocessing made in `folder` for daemons that were killed: each leaves a `pymp-*` with a socket.
+
+    One that a process still listens on is another daemon's, and stays. Asked of the kernel: a connection
+    without a request would end that daemon's fork server.
+    """
+    listening = {line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text().splitlines()}
+    for left in folder.glob("pymp-*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            if not any(str(socket) in listening for socket in left.iterdir()):
+                shutil.rmtree(left)
+
+
+def _tell(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def _discard(started: asyncio.Future[Worker]) -> None:

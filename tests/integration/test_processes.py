@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -202,6 +203,27 @@ def test_kill_of_fork_server_and_daemon_leaves_nothing(one: Box) -> None:
     one.kill()
     assert gone(everyone, 2) == []
     run.wait()
+
+
+def test_a_start_removes_what_a_killed_daemon_left(configuration: str) -> None:
+    """RULES 4, for files: each kill -9 leaves a folder of multiprocessing's in the runtime directory."""
+    with box(configuration, start=False) as one:
+        one.environment["TMPDIR"] = str(one.socket.parent)
+        one.socket.parent.mkdir()
+        other = one.socket.parent / "pymp-other"
+        other.mkdir()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(other / "listener"))
+            listening.listen()
+            for _ in range(2):
+                one.start()
+                one.kill()
+            assert len(list(one.socket.parent.glob("pymp-*"))) == 2, "the first left none: nothing is shown here"
+        one.start()
+        assert well(one)
+        assert len(list(one.socket.parent.glob("pymp-*"))) == 1
+        assert one.stop() == 0
+        assert list(one.socket.parent.glob("pymp-*")) == []
 
 
 def test_workers_outlive_the_fork_server(one: Box) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 
@@ -87,6 +88,45 @@ def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
             await bench.route.stop()
 
     play(scenario)
+
+
+def test_hung_workers_are_ended_in_one_common_second(play: Play) -> None:
+    """RULES 5: the channels are closed, one second is waited for all, then they are killed."""
+    hung = 8
+
+    async def scenario(bench: Bench) -> None:
+        generations = [await bench.route.start(bench.release(models.counting())) for _ in range(hung)]
+        for one in generations:
+            assert one.submit([InputHead(len(ENDLESS_TURNS))], [ENDLESS_TURNS], lambda _answers, _payload: None)
+        async with asyncio.timeout(hung / 2):  # one after the other they took a second each
+            await bench.route.stop()
+        assert not any(one.alive for one in generations)
+        for one in generations:
+            with pytest.raises(ProcessLookupError):
+                os.kill(one.pid, 0)
+
+    play(scenario, Model("m", limits=Limits(run=Duration(600))))
+
+
+@pytest.mark.parametrize(("end", "faults", "crashes"), [(ENDLESS_TURNS, 2, 0), (None, 0, 1)])
+def test_each_end_of_a_live_process_is_one_fault_of_its_release(
+    play: Play, end: bytes | None, faults: int, crashes: int
+) -> None:
+    """RULES 26: a run past its limit is a fault, not a crash as well; an end by itself is a crash."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        first = bench.route.live
+        assert first is not None
+        if end is None:
+            os.kill(first.pid, 11)
+            await bench.until(lambda: not first.alive)
+        else:
+            problem = await bench.send(end)  # twice, the second time alone
+            assert isinstance(problem, Fault)
+        assert (first.tally.faults, first.tally.crashes) == (faults, crashes)
+
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
 
 
 def test_suspects_run_though_a_probe_is_under_way(play: Play) -> None:
