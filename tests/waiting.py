@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], limit_s: float = 10) -> None:
+def until(condition: Callable[[], object], limit_s: float = 30) -> None:
     """Waits until `condition` holds; fails the test when it does not in time."""
     until_s = time.monotonic() + limit_s
     while not condition():

@@ -56,12 +56,17 @@ class Bench:
     ) -> asyncio.Future[Outcome]:
         """Offers an input; the future has its one outcome. A second reply fails the test."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def reply(outcome: Outcome) -> None:
+            if not future.cancelled():  # whoever waited has given up
+                future.set_result(outcome)
+
         now_s = time.monotonic()
         item = Input(
             self.route.settings.name,
             payload,
             source,
-            future.set_result,
+            reply,
             now_s,
             deadline_s=None if deadline_s is None else now_s + deadline_s,
             id=name,
@@ -70,7 +75,7 @@ class Bench:
             future.cancel()
         return future
 
-    async def until(self, condition: Callable[[], Any], limit_s: float = 10) -> None:
+    async def until(self, condition: Callable[[], Any], limit_s: float = 30) -> None:
         async with asyncio.timeout(limit_s):
             while not condition():  # noqa: ASYNC110 - conditions of another process, too
                 await asyncio.sleep(0.005)

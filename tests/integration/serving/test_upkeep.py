@@ -33,7 +33,7 @@ def test_a_release_that_is_wanted_comes_when_the_one_before_it_has_ended(play: P
         assert bad is not None
         await bench.route.serve(bench.release(models.linear(seed=1), 2))
         bad.kill()
-        outcome = await asyncio.wait_for(bench.send(ONE_SCAN), 5)
+        outcome = await asyncio.wait_for(bench.send(ONE_SCAN), 30)
         assert isinstance(outcome, Answer)
         assert outcome.version == "2"
 
@@ -62,7 +62,7 @@ def test_both_generations_of_a_switch_end(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.counting()))
         candidate = await bench.route.start(bench.release(models.counting(), 2))
-        running = bench.send(b"[3000000]")
+        running = bench.send(b"[1000000]")
         switch = asyncio.ensure_future(bench.route.switch(candidate))
         await asyncio.sleep(0)
         candidate.kill()
@@ -71,7 +71,7 @@ def test_both_generations_of_a_switch_end(play: Play) -> None:
         bench.route.live.kill()
         with pytest.raises(EdgedError, match="trial_crash"):
             await switch
-        outcome = await asyncio.wait_for(running, 10)
+        outcome = await asyncio.wait_for(running, 60)
         assert isinstance(outcome, Answer)
         assert outcome.version == "1"
 
@@ -84,7 +84,7 @@ def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.linear()))
         await bench.route.start(bench.release(models.linear(seed=1), 2))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await bench.route.stop()
 
     play(scenario)
@@ -148,7 +148,7 @@ def test_suspects_run_though_a_probe_is_under_way(play: Play) -> None:
             assert bench.route.live.submit([head], [ONE_SCAN], lambda _answers, _payload: None, probe=True)
 
         bench.route.on_change = probe
-        outcomes = await asyncio.wait_for(asyncio.gather(*suspects), 5)
+        outcomes = await asyncio.wait_for(asyncio.gather(*suspects), 30)
         assert sum(one.retried for one in outcomes if isinstance(one, Answer)) == 16
 
     play(scenario)
