@@ -40,14 +40,23 @@ BY_NUMPY: Final = {kind.numpy: kind for kind in DATATYPES}
 
 
 class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
-    """One input or output of a model: `datatype` in the Open Inference Protocol's words, -1 = free axis."""
+    """One input or output of a model: `datatype` in the Open Inference Protocol's words, -1 = free axis.
+
+    `axes` names the axes, "" for one without a name; () when none has one. Free axes of one name have one
+    size in a run. `json`: an output that is no tensor but a sequence of maps or of tensors; it is carried as
+    BYTES[-1], each element one item as JSON. `optional`: an output that a run may leave out.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    axes: tuple[str, ...] = ()
+    json: bool = False
+    optional: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} {self.datatype}{list(self.shape)}"
+        marks = (", JSON" if self.json else "") + (", optional" if self.optional else "")
+        return f"{self.name} {self.datatype}{list(self.shape)}{marks}"
 
 
 class Signature(msgspec.Struct, frozen=True, array_like=True):
@@ -78,6 +87,11 @@ def _tensors(
             found.append(f"{kind} {mine.name} is missing")
         elif other.datatype != mine.datatype:
             found.append(f"{kind} {mine.name} is {other.datatype}, not {mine.datatype}")
+        elif other.json != mine.json:
+            words = ("strings", "items as JSON")
+            found.append(f"{kind} {mine.name} has {words[other.json]}, not {words[mine.json]}")
+        elif other.optional and not mine.optional:
+            found.append(f"{kind} {mine.name} may be left out, which it never was")
         elif not _fits(mine.shape, other.shape, wider_is_fine=wider_is_fine):
             found.append(f"{kind} {mine.name} has shape {list(other.shape)}, not {list(mine.shape)}")
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edged.cli.words import columns, plain, size
+from edged.tensors import TensorSpec
 
 HELP = "say what an ONNX file takes and gives, and what a run costs on this box"
 EXAMPLES = """
@@ -56,8 +57,8 @@ def inspect(file: Path, *, threads: int) -> dict[str, Any]:
         "sha256": sha256,
         "producer": parts.producer,
         "opset": parts.opset,
-        "inputs": [_tensor(spec.name, spec.datatype, spec.shape) for spec in model.signature.inputs],
-        "outputs": [_tensor(spec.name, spec.datatype, spec.shape) for spec in model.signature.outputs],
+        "inputs": [_tensor(spec) for spec in model.signature.inputs],
+        "outputs": [_tensor(spec) for spec in model.signature.outputs],
         "operators": parts.operators,
         "weights": parts.weights,
         "external_data": parts.external,
@@ -69,15 +70,18 @@ def inspect(file: Path, *, threads: int) -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": list(shape)}
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    """As the metadata over HTTP; `axes` has the names of free axes, `json` and `optional` stand where they are true."""
+    said = {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+    odd = {"axes": list(spec.axes), "json": spec.json, "optional": spec.optional}
+    return said | {name: value for name, value in odd.items() if value}
 
 
 def _report(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['file']}: {size(found['bytes'])}, opset {found['opset']}, made by {plain(found['producer']) or '?'}"
     yield f"  sha256        {found['sha256']}"
     tensors = [(kind, one) for kind in ("inputs", "outputs") for one in found[kind]]
-    rows = [(kind[:-1], plain(one["name"]), one["datatype"], _shape(one["shape"])) for kind, one in tensors]
+    rows = [(kind[:-1], plain(one["name"]), one["datatype"], _shape(one)) for kind, one in tensors]
     yield from (f"  {line}" for line in columns([(f"{kind:12}", *rest) for kind, *rest in rows]))
     yield f"  operators     {_counts(found['operators'])}"
     yield f"  weights       {_counts(found['weights'])}"
@@ -88,8 +92,11 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield f"  a run         {_run(found)}"
 
 
-def _shape(axes: list[int]) -> str:
-    return f"[{', '.join('?' if axis < 0 else str(axis) for axis in axes)}]"
+def _shape(tensor: dict[str, Any]) -> str:
+    names = tensor.get("axes") or [""] * len(tensor["shape"])
+    sizes = [str(size) if size >= 0 else plain(name) or "?" for size, name in zip(tensor["shape"], names, strict=True)]
+    marks = [", items as JSON"] * tensor.get("json", False) + [", optional"] * tensor.get("optional", False)
+    return f"[{', '.join(sizes)}]{''.join(marks)}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -21,6 +21,7 @@ from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
 from edged.tensors import BY_NUMPY
 from edged.worker import pictures
+from edged.worker.axes import check_shared, shared_axes
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
@@ -90,6 +91,7 @@ class Worker:
         channel.send(sock, Opened(signature))
         measured = self._model.measure(batch_max=opening.batch_max)
         self._stacks = self._model.stackable
+        self._shared = shared_axes(signature)
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
@@ -155,6 +157,7 @@ class Worker:
         try:
             job.decoded = decode(form, head, part, self._model.signature)
             job.feeds, job.rows, job.view = prepare(job.decoded, opening.preprocess, self._model.signature)
+            check_shared(job.feeds, self._shared)
         except EdgedError as error:
             job.fail(error)
         except MemoryError:
@@ -177,7 +180,7 @@ class Worker:
     def _run_alone(self, job: Job) -> None:
         names = self._names([job])
         try:
-            outputs = dict(zip(names, self._model.run(job.feeds, names), strict=True))
+            outputs = self._model.run(job.feeds, names)
             stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
         except EdgedError as error:
             job.fail(error, in_run=True)
@@ -192,11 +195,11 @@ class Worker:
         """One run for all; False when it failed, or when an output does not have a row for each input row."""
         names, counts = self._names(group), [job.rows for job in group]
         try:
-            arrays = self._model.run(stack([job.feeds for job in group]), names)
-            parts = unstack(arrays, counts)
+            outputs = self._model.run(stack([job.feeds for job in group]), names)
+            parts = unstack(list(outputs.values()), counts)
             if parts is None:
                 return False
-            stepped, rows = postprocess_rows(self._opening.postprocess, dict(zip(names, arrays, strict=True)))
+            stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
         except (EdgedError, MemoryError):
             return False
         stepped_parts = unstack(list(stepped.values()), counts)
@@ -225,6 +228,7 @@ class Worker:
         outputs: list[Output] = [
             (name, BY_NUMPY[job.outputs[name].dtype.name].oip, job.outputs[name], name in decoded.binary)
             for name in decoded.requested or self._all
+            if name in job.outputs  # an optional output may be absent
         ]
         extra = None if job.prediction is None else {"prediction": job.prediction}
         try:

@@ -15,9 +15,11 @@ import onnxruntime as ort
 from numpy.random import Generator, default_rng
 
 from edged.errors import EdgedError
-from edged.tensors import BY_OIP, BY_ONNX, Signature, TensorSpec
+from edged.tensors import BY_OIP, Signature, TensorSpec
+from edged.worker.axes import batch_names, stackable
 from edged.worker.providers import cpu
 from edged.worker.providers.table import PROVIDERS
+from edged.worker.signature import described
 
 Array = np.ndarray[Any, Any]
 
@@ -48,11 +50,13 @@ class Model:
         self.signature: Final = signature
         self.providers: Final = tuple(str(name) for name in session.get_providers())
         self._names = [spec.name for spec in signature.outputs]
+        self._unusual = any(spec.json or spec.optional for spec in signature.outputs)
+        self._batch = batch_names(signature)
         self._free_size = _FREE_SIZES[0]
 
     @classmethod
     def open(cls, file: str | Path, *, threads: int = 1, providers: Sequence[str] = ("cpu",)) -> Model:
-        """Raises EdgedError: not_a_model, over_memory, or unsupported for an input that is no tensor."""
+        """Raises EdgedError: not_a_model, over_memory, or unsupported (see signature.described)."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -66,28 +70,34 @@ class Model:
             options.add_session_config_entry(key, value)
         try:
             session = ort.InferenceSession(str(file), options, providers=[PROVIDERS[name] for name in providers])
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            signature = described(inputs, outputs)
+        except EdgedError:
+            raise
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             raise _explained(error, "not_a_model") from error
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        return cls(session, Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs))))
+        return cls(session, signature)
 
     @property
     def stackable(self) -> bool:
-        """Whether every input and output has a free first axis to stack inputs along."""
-        specs = self.signature.inputs + self.signature.outputs
-        return bool(specs) and all(spec.shape and spec.shape[0] == -1 for spec in specs)
+        """Whether several inputs can share a run (see axes.stackable)."""
+        return stackable(self.signature)
 
-    def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-        """The outputs named, or all, in the model's order.
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """The outputs named, or all, in the model's order; without the optional ones that this run left out.
 
         Raises EdgedError: bad_input when the graph refuses the values (an index out of bounds),
         over_memory, model_failed for everything else.
         """
+        names = self._names if outputs is None else list(outputs)
         try:
-            arrays: list[Array] = self._session.run(self._names if outputs is None else list(outputs), feeds)
+            values = self._session.run(names, feeds)
         except Exception as error:
             raise _explained(error, "model_failed") from error
-        return arrays
+        found = dict(zip(names, values, strict=True))
+        if not self._unusual:
+            return found
+        return {name: _items(value) for name, value in found.items() if value is not None}
 
     def generate(self, seed: int, *, rows: int = 1) -> dict[str, Array]:
         """A made-up input: free axes filled in, values from a generator with this seed."""
@@ -146,20 +156,25 @@ class Model:
 
         A graph that scales by a maximum over the whole tensor (dynamic quantization) must not mix senders.
         """
-        rows = [self.generate(seed) for seed in range(2, 4)]
-        stacked = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        one, other = self.generate(2), self.generate(3)
+        rows = [one, other, one]  # no order of values is this one: a model that sorts rows is found out
+        stacked = {name: np.concatenate([row[name] for row in rows]) for name in one}
         try:
             together = self.run(stacked)
             alone = [self.run(row) for row in rows]
         except EdgedError:
             return False
-        for index, output in enumerate(together):
-            if output.shape[:1] != (len(rows),) or not _close(output, np.concatenate([one[index] for one in alone])):
-                return False
-        return True
+        return all(
+            output.shape[:1] == (len(rows),) and _close(output, np.concatenate([row[name] for row in alone]))
+            for name, output in together.items()
+        )
 
     def _made_up(self, random: Generator, spec: TensorSpec, rows: int, seed: int) -> Array:
-        shape = [size if size >= 0 else (self._free_size if axis else rows) for axis, size in enumerate(spec.shape)]
+        names = spec.axes or ("",) * len(spec.shape)
+        shape = [
+            size if size >= 0 else (self._free_size if axis and name not in self._batch else rows)
+            for axis, (size, name) in enumerate(zip(spec.shape, names, strict=True))
+        ]
         dtype = np.dtype(BY_OIP[spec.datatype].numpy)
         if dtype.kind == "f":
             values = random.random(shape) if seed % 2 == 0 else 3 * random.standard_normal(shape)
@@ -170,25 +185,37 @@ class Model:
 
 
 def _close(one: Array, other: Array) -> bool:
+    if one.dtype.kind == "O" and one.shape == other.shape:
+        pairs = zip(one.ravel().tolist(), other.ravel().tolist(), strict=True)
+        return all(_same_item(mine, theirs) for mine, theirs in pairs)
     if one.dtype.kind != "f":
         return np.array_equal(one, other)
     return bool(one.shape == other.shape and np.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True))
 
 
-def _spec(argument: Any) -> TensorSpec:
-    kind = BY_ONNX.get(argument.type)
-    if kind is None:
-        raise EdgedError(
-            "unsupported",
-            f"{argument.name} is a {argument.type}, which this version of edged does not carry",
-            "Export the model with plain tensors (for scikit-learn models: zipmap off).",
-        )
-    shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in argument.shape)
-    return TensorSpec(str(argument.name), kind.oip, shape)
+def _same_item(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return _close(one, other)
+    if isinstance(one, dict) and one.keys() == other.keys():
+        return _close(np.asarray(list(one.values())), np.asarray(list(other.values())))
+    return bool(one == other)
+
+
+def _items(value: Any) -> Array:
+    """An output as an array; of a list, an array [items] of its maps or arrays."""
+    if not isinstance(value, list):
+        return np.asarray(value)
+    items = np.empty(len(value), dtype=object)
+    for index, item in enumerate(value):
+        items[index] = item
+    return items
 
 
 def _explained(error: Exception, code: str) -> EdgedError:
     """onnxruntime's exception in edged's words; its types tell little, its texts more."""
+    if isinstance(error, UnicodeDecodeError):
+        where = "a string in an output" if code == "model_failed" else "a name in it"
+        return EdgedError(code, f"{where} is not UTF-8: {error.reason}")
     text = _CODE.sub("", " ".join(str(error).split()))[:500]
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
         return EdgedError("over_memory", f"the model asked for more memory than limits.memory allows: {text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -38,19 +39,47 @@ class Reply(NamedTuple):
         for output in self.json()["outputs"]:
             dtype = np.dtype(BY_OIP[output["datatype"]].numpy)
             if "data" in output:
-                array = np.array(output["data"], dtype=dtype)
+                array = listed(output["data"], dtype)
             else:
                 size = output["parameters"]["binary_data_size"]
-                array = np.frombuffer(self.body[start : start + size], dtype=dtype)
+                part = self.body[start : start + size]
+                array = listed(strings(part), dtype) if dtype.kind == "O" else np.frombuffer(part, dtype=dtype)
                 start += size
             found[output["name"]] = array.reshape(output["shape"])
         assert start == len(self.body)
         return found
 
 
+def listed(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    """A flat array; of objects element by element, as numpy would look into lists and maps."""
+    array = np.empty(len(values), dtype=dtype)
+    for index, value in enumerate(values):
+        array[index] = value
+    return array
+
+
+def strings(data: bytes) -> list[str]:
+    """BYTES elements: a little-endian uint32 with the length, then so many bytes of UTF-8."""
+    found, start = [], 0
+    while start < len(data):
+        (size,) = struct.unpack_from("<I", data, start)
+        found.append(data[start + 4 : start + 4 + size].decode())
+        start += 4 + size
+    assert start == len(data)
+    return found
+
+
+def raw_bytes(array: Array) -> bytes:
+    """A tensor's binary form."""
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array).tobytes()
+    texts = [str(text).encode() for text in array.ravel()]
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
 def binary(tensors: Mapping[str, Array], outputs: Sequence[str] = ()) -> tuple[bytes, dict[str, str]]:
     """An infer request whose tensors are raw bytes behind the JSON: (body, headers)."""
-    raw = [np.ascontiguousarray(array).tobytes() for array in tensors.values()]
+    raw = [raw_bytes(array) for array in tensors.values()]
     described = [
         {
             "name": name,

@@ -13,5 +13,5 @@ from tests import models
 def test_the_largest_int8_products_are_not_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "product.onnx"
     file.write_bytes(models.integer_product())
-    (sums,) = Model.open(file).run({"x": np.full((1, 64), 255, dtype=np.uint8)})
+    (sums,) = Model.open(file).run({"x": np.full((1, 64), 255, dtype=np.uint8)}).values()
     assert sums.tolist() == [[64 * 255 * 127] * 16]

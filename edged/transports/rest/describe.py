@@ -80,4 +80,8 @@ def ready(views: Iterable[ModelView], *, stopping: bool) -> tuple[int, dict[str,
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    said: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    parameters = ({"content_type": "application/json"} if spec.json else {}) | (
+        {"optional": True} if spec.optional else {}
+    )
+    return said | {"parameters": parameters} if parameters else said

@@ -40,6 +40,7 @@ _ELEMENT: Final[dict[str, Any]] = {
 }
 _FLAT: Final = {name: msgspec.json.Decoder(list[element]) for name, element in _ELEMENT.items()}  # type: ignore[valid-type]
 _ANY: Final = msgspec.json.Decoder()
+_ITEM: Final = msgspec.json.Encoder()
 _WORTH_COUNTING: Final = 64 * 1024
 _MOST_EMPTY: Final = 2**40
 
@@ -175,12 +176,12 @@ def _strings(data: memoryview, name: str, elements: int) -> list[str]:
 
 
 def to_bytes(array: Array, datatype: str) -> bytes:
-    """The raw little-endian form that from_bytes reads."""
+    """The raw little-endian form that from_bytes reads; items of a sequence (maps, arrays) as JSON text."""
     if datatype != "BYTES":
         return array.tobytes()
     parts: list[bytes] = []
-    for text in array.ravel().tolist():
-        data = text if isinstance(text, bytes) else str(text).encode("utf-8", "replace")
+    for value in array.ravel().tolist():
+        data = value.encode("utf-8", "replace") if isinstance(value, str) else _ITEM.encode(_json_item(value))
         parts += (len(data).to_bytes(4, "little"), data)
     return b"".join(parts)
 
@@ -189,18 +190,31 @@ def to_json(array: Array, datatype: str, decimals: int | None = None) -> list[An
     """The flat list that JSON carries. A float32 is given as the double of the same value.
 
     With `decimals`, to which the values have been rounded, it is the double nearest to that decimal number:
-    0.9 and not 0.8999999761581421, which is the same float32. Bytes that are no UTF-8 and lone surrogates,
-    which JSON cannot carry, become U+FFFD and `?`.
+    0.9 and not 0.8999999761581421, which is the same float32. Lone surrogates, which JSON cannot carry, become
+    `?`. Items of a sequence are JSON values themselves: a map is an object, an array nested lists.
     """
     if decimals is not None and array.dtype.kind == "f":
         array = np.round(array.astype(np.float64), decimals)
     values: list[Any] = array.ravel().tolist()
-    if datatype == "BYTES":
-        return [_text(value) for value in values]
-    return values
+    return [_json_item(value) for value in values] if datatype == "BYTES" else values
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value).encode("utf-8", "replace").decode()
+def has_nonfinite(array: Array) -> bool:
+    """Whether a value is NaN or infinite, in the items of a sequence too."""
+    if array.dtype.kind == "f":
+        return not np.isfinite(array).all()
+    if array.dtype.kind != "O":
+        return False
+    return any(_nonfinite_item(value) for value in array.ravel().tolist() if not isinstance(value, str))
+
+
+def _nonfinite_item(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return has_nonfinite(value)
+    return isinstance(value, dict) and any(isinstance(one, float) and not math.isfinite(one) for one in value.values())
+
+
+def _json_item(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
 from edged.tensors import BY_NUMPY
 from edged.worker.formats.decoded import Array
-from edged.worker.formats.elements import to_bytes, to_json
+from edged.worker.formats.elements import has_nonfinite, to_bytes, to_json
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NOT_ROUNDED: Final[Mapping[str, int]] = {}
@@ -45,8 +44,7 @@ def encode(
         else:
             entry["data"] = to_json(array, datatype, decimals.get(name))
         described.append(entry)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            nonfinite = True
+        nonfinite = nonfinite or has_nonfinite(array)
     response: dict[str, Any] = {"model_name": model, "model_version": version}
     if id:
         response["id"] = id

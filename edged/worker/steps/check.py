@@ -111,7 +111,10 @@ def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iter
 
 def _against_output(step: Postprocess, spec: TensorSpec) -> Iterator[str]:
     if spec.datatype == "BYTES":
-        yield f"output {spec} has strings, not numbers"
+        yield f"output {spec} has {'items' if spec.json else 'strings'}, not numbers"
+        return
+    if spec.optional:
+        yield f"output {spec} may be left out by a run"
         return
     if isinstance(step, Softmax | Sigmoid) and not spec.datatype.startswith("FP"):
         yield f"output {spec} has no floating-point numbers"

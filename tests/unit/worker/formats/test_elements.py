@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import tracemalloc
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -194,13 +193,10 @@ def test_broken_strings_are_refused(data: bytes, shape: list[int], word: str) ->
     assert word in bytes_error(data, "BYTES", shape)
 
 
-@pytest.mark.parametrize("value", [b"\xff", "\ud800"])
-def test_strings_that_json_cannot_carry_are_replaced(value: Any) -> None:
-    array = np.array([value, "ok"], dtype=object)
-    listed = elements.to_json(array, "BYTES")
-    assert json.loads(msgspec.json.encode(listed))[1] == "ok"
-    assert listed[0] in ("\ufffd", "?")
-    assert elements.to_bytes(array, "BYTES")
+def test_strings_that_json_cannot_carry_are_replaced() -> None:
+    array = np.array(["\ud800", "ok"], dtype=object)
+    assert json.loads(msgspec.json.encode(elements.to_json(array, "BYTES"))) == ["?", "ok"]
+    assert elements.to_bytes(array, "BYTES") == b"\x01\0\0\0?\x02\0\0\0ok"
 
 
 @pytest.mark.parametrize("datatype", ALL)

@@ -122,9 +122,33 @@ def test_rounded_values_are_shown_as_the_decimals_they_are(datatype: str) -> Non
 
 
 def test_strings_that_are_no_text_do_not_break_the_json() -> None:
-    array = np.array(["\ud800", b"\xff", b"ok"], dtype=object)
+    array = np.array(["\ud800", "ok"], dtype=object)
     payload, length, _ = encode("m", "1", "", [("y", "BYTES", array, False)])
-    assert parsed(payload, length)["outputs"][0]["data"] == ["?", "\ufffd", "ok"]
+    assert parsed(payload, length)["outputs"][0]["data"] == ["?", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("item", "shown", "flagged"),
+    [
+        ({"a": 0.5, 'b"': 2.0}, '{"a":0.5,"b\\"":2.0}', False),
+        ({0: 0.5, -7: float("nan")}, '{"0":0.5,"-7":null}', True),
+        ({"a": float("inf")}, '{"a":null}', True),
+        ({}, "{}", False),
+        (np.array([[1, 2]], dtype=np.int64), "[[1,2]]", False),
+        (np.array([1, np.inf], dtype=np.float16), "[1.0,null]", True),
+        (np.array(0.5), "0.5", False),
+        (np.array(["a", "\u00e9"], dtype=object), '["a","é"]', False),
+    ],
+)
+def test_items_of_a_sequence_are_json_values_and_in_binary_their_text(item: Any, shown: str, *, flagged: bool) -> None:
+    items = np.empty(1, dtype=object)
+    items[0] = item
+    payload, length, nonfinite = encode("m", "1", "", [("y", "BYTES", items, False)])
+    assert nonfinite is flagged
+    assert parsed(payload, length)["outputs"][0]["data"] == [json.loads(shown)]
+    payload, length, nonfinite = encode("m", "1", "", [("y", "BYTES", items, True)])
+    assert nonfinite is flagged
+    assert payload[length:] == struct.pack("<I", len(shown.encode())) + shown.encode()
 
 
 def test_a_response_without_tensors_has_no_length() -> None:
