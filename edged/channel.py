@@ -1,8 +1,9 @@
 """The messages between the daemon and a worker, and how they travel: one SEQPACKET message each.
 
-A message is `length of header | header (msgpack) | payloads`. It is at most 64 KiB; payloads that do
-not fit travel in a one-shot sealed memfd whose descriptor comes with the message (RULES 11). Used by
-both sides: the daemon with a non-blocking socket, the worker with a blocking one.
+A message is `length of header | header (msgpack) | payloads`. It is at most 64 KiB (RULES 11); payloads
+that do not fit lie in a slot of a ring that both sides have mapped (RULES 12), or, when they do not fit
+that either, travel in a one-shot sealed memfd whose descriptor comes with the message. Used by both
+sides: the daemon with a non-blocking socket, the worker with a blocking one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ import msgspec
 
 from edged.config.steps import Form, Postprocess, Preprocess
 from edged.errors import Fault
+from edged.rings import Ring
 from edged.tensors import Signature
 
 MESSAGE_LIMIT: Final = 64 * 1024
+
+# Where a message's payloads are, when not in a slot of the sender's ring, whose number is 0 or more.
+INLINE: Final = -1
+MEMFD: Final = -2
 _LENGTH: Final = struct.Struct("<I")
+_ROOM_FOR_RIGHTS: Final = socket.CMSG_SPACE(4 * 4)
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -65,18 +72,23 @@ class InputHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):
-    """Inputs to run, answered by one Answers with the same `number`. `external`: payloads in a memfd."""
+    """Inputs to run, answered by one Answers with the same `number`.
+
+    `place`: where the payloads are. `room`: the slot of the worker's ring that is the answer's, INLINE for none.
+    """
 
     number: int
     heads: tuple[InputHead, ...]
-    external: bool = False
+    place: int = INLINE
+    room: int = INLINE
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
-    """Asks for one made-up input that fits the signature; the same `seed` gives the same input."""
+    """Asks for one made-up input that fits the signature; the same `seed` gives the same input. `room` as in Batch."""
 
     number: int
     seed: int
+    room: int = INLINE
 
 
 # --- worker to daemon -------------------------------------------------------------------------------
@@ -128,7 +140,7 @@ class Answers(msgspec.Struct, frozen=True, tag="answers"):
 
     number: int
     heads: tuple[AnswerHead, ...]
-    external: bool = False
+    place: int = INLINE
     decode_ns: int = 0
     run_ns: int = 0
     encode_ns: int = 0
@@ -146,70 +158,112 @@ def inline_room(payload_bytes: int, inputs: int) -> bool:
     return payload_bytes + 512 * inputs + 256 <= MESSAGE_LIMIT
 
 
-def send(sock: socket.socket, message: Message, payloads: Sequence[bytes | memoryview] = ()) -> None:
-    """Sends `message`, its payloads inline or in a memfd as its `external` says.
+def send(
+    sock: socket.socket,
+    message: Message,
+    payloads: Sequence[bytes | memoryview] = (),
+    *,
+    ring: Ring | None = None,
+    pass_on: Sequence[int] = (),
+) -> None:
+    """Sends `message`, its payloads where its `place` says: in a slot of `ring`, which this side writes.
 
-    Raises BlockingIOError when a non-blocking socket is full, BrokenPipeError or ConnectionResetError
-    when the other side is gone, ProtocolError for a header or an inline message above the limit.
+    `pass_on` are descriptors that go with it; the caller keeps its own. Raises BlockingIOError when a
+    non-blocking socket is full, BrokenPipeError or ConnectionResetError when the other side is gone,
+    ProtocolError for a header or an inline message above the limit.
     """
     header = _ENCODER.encode(message)
     parts: list[bytes | memoryview] = [_LENGTH.pack(len(header)), header]
-    if not getattr(message, "external", False):
+    place = getattr(message, "place", INLINE)
+    if place == INLINE:
         parts.extend(payloads)
-        _check_size(parts)
-        sock.sendmsg(parts)
-        return
     _check_size(parts)
-    descriptor = _sealed(payloads)
-    try:
-        sock.sendmsg(
-            parts,
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))],
-        )
-    finally:
-        os.close(descriptor)
+    if place == MEMFD:
+        descriptor = _sealed(payloads)
+        try:
+            sock.sendmsg(parts, _rights([descriptor]))
+        finally:
+            os.close(descriptor)
+        return
+    if place >= 0:
+        if ring is None:
+            raise ProtocolError("there is no ring to put the payloads into")
+        ring.write(place, payloads)
+    if pass_on:
+        sock.sendmsg(parts, _rights(pass_on))
+    else:
+        sock.sendmsg(parts)
 
 
-def receive(sock: socket.socket, *, payload_limit: int) -> tuple[Message, memoryview]:
+def receive(
+    sock: socket.socket, *, payload_limit: int, ring: Ring | None = None, passed: list[int] | None = None
+) -> tuple[Message, memoryview]:
     """The next message and its payloads, joined in the order of its heads.
 
+    Payloads in a slot of `ring`, which the other side writes, are not copied: they are to be read before
+    the slot is used again. Descriptors that come with an Open are the caller's, appended to `passed`.
     Raises Closed at the end of the channel, BlockingIOError when a non-blocking socket has nothing, and
-    ProtocolError for anything malformed, truncated, unsealed or above `payload_limit`.
+    ProtocolError for anything malformed, truncated, unsealed, outside the ring or above `payload_limit`.
     """
     try:
-        data, ancillary, flags, _ = sock.recvmsg(MESSAGE_LIMIT, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(MESSAGE_LIMIT, _ROOM_FOR_RIGHTS, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError as error:
         raise Closed from error
-    descriptors = _descriptors(ancillary)
+    descriptors = _descriptors(ancillary) if ancillary else []
     try:
         if not data:
             raise Closed
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise ProtocolError("a message was cut short")
-        return _parse(data, descriptors, payload_limit)
+        message, end = _header(data)
+        payload = _payload(message, memoryview(data)[end:], descriptors, payload_limit, ring)
+        if isinstance(message, Open) and passed is not None:
+            passed += descriptors
+            descriptors = []
+        return message, payload
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _parse(data: bytes, descriptors: list[int], payload_limit: int) -> tuple[Message, memoryview]:
+def _header(data: bytes) -> tuple[Message, int]:
+    """The message, and where in `data` its inline payloads begin."""
     if len(data) < _LENGTH.size:
         raise ProtocolError("a message without a header")
     end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
     if end > len(data):
         raise ProtocolError("a header longer than its message")
     try:
-        message = _DECODER.decode(memoryview(data)[_LENGTH.size : end])
+        return _DECODER.decode(memoryview(data)[_LENGTH.size : end]), end
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a header that cannot be read: {error}") from error
-    external = getattr(message, "external", False)
-    if len(descriptors) != int(external):
-        raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {int(external)}")
-    payload = _read_sealed(descriptors[0], payload_limit) if external else memoryview(data)[end:]
+
+
+def _payload(message: Message, inline: memoryview, descriptors: list[int], limit: int, ring: Ring | None) -> memoryview:
+    place = getattr(message, "place", INLINE)
+    expected = 1 if place == MEMFD else len(descriptors) if isinstance(message, Open) else 0
+    if len(descriptors) != expected:
+        raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {expected}")
     sizes = [head.size for head in getattr(message, "heads", ())]
-    if any(size < 0 for size in sizes) or sum(sizes) != (len(payload) if sizes else 0):
+    size = sum(sizes)
+    if min(sizes, default=0) < 0:
+        raise ProtocolError("a size below zero")
+    if place >= 0:
+        payload = _in_ring(ring, place, size)
+    else:
+        payload = _read_sealed(descriptors[0], limit) if place == MEMFD else inline
+    if sizes and size != len(payload):
         raise ProtocolError("the sizes in the header do not add up to the payload")
-    return message, payload
+    return payload
+
+
+def _in_ring(ring: Ring | None, slot: int, size: int) -> memoryview:
+    try:
+        if ring is not None:
+            return ring.view(slot, size)
+    except ValueError as error:
+        raise ProtocolError(f"a payload outside the ring: {error}") from error
+    raise ProtocolError("a payload in a ring that is not there")
 
 
 def split(heads: Sequence[InputHead | AnswerHead], payload: memoryview) -> list[memoryview]:
@@ -261,6 +315,10 @@ def _read_sealed(descriptor: int, limit: int) -> memoryview:
             raise ProtocolError("the memfd ended early")
         offset += read
     return view
+
+
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

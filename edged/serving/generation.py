@@ -15,6 +15,7 @@ import msgspec
 from edged import channel
 from edged.channel import Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.errors import EdgedError, Fault, fault
+from edged.serving.rings import Rings
 from edged.serving.starter import Starter, Worker
 
 OPEN_LIMIT_S: Final = 120.0
@@ -88,13 +89,19 @@ Done = Callable[[Answers | None, memoryview], None]
 
 
 class Flight(msgspec.Struct, frozen=True):
-    """A message on its way. `done` gets its answers, or None when the process ended before them."""
+    """A message on its way. `done` gets its answers, or None when the process ended before them.
+
+    `place`: where its payloads are; `room`: the slot of the worker's ring that its answer may use. A slot is free
+    again when `done` has returned.
+    """
 
     number: int
     sent_s: float
     inputs: int
     probe: bool
     done: Done
+    place: int
+    room: int
 
 
 class Generation:
@@ -123,6 +130,7 @@ class Generation:
         self._ready: asyncio.Future[Ready] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._on_writable: Callable[[], None] | None = None
+        self._rings: Rings | None = None  # while it lives, from its first message on
         self._loop.add_reader(worker.sock.fileno(), self._read)
 
     @property
@@ -154,13 +162,17 @@ class Generation:
         return self.facts
 
     def _open(self, opening: Open) -> None:
+        rings = Rings(self._message_limit)
         try:
-            channel.send(self._worker.sock, opening)
+            channel.send(self._worker.sock, opening, pass_on=rings.descriptors)
         except channel.ProtocolError as error:
             text = f"the steps of {self.release.model}, with their labels, are too long: {error}"
             raise EdgedError("bad_config", text) from error
         except (BrokenPipeError, ConnectionResetError):
             return  # the reader finds the end
+        finally:
+            rings.passed_on()
+        self._rings = rings
 
     async def _stage(self, future: asyncio.Future[T], limit_s: float, what: str) -> T:
         try:
@@ -170,12 +182,12 @@ class Generation:
 
     def submit(self, heads: Sequence[InputHead], payloads: Sequence[bytes], done: Done, *, probe: bool = False) -> bool:
         """Sends a batch; False when the channel is full just now (`when_writable` tells)."""
-        size = sum(map(len, payloads))
-        batch = Batch(self._number + 1, tuple(heads), external=not channel.inline_room(size, len(heads)))
-        if not self._send(batch, payloads):
+        rings = self._rings
+        if rings is None:
             return False
-        self._fly(len(heads), done, probe=probe)
-        return True
+        place, room = rings.place(sum(map(len, payloads)), len(heads)), rings.room()
+        batch = Batch(self._number + 1, tuple(heads), place, room)
+        return self._send(batch, payloads, rings) and self._fly(len(heads), done, place, room, probe=probe)
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Calls back once, when the channel takes messages again."""
@@ -205,10 +217,12 @@ class Generation:
         """
 
         def ask(done: Done) -> bool:
-            if not self._send(Generate(self._number + 1, seed), ()):
+            rings = self._rings
+            if rings is None:
                 return False
-            self._fly(0, done, probe=True)
-            return True
+            room = rings.room()
+            message = Generate(self._number + 1, seed, room)
+            return self._send(message, (), rings) and self._fly(0, done, channel.INLINE, room, probe=True)
 
         answers, payload = await self._ask(ask)
         head = answers.heads[0]
@@ -251,22 +265,25 @@ class Generation:
             await asyncio.sleep(0.01)
         return await future
 
-    def _send(self, message: Batch | Generate, payloads: Sequence[bytes]) -> bool:
-        if not self.alive:
-            return False
+    def _send(self, message: Batch | Generate, payloads: Sequence[bytes], rings: Rings) -> bool:
+        """Sends what has its slots; they are free again when that fails."""
+        sent = False
         try:
-            channel.send(self._worker.sock, message, payloads)
-        except BlockingIOError:
-            return False
-        except (BrokenPipeError, ConnectionResetError):
-            return False  # the reader finds the end, after the answers sent before it
-        return True
+            channel.send(self._worker.sock, message, payloads, ring=rings.inputs)
+            sent = True
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            pass  # for a while, or for good: then the reader finds the end, after the answers sent before it
+        finally:
+            if not sent:
+                rings.free(getattr(message, "place", channel.INLINE), message.room)
+        return sent
 
-    def _fly(self, inputs: int, done: Done, *, probe: bool) -> None:
+    def _fly(self, inputs: int, done: Done, place: int, room: int, *, probe: bool) -> bool:
         self._number += 1
-        self.flights.append(Flight(self._number, time.monotonic(), inputs, probe, done))
+        self.flights.append(Flight(self._number, time.monotonic(), inputs, probe, done, place, room))
         if self._watch is None:
             self._watch = self._loop.call_later(self.run_limit_s, self._check_run)
+        return True
 
     def _check_run(self) -> None:
         """`limits.run` bounds one batch, counted from max(sent, the answer to the one before) (RULES 10)."""
@@ -285,11 +302,13 @@ class Generation:
         return now_s - max(self.flights[0].sent_s, self._answered_s) if self.flights else 0.0
 
     def _read(self) -> None:
+        ring = self._rings.results if self._rings is not None else None
         for _ in range(_TURN):
             try:
                 # Every result of a batch may be as large as one alone.
                 inputs = max(self.flights[0].inputs, 1) if self.flights else 1
-                message, payload = channel.receive(self._worker.sock, payload_limit=inputs * self._message_limit)
+                limit = inputs * self._message_limit
+                message, payload = channel.receive(self._worker.sock, payload_limit=limit, ring=ring)
                 deliver = self._take(message, payload)
             except BlockingIOError:
                 return
@@ -311,10 +330,12 @@ class Generation:
             flight = self.flights[0] if self.flights else None
             if flight is None or flight.number != message.number or len(message.heads) != max(flight.inputs, 1):
                 raise channel.ProtocolError("an answer to nothing that was asked")
+            if message.place not in (channel.INLINE, channel.MEMFD, flight.room):
+                raise channel.ProtocolError("an answer in a slot that was not given for it")
             self.flights.popleft()
             self._answered_s = time.monotonic()
             self.answered += flight.inputs
-            return partial(flight.done, message, payload)
+            return partial(self._land, flight, message, payload)
         if isinstance(message, Opened) and not self._opened.done():
             return partial(self._opened.set_result, message)
         if isinstance(message, Ready) and self._opened.done() and not self._ready.done():
@@ -323,6 +344,12 @@ class Generation:
             failure = EdgedError(message.fault.code, message.fault.message, message.fault.hint)
             return partial(self._fail_start, failure)
         raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
+
+    def _land(self, flight: Flight, answers: Answers, payload: memoryview) -> None:
+        """Hands an answer on, which copies what it keeps, and only then lets its slots be used again."""
+        flight.done(answers, payload)
+        if self._rings is not None:
+            self._rings.free(flight.place, flight.room)
 
     def _fail_start(self, error: EdgedError) -> None:
         for future in (self._opened, self._ready):
@@ -339,6 +366,7 @@ class Generation:
         self._loop.remove_reader(self._worker.sock.fileno())
         self._loop.remove_writer(self._worker.sock.fileno())
         channel.close(self._worker.sock)
+        self._rings = None
         if self._watch is not None:
             self._watch.cancel()
         self._fail_start(EdgedError("trial_crash", "its process ended while it was loading"))

@@ -6,6 +6,7 @@ be run in several parts when its inputs cannot share a run.
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import time
@@ -19,6 +20,7 @@ from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
+from edged.rings import Ring
 from edged.tensors import BY_NUMPY
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
@@ -59,11 +61,12 @@ class Job(msgspec.Struct, eq=False):
 
 def serve(sock: socket.socket) -> None:
     """Loads what the first message names, then answers until the channel is closed."""
-    opening, _ = channel.receive(sock, payload_limit=0)
-    if not isinstance(opening, Open):
-        raise channel.ProtocolError("the first message must say what to load")
+    passed: list[int] = []
+    opening, _ = channel.receive(sock, payload_limit=0, passed=passed)
+    if not isinstance(opening, Open) or len(passed) != 2:
+        raise channel.ProtocolError("the first message must say what to load, and bring two rings")
     try:
-        worker = Worker(sock, opening)
+        worker = Worker(sock, opening, *_rings(*passed))
     except EdgedError as error:
         channel.send(sock, Refused(error.fault))
         return
@@ -76,9 +79,10 @@ def serve(sock: socket.socket) -> None:
 class Worker:
     """A loaded model behind its channel. Raises EdgedError when the model cannot be loaded."""
 
-    def __init__(self, sock: socket.socket, opening: Open) -> None:
+    def __init__(self, sock: socket.socket, opening: Open, inputs: Ring, results: Ring) -> None:
         self._sock = sock
         self._opening = opening
+        self._inputs, self._results = inputs, results
         if takes_pictures(opening.forms, opening.preprocess):
             pictures.load()
         _limit_memory(opening.memory)
@@ -103,7 +107,9 @@ class Worker:
         """Answers messages until the daemon closes the channel."""
         while True:
             try:
-                message, payload = channel.receive(self._sock, payload_limit=2 * self._opening.message_limit)
+                message, payload = channel.receive(
+                    self._sock, payload_limit=2 * self._opening.message_limit, ring=self._inputs
+                )
             except channel.Closed:
                 return
             if isinstance(message, Batch):
@@ -123,20 +129,27 @@ class Worker:
         answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
         heads, payloads = [head for head, _ in answers], [part for _, part in answers]
         said = sum(len(head.fault.message.encode()) for head in heads if head.fault is not None)
-        external = not channel.inline_room(sum(map(len, payloads)) + said, len(payloads))
         channel.send(
             self._sock,
             Answers(
                 batch.number,
                 tuple(heads),
-                external=external,
+                place=self._place(payloads, batch.room, besides=said),
                 decode_ns=decoded_ns - started_ns,
                 run_ns=run_ns - decoded_ns,
                 encode_ns=time.perf_counter_ns() - run_ns,
                 cpu_ns=time.process_time_ns() - cpu_ns,
             ),
             payloads,
+            ring=self._results,
         )
+
+    def _place(self, payloads: Sequence[bytes], room: int, *, besides: int = 0) -> int:
+        """Where an answer's payloads go: into its message, its slot, or a memfd. `besides`: bytes of its faults."""
+        size = sum(map(len, payloads))
+        if channel.inline_room(size + besides, len(payloads)):
+            return channel.INLINE
+        return room if room >= 0 and size <= self._results.slot_bytes else channel.MEMFD
 
     def _generate(self, request: Generate) -> None:
         payload, json_length = encode_request(self._model.generate(request.seed))
@@ -146,8 +159,8 @@ class Worker:
             head, payload = AnswerHead(0, fault=fault("input_too_large", text)), b""
         else:
             head = AnswerHead(len(payload), json_length)
-        external = not channel.inline_room(len(payload), 1)
-        channel.send(self._sock, Answers(request.number, (head,), external=external), [payload])
+        place = self._place([payload], request.room)
+        channel.send(self._sock, Answers(request.number, (head,), place=place), [payload], ring=self._results)
 
     # --- the steps of a batch -------------------------------------------------------------------------
 
@@ -259,6 +272,15 @@ def _shortened(problem: Fault, room: int) -> Fault:
     if len(text) <= room:
         return problem
     return Fault(problem.code, text[: room - 3].decode(errors="ignore") + "...", problem.hint)
+
+
+def _rings(inputs: int, results: int) -> tuple[Ring, Ring]:
+    """Maps the two rings that came with the first message, and gives their descriptors back."""
+    try:
+        return Ring.attach(inputs, writer=False), Ring.attach(results, writer=True)
+    finally:
+        os.close(inputs)
+        os.close(results)
 
 
 def _limit_memory(limit: int) -> None:

@@ -17,10 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged import channel
-from edged.channel import MESSAGE_LIMIT, AnswerHead, Answers, Batch, Closed, InputHead, Message, ProtocolError
+from edged.channel import (
+    INLINE,
+    MEMFD,
+    MESSAGE_LIMIT,
+    AnswerHead,
+    Answers,
+    Batch,
+    Closed,
+    InputHead,
+    Message,
+    ProtocolError,
+)
 from edged.config.steps import Form, Scale, Softmax
 from edged.errors import Fault
+from edged.rings import SLOTS
 from edged.tensors import Signature, TensorSpec
+from tests.rings import both_sides
 
 LIMIT = 2**20
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -48,8 +61,8 @@ def descriptors() -> Iterator[Callable[[], int]]:
     assert count() == before
 
 
-def batch(*sizes: int, external: bool = False, number: int = 1) -> Batch:
-    return Batch(number, tuple(InputHead(size) for size in sizes), external)
+def batch(*sizes: int, place: int = INLINE, number: int = 1) -> Batch:
+    return Batch(number, tuple(InputHead(size) for size in sizes), place)
 
 
 def frame(message: Message, payload: bytes = b"") -> bytes:
@@ -92,13 +105,18 @@ def test_a_message_without_payload(ends: Pair, message: Message) -> None:
     assert len(payload) == 0
 
 
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=20), st.booleans(), st.integers(0, 2**63))
-def test_payloads_arrive_in_the_order_of_their_heads(payloads: list[bytes], external: bool, number: int) -> None:
+@given(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=20),
+    st.sampled_from([INLINE, MEMFD, *range(SLOTS)]),
+    st.integers(0, 2**63),
+)
+def test_payloads_arrive_in_the_order_of_their_heads(payloads: list[bytes], place: int, number: int) -> None:
     ours, theirs = channel.pair()
     with ours, theirs:
-        sent = batch(*map(len, payloads), external=external, number=number)
-        channel.send(ours, sent, payloads)
-        received, joined = channel.receive(theirs, payload_limit=LIMIT)
+        writers, readers = both_sides(4096, daemon_writes=True)
+        sent = batch(*map(len, payloads), place=place, number=number)
+        channel.send(ours, sent, payloads, ring=writers)
+        received, joined = channel.receive(theirs, payload_limit=LIMIT, ring=readers)
         assert received == sent
         assert [bytes(part) for part in channel.split(sent.heads, joined)] == payloads
 
@@ -160,9 +178,9 @@ def test_what_has_room_by_the_rule_can_be_sent(inputs: int, size: int) -> None:
 
 
 def test_a_payload_of_the_limit_and_one_byte_more(ends: Pair, descriptors: Callable[[], int]) -> None:
-    channel.send(ends[0], batch(LIMIT, external=True), [bytes(LIMIT)])
+    channel.send(ends[0], batch(LIMIT, place=MEMFD), [bytes(LIMIT)])
     assert len(channel.receive(ends[1], payload_limit=LIMIT)[1]) == LIMIT
-    channel.send(ends[0], batch(LIMIT + 1, external=True), [bytes(LIMIT + 1)])
+    channel.send(ends[0], batch(LIMIT + 1, place=MEMFD), [bytes(LIMIT + 1)])
     with pytest.raises(ProtocolError, match="above 1048576"):
         channel.receive(ends[1], payload_limit=LIMIT)
 
@@ -179,7 +197,7 @@ def test_a_full_socket_leaks_no_memfd(ends: Pair, descriptors: Callable[[], int]
     before = descriptors()
     with pytest.raises(BlockingIOError):
         for _ in range(10_000):
-            channel.send(ends[0], batch(1, external=True), [b"x"])
+            channel.send(ends[0], batch(1, place=MEMFD), [b"x"])
     assert descriptors() == before
 
 
@@ -281,19 +299,48 @@ def test_a_header_longer_than_its_message(ends: Pair) -> None:
 )
 def test_sizes_that_do_not_add_up(ends: Pair, message: Message, payload: bytes) -> None:
     ends[1].send(frame(message, payload))
-    with pytest.raises(ProtocolError, match="add up"):
+    with pytest.raises(ProtocolError, match=r"add up|below zero"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
 
 def test_external_sizes_that_do_not_add_up(ends: Pair, descriptors: Callable[[], int]) -> None:
-    pass_on(ends[1], frame(batch(3, external=True)), [memfd(b"xx")])
+    pass_on(ends[1], frame(batch(3, place=MEMFD)), [memfd(b"xx")])
     with pytest.raises(ProtocolError, match="add up"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
 
+@pytest.mark.parametrize(("slot", "size"), [(SLOTS, 1), (2**62, 1), (0, 4097), (SLOTS - 1, 4097), (0, 2**62)])
+def test_a_payload_outside_the_ring(ends: Pair, slot: int, size: int) -> None:
+    ring, _ = both_sides(4096, daemon_writes=False)
+    ends[1].send(frame(batch(size, place=slot)))
+    with pytest.raises(ProtocolError, match="outside the ring"):
+        channel.receive(ends[0], payload_limit=LIMIT, ring=ring)
+
+
+def test_a_payload_in_a_ring_before_there_is_one(ends: Pair) -> None:
+    ends[1].send(frame(batch(1, place=0)))
+    with pytest.raises(ProtocolError, match="not there"):
+        channel.receive(ends[0], payload_limit=LIMIT)
+    with pytest.raises(ProtocolError, match="no ring"):
+        channel.send(ends[1], batch(1, place=0), [b"x"])
+
+
+def test_descriptors_that_come_with_the_first_message(ends: Pair, descriptors: Callable[[], int]) -> None:
+    """The caller's, who asked for them; otherwise nobody's."""
+    opening, passed = EXAMPLES[0], [memfd(b"1"), memfd(b"2")]
+    got: list[int] = []
+    channel.send(ends[0], opening, pass_on=passed)
+    assert channel.receive(ends[1], payload_limit=0, passed=got)[0] == opening
+    assert [os.pread(descriptor, 9, 0) for descriptor in got] == [b"1", b"2"]
+    channel.send(ends[0], opening, pass_on=passed)
+    channel.receive(ends[1], payload_limit=0)
+    for descriptor in [*passed, *got]:
+        os.close(descriptor)
+
+
 @pytest.mark.parametrize("missing", [fcntl.F_SEAL_WRITE, fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_SEAL])
 def test_a_memfd_that_could_still_change(ends: Pair, descriptors: Callable[[], int], missing: int) -> None:
-    pass_on(ends[1], frame(batch(2, external=True)), [memfd(b"xx", SEALS & ~missing)])
+    pass_on(ends[1], frame(batch(2, place=MEMFD)), [memfd(b"xx", SEALS & ~missing)])
     with pytest.raises(ProtocolError, match="not sealed"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
@@ -301,20 +348,20 @@ def test_a_memfd_that_could_still_change(ends: Pair, descriptors: Callable[[], i
 def test_a_descriptor_that_is_no_memfd(ends: Pair, descriptors: Callable[[], int], tmp_path: Path) -> None:
     file = tmp_path / "payload"
     file.write_bytes(b"xx")
-    pass_on(ends[1], frame(batch(2, external=True)), [os.open(file, os.O_RDONLY)])
+    pass_on(ends[1], frame(batch(2, place=MEMFD)), [os.open(file, os.O_RDONLY)])
     with pytest.raises(ProtocolError, match=r"no memfd|not sealed"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
 
-@pytest.mark.parametrize(("external", "passed"), [(True, 0), (True, 2), (False, 1), (False, 3), (True, 4)])
-def test_another_number_of_descriptors(ends: Pair, descriptors: Callable[[], int], external: bool, passed: int) -> None:
-    pass_on(ends[1], frame(batch(0, external=external)), [memfd(b"") for _ in range(passed)])
+@pytest.mark.parametrize(("place", "passed"), [(MEMFD, 0), (MEMFD, 2), (INLINE, 1), (INLINE, 3), (MEMFD, 4), (0, 1)])
+def test_another_number_of_descriptors(ends: Pair, descriptors: Callable[[], int], place: int, passed: int) -> None:
+    pass_on(ends[1], frame(batch(0, place=place)), [memfd(b"") for _ in range(passed)])
     with pytest.raises(ProtocolError, match=f"{passed} descriptors"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
 
 def test_more_descriptors_than_there_is_room_for(ends: Pair, descriptors: Callable[[], int]) -> None:
-    pass_on(ends[1], frame(batch(0, external=True)), [memfd(b"") for _ in range(20)])
+    pass_on(ends[1], frame(batch(0, place=MEMFD)), [memfd(b"") for _ in range(20)])
     with pytest.raises(ProtocolError, match="cut short"):
         channel.receive(ends[0], payload_limit=LIMIT)
 
@@ -329,6 +376,6 @@ def test_descriptors_with_an_empty_message(ends: Pair, descriptors: Callable[[],
 def test_a_hundred_rounds_leave_no_descriptor(ends: Pair, descriptors: Callable[[], int]) -> None:
     before = descriptors()
     for number in range(100):
-        channel.send(ends[0], batch(5, external=True, number=number), [b"hello"])
+        channel.send(ends[0], batch(5, place=MEMFD, number=number), [b"hello"])
         assert bytes(channel.receive(ends[1], payload_limit=LIMIT)[1]) == b"hello"
     assert descriptors() == before

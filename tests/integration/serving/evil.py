@@ -1,0 +1,61 @@
+"""Workers that have gone over to the other side: each loads as any other, then does one thing that it must not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import msgspec
+
+from edged import channel
+from edged.channel import Answers, Message
+from edged.rings import SLOTS, Ring
+from edged.worker import main
+
+
+class Anywhere(Ring):
+    """Takes every slot for one that it may write."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, slot: int, payloads: object) -> None:
+        pass
+
+
+def _serve(sock: socket.socket, slot: int) -> None:
+    """The worker's own loop, which says of every answer that it is in this slot."""
+    honest = channel.send
+
+    def send(sock: socket.socket, message: Message, payloads: Any = (), *, ring: Ring | None = None) -> None:
+        if isinstance(message, Answers):
+            message, ring = msgspec.structs.replace(message, place=slot), Anywhere()
+        honest(sock, message, payloads, ring=ring)
+
+    channel.send = send  # type: ignore[assignment]  # in this process alone
+    main.serve(sock)
+
+
+def answers_in_a_slot_it_was_not_given(sock: socket.socket) -> None:
+    _serve(sock, SLOTS - 1)
+
+
+def answers_outside_its_ring(sock: socket.socket) -> None:
+    _serve(sock, SLOTS)
+
+
+def cuts_its_rings(sock: socket.socket) -> None:
+    """Tries to: then every touch of a slot would end the daemon by SIGBUS."""
+    attach = Ring.attach.__func__  # type: ignore[attr-defined]
+
+    def cutting(cls: type[Ring], descriptor: int, *, writer: bool) -> Ring:
+        ring: Ring = attach(cls, descriptor, writer=writer)
+        try:
+            os.ftruncate(descriptor, 0)
+        except PermissionError:
+            return ring
+        raise SystemExit("it could cut its ring")
+
+    Ring.attach = classmethod(cutting)  # type: ignore[assignment,method-assign]
+    main.serve(sock)
