@@ -34,11 +34,11 @@ def costly(mebibytes: int) -> bytes:
 
 
 def wide(inputs: int) -> bytes:
-    """in_0 .. [batch, n], each with a long name -> y = in_0 [batch, n]."""
+    """in_0 .. [batch, n_0 ..], each with a long name -> y = in_0 [batch, n_0]."""
     names = [f"in_{number}_{'x' * 60}" for number in range(inputs)]
     nodes = [helper.make_node("Identity", [names[0]], ["y"])]
-    specs = [(name, "float32", ("batch", "n")) for name in names]
-    return models.build(nodes, specs, [("y", "float32", ("batch", "n"))])
+    specs = [(name, "float32", ("batch", f"n_{number}")) for number, name in enumerate(names)]
+    return models.build(nodes, specs, [("y", "float32", ("batch", "n_0"))])
 
 
 def test_a_model_that_fits_the_memory_alone_runs_alone(play: Play) -> None:
