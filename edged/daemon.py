@@ -9,21 +9,24 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import uvloop
 
 from edged import __version__
 from edged.config.places import places
 from edged.config.schema import Config
+from edged.delivery.audit import Decision, Entry
 from edged.delivery.installer import Installer
 from edged.delivery.store import Store
+from edged.delivery.trail import Trail
 from edged.errors import EdgedError
-from edged.observe import journal
+from edged.observe import journal, status
 from edged.observe.facts import MqttFacts
 from edged.observe.heartbeat import Pulse, Running, stuck
 from edged.observe.metrics import Metrics
@@ -90,7 +93,8 @@ class Daemon:
         self.fell = False
         self._config = config
         self._place = places()
-        tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
+        self._trail = Trail(self._place.state, self._tell)
+        self._tree = tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
         self._metrics = Metrics(model.name for model in config.models)
         self._starter = Starter()
         self._router = Router(
@@ -103,6 +107,7 @@ class Daemon:
             models=self._router.views,
             mqtt=self._mqtt_facts,
             info=self._info,
+            audit=lambda: status.Audit(self._trail.behind, self._trail.lost),
             retain=self._retain,
             publish=self._publish,
         )
@@ -112,6 +117,7 @@ class Daemon:
             Store(self._place.state),
             route=self._router.route,
             publish=self._reporter.install_changed,
+            audit=self._trail.add,
         )
         self._mqtt: Mqtt | None = None
         if config.mqtt is not None:
@@ -140,6 +146,9 @@ class Daemon:
         await self._starter.warm()
         with _using(self._place.state):
             await self._installer.open()
+            await self._trail.open()
+        self._trail.add(Decision("started", f"edged {__version__} has started"))
+        self._spawn(self._trail.run())
         for route in self._router:
             route.on_change = self._reporter.model_changed
         models = asyncio.gather(*(self._serve(route) for route in self._router))
@@ -152,9 +161,7 @@ class Daemon:
         await models
         await self._reporter.sample()
         for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._ended)
-            self._tasks.append(task)
+            self._spawn(work)
         notify(READY=1, STATUS=self._summary())
         log.info("%s", self._summary())
 
@@ -170,6 +177,8 @@ class Daemon:
             await self._rest.stop(DRAIN_S)
         left_s = max(0.0, drained_s - time.monotonic())
         await asyncio.gather(*(route.drain(left_s) for route in self._router))
+        self._trail.add(Decision("stopped", "edged stops", code="internal" if self.fell else ""))
+        await self._trail.close()
         if self._mqtt is not None:
             await self._mqtt.stop()  # before the rest is abandoned: an unacknowledged input comes back
         await self._installer.stop(clean=not self.fell)
@@ -214,11 +223,10 @@ class Daemon:
             self._metrics.fault("http")
         self._metrics.answered(model, "", code, 0.0)
 
-    async def _control(self, verb: str, model: str) -> dict[str, Any]:
+    async def _control(self, verb: str, model: str, by: str) -> dict[str, Any]:
         if verb != "rollback":
             raise EdgedError("not_found", f"no verb {verb!r} here")
-        log.info("rollback asked for", extra={"model": model})
-        return await self._installer.rollback(model)
+        return await self._installer.rollback(model, by)
 
     # --- what the box says --------------------------------------------------------------------------
 
@@ -229,6 +237,10 @@ class Daemon:
     def _publish(self, topic: str, payload: bytes, qos: int) -> None:
         if self._mqtt is not None:
             self._mqtt.publish(topic, payload, qos)
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        """New lines of the audit, one message for all of a second."""
+        self._publish(self._tree.event, msgspec.json.encode({"events": entries}), 1)
 
     def _mqtt_facts(self) -> MqttFacts | None:
         return None if self._mqtt is None else self._mqtt.facts()
@@ -279,6 +291,12 @@ class Daemon:
             if route.live is not None
         )
         return Pulse(self._ticked_s, self._mqtt is None or self._mqtt.alive(), running)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a part that ends only with the daemon."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

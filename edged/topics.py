@@ -120,6 +120,10 @@ class Tree(msgspec.Struct, frozen=True):
     def telemetry(self) -> str:
         return f"{self.root}/telemetry"
 
+    @property
+    def event(self) -> str:
+        return f"{self.root}/event"
+
     def infer(self, model: str) -> str:
         return f"{self.root}/models/{model}/infer"
 

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "inspect": "edged.cli.describe",
     "push": "edged.cli.push",
     "rollback": "edged.cli.rollback",
+    "log": "edged.cli.log",
     "version": "edged.cli.version",
 }
 

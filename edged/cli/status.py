@@ -95,6 +95,8 @@ def report(status: Status) -> Iterator[str]:
     if status.box is not None:
         yield _box(status.box, status.tree)
     yield from _mqtt(daemon.mqtt)
+    if daemon.audit.waiting or daemon.audit.lost:
+        yield f"audit: {daemon.audit.waiting} lines wait for the disk, {daemon.audit.lost} are lost"
     yield ""
     if not status.models:
         yield "no model is configured"

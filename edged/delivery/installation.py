@@ -8,7 +8,6 @@ trial and a switch; everything else goes on in memory, and the next write catche
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -17,7 +16,7 @@ import msgspec
 from edged.config.schema import Push
 from edged.delivery import probation, rollout
 from edged.delivery.examiner import Examined, examine
-from edged.delivery.ledger import Ledger, Publish, Pushed, unwritable
+from edged.delivery.ledger import Audit, Ledger, Publish, Pushed, unwritable
 from edged.delivery.report import Course, Subject
 from edged.delivery.reversal import put_live, ready, retire_previous
 from edged.delivery.rollout import Action, Event, Phase, Record, Stored, Verdict
@@ -35,8 +34,6 @@ LIVE_WAIT_S: Final = 30.0  # right after a start, for the live model to be there
 QUEUED: Final = "queued"  # a newer push waits for the end of this probation
 NO_PREVIOUS: Final = "no_previous"  # it failed its probation, and there was nothing to go back to
 
-log = logging.getLogger("edged.delivery")
-
 
 class Installation:
     """One model. `turn` is held by the one model that stages, tries and switches."""
@@ -50,13 +47,14 @@ class Installation:
         *,
         turn: asyncio.Lock,
         publish: Publish,
+        audit: Audit,
         clock: Callable[[], float],
     ) -> None:
         self._shelf: Final = shelf
         self._store: Final = store
         self._route: Final = route
         self._settings: Final = settings
-        self._ledger: Final = Ledger(shelf, store, settings, publish)
+        self._ledger: Final = Ledger(shelf, store, settings, publish, audit)
         self._turn: Final = turn
         self._clock: Final = clock
         self._wake: Final = asyncio.Event()
@@ -65,6 +63,7 @@ class Installation:
         self._seen: Watch | None = None
         self._faulty: Fault | None = None
         self._undo: asyncio.Future[dict[str, object]] | None = None
+        self._undo_by = ""
         route.on_faulty = self._on_faulty
 
     async def open(self, record: Record) -> None:
@@ -115,11 +114,11 @@ class Installation:
     def _under_way(self) -> str:
         return "" if self.phase is Phase.IDLE else self._ledger.course.subject.sha256
 
-    async def rollback(self) -> dict[str, object]:
+    async def rollback(self, by: str) -> dict[str, object]:
         """The operator's rollback; returns the status after it. Raises EdgedError no_previous or busy."""
         if self.phase in {Phase.OFFERED, Phase.TRIAL} or self._undo is not None:
             raise EdgedError("busy", f"a push of {self._shelf.model} is under way")
-        self._undo = asyncio.get_running_loop().create_future()
+        self._undo, self._undo_by = asyncio.get_running_loop().create_future(), by
         self._wake.set()
         return await asyncio.shield(self._undo)
 
@@ -173,6 +172,10 @@ class Installation:
         refused = rollout.target(Phase.OFFERED, Event.REFUSED)
         known = ledger.known(pushed)
         if known is not None:
+            if known.fault is None:
+                ledger.decided("offered", "what was pushed answers already", None, known.version, known.sha256)
+            else:
+                ledger.decided("rejected", f"push refused: {known.fault.message}", known.fault, 0, known.sha256)
             ledger.say(Course(refused, pushed.subject, known))
             return
         version = pushed.version or ledger.record.highest + 1
@@ -183,11 +186,11 @@ class Installation:
             await ledger.commit(rollout.staged(ledger.record, Stored(version, subject.sha256, subject.size)))
         except OSError as error:
             problem = unwritable(error)
-            log.error("push refused: %s", problem.message, extra=ledger.fields(problem.code))
+            ledger.decided("rejected", f"push refused: {problem.message}", problem)
             ledger.say(Course(refused, subject, Verdict("rejected", version, subject.sha256, problem)))
             await asyncio.to_thread(self._store.discard, subject.sha256)
         else:
-            log.info("version %d was pushed and is tried", version, extra=ledger.fields(""))
+            ledger.decided("offered", f"version {version} was pushed and is tried")
             ledger.say(Course(Phase.TRIAL, subject))
 
     async def _try(self) -> None:
@@ -230,7 +233,7 @@ class Installation:
 
     async def _failed(self, problem: Fault, flags: tuple[str, ...] = ()) -> None:
         ledger = self._ledger
-        log.error("the trial failed: %s", problem.message, extra=ledger.fields(problem.code))
+        ledger.decided("failed", f"the trial failed: {problem.message}", problem)
         ledger.record = rollout.failed(ledger.record, problem, flags)
         await ledger.note()
         await asyncio.to_thread(self._store.prune)
@@ -253,7 +256,7 @@ class Installation:
         except EdgedError as error:
             self._faulty = fault("probation_crash", error.fault.message)
         else:
-            log.info("version %s answers now", candidate.release.version, extra=ledger.fields(""))
+            ledger.decided("switched", f"version {candidate.release.version} answers now, on probation")
 
     # --- probation, and back ------------------------------------------------------------------------
 
@@ -293,7 +296,7 @@ class Installation:
         ledger = self._ledger
         ledger.record = rollout.kept(ledger.record, flags, problem)
         if problem is None:
-            log.info("probation has ended, the version is kept", extra=ledger.fields(""))
+            ledger.decided("committed", "probation has ended, the version is kept")
         await ledger.note()
         await retire_previous(self._route)
         await asyncio.to_thread(self._store.prune)
@@ -306,7 +309,7 @@ class Installation:
         self._faulty = None
         if back_to is None or now is None:
             if problem is not None:
-                log.error("no way back: %s", problem.message, extra=ledger.fields(problem.code))
+                ledger.decided("committed", f"kept, as there is no way back: {problem.message}", problem)
                 await self._keep((NO_PREVIOUS,), problem)
                 if now is not None and self._route.live is None:
                     await self._route.serve(shelf.release(now))  # the route may have left that to us
@@ -314,15 +317,16 @@ class Installation:
             return
         release = shelf.release(back_to)
         if problem is None:
-            await self._undo_to(release, rollout.undone(ledger.record, back_to, now))
+            await self._undo_to(release, rollout.undone(ledger.record, back_to, now), now)
             return
         ledger.record = rollout.faulted(ledger.record, problem, back_to)
-        log.warning("back to version %d: %s", back_to.version, problem.message, extra=ledger.fields(problem.code))
+        text = f"back to version {back_to.version}: {problem.message}"
+        ledger.decided("rolled_back", text, problem, now.version, now.sha256)
         await ledger.note()
         await self._leave_for(release, problem)
         self._answer_undo(None)
 
-    async def _undo_to(self, release: Release, record: Record) -> None:
+    async def _undo_to(self, release: Release, record: Record, now: Stored) -> None:
         """The operator's way back: nothing is given up for a release that cannot be loaded or not be recorded."""
         ledger, why = self._ledger, fault("undone", "an operator asked for it")
         try:
@@ -334,10 +338,10 @@ class Installation:
                     await self._route.retire(process)
                 raise EdgedError(*_parts(unwritable(error))) from error
         except EdgedError as error:
-            log.error("no way back: %s", error.fault.message, extra=ledger.fields(error.fault.code))
             self._answer_undo(error)
             return
-        log.warning("back to version %s: %s", release.version, why.message, extra=ledger.fields(why.code))
+        text = f"back to version {release.version}: {why.message}"
+        ledger.decided("rolled_back", text, why, now.version, now.sha256, self._undo_by)
         await self._leave_for(release, why, process)
         self._answer_undo(None)
 

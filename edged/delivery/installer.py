@@ -15,12 +15,14 @@ from typing import Final
 import msgspec
 
 from edged.config.schema import Model, Push
+from edged.delivery.audit import Decision
 from edged.delivery.installation import Installation
-from edged.delivery.ledger import Publish, Pushed
+from edged.delivery.ledger import Audit, Publish, Pushed
 from edged.delivery.report import Subject
 from edged.delivery.rollout import Phase, Record
 from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
+from edged.delivery.trail import journal
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.generation import Release
 from edged.serving.route import Route
@@ -40,7 +42,7 @@ class _Arrived(msgspec.Struct, frozen=True):
 class Installer:
     """All models of the box. `open` before anything is served, `run` while the daemon runs, then `stop`.
 
-    `publish(model, status)` is called in the loop and must not block.
+    `publish(model, status)` and `audit(decision)` are called in the loop and must not block.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Installer:
         *,
         route: Callable[[str], Route],
         publish: Publish,
+        audit: Audit = journal,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         turn = asyncio.Lock()
         self._settings: Final = settings
         self._store: Final = store
+        self._audit: Final = audit
         self._inbox: Final[asyncio.Queue[_Arrived]] = asyncio.Queue(INBOX)
         self._inbox_bytes = 0
         self._tasks: Final[list[asyncio.Task[None]]] = []
@@ -67,6 +71,7 @@ class Installer:
                 settings,
                 turn=turn,
                 publish=publish,
+                audit=audit,
                 clock=clock,
             )
             for model in models
@@ -127,14 +132,22 @@ class Installer:
         if model in self._models:
             self._models[model].reject(Subject(), problem)
 
-    async def rollback(self, model: str) -> dict[str, object]:
-        """The operator's way back to the previous version; returns the status after it.
+    async def rollback(self, model: str, by: str = "") -> dict[str, object]:
+        """The operator's way back to the previous version; returns the status after it. `by`: who asked.
 
         Raises EdgedError unknown_model, busy, no_previous.
         """
+        try:
+            return await self._known(model).rollback(by)
+        except EdgedError as error:
+            text = f"no way back: {error.fault.message}"
+            self._audit(Decision("rollback_refused", text, model[:64], code=error.fault.code, by=by))
+            raise
+
+    def _known(self, model: str) -> Installation:
         if model not in self._models:
-            raise EdgedError("unknown_model", f"no model {model!r} here")
-        return await self._models[model].rollback()
+            raise EdgedError("unknown_model", f"no model {model[:64]!r} here")
+        return self._models[model]
 
     async def _receive(self) -> None:
         while True:

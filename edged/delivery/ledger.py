@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from edged.config.schema import Push
+from edged.delivery.audit import Decision, Event
 from edged.delivery.report import Course, Subject, status
 from edged.delivery.rollout import Phase, Record, Verdict
 from edged.delivery.shelf import Shelf, resume
@@ -19,6 +20,7 @@ from edged.errors import Fault, fault
 log = logging.getLogger("edged.delivery")
 
 Publish = Callable[[str, dict[str, object]], None]
+Audit = Callable[[Decision], None]
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class Pushed(msgspec.Struct, frozen=True):
 class Ledger:
     """`record` is what a restart would find, or should; `course` is where the model stands now."""
 
-    def __init__(self, shelf: Shelf, store: Store, settings: Push, publish: Publish) -> None:
+    def __init__(self, shelf: Shelf, store: Store, settings: Push, publish: Publish, audit: Audit) -> None:
         self.record = Record()
         self.course = Course(Phase.IDLE)
         self.fault: Fault | None = None  # nothing is left to serve, and why
@@ -45,11 +47,16 @@ class Ledger:
         self._store: Final = store
         self._settings: Final = settings
         self._publish: Final = publish
+        self._audit: Final = audit
 
     async def open(self, record: Record) -> None:
         """Takes up what the store knows, as a start of the daemon does."""
         await self._shelf.open()
         self.record, self.fault = await resume(record, self._shelf)
+        last = self.record.last
+        if last is not None and last != record.last and last.fault is not None:
+            event: Event = "rolled_back" if last.verdict == "rolled_back" else "failed"
+            self.decided(event, f"found at the start: {last.fault.message}", last.fault, last.version, last.sha256)
         self.course = self._resting()
         if msgspec.structs.replace(self.record, highest=record.highest) != record:
             await self.note()
@@ -81,7 +88,7 @@ class Ledger:
 
     def reject(self, subject: Subject, problem: Fault) -> None:
         """Says no to a push that changes nothing here."""
-        log.warning("push refused: %s", problem.message, extra=self.fields(problem.code))
+        self.decided("rejected", f"push refused: {problem.message}", problem, subject.version, subject.sha256)
         self._send(Course(self.course.phase, subject, Verdict("rejected", subject.version, subject.sha256, problem)))
 
     def say(self, course: Course) -> None:
@@ -96,6 +103,22 @@ class Ledger:
     def status(self) -> dict[str, object]:
         """The status document as it is now."""
         return status(self.record, self.course, self._shelf.factory, self._settings)
+
+    def decided(
+        self,
+        event: Event,
+        message: str,
+        problem: Fault | None = None,
+        version: int | None = None,
+        sha256: str | None = None,
+        by: str = "",
+    ) -> None:
+        """Something was decided: for the audit, the journal, and whoever listens. Version and hash: the course's."""
+        subject = self.course.subject
+        version = subject.version if version is None else version
+        code = problem.code if problem else ""
+        sha256 = subject.sha256 if sha256 is None else sha256
+        self._audit(Decision(event, message, self._shelf.model, str(version or ""), sha256, code, by))
 
     def fields(self, code: str) -> dict[str, str]:
         """What every log line about this model carries."""

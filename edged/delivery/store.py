@@ -1,9 +1,10 @@
-"""The only writer of the state directory: model files by their hash, and what is known about each model.
+"""The only writer of model files by their hash, and of what is known about each model, in the state directory.
 
     lock                        held by the one daemon that uses the directory
     state.json                  the only commit point; state.json.bak is a hard link to the one before
     releases/<sha256>/model.onnx    0440, never changed once it has this name; a folder of its own, because
                                     a model file may name others beside it
+    audit.jsonl                 is trail.py's
 
 Order of writes: temporary name, fsync, rename, fsync of the folder. A file is durable before a record
 names it, and a record is durable before anything is done about it. Everything here blocks: the daemon
@@ -115,7 +116,7 @@ class Store:
             written.replace(current)
             self._state = state
             self._staged -= record.needs()
-            _sync_folder(self._root)
+            sync_folder(self._root)
 
     # --- files --------------------------------------------------------------------------------------
 
@@ -139,8 +140,8 @@ class Store:
             final.parent.mkdir(mode=0o750, exist_ok=True)
             written = self._write(final.with_name(f"{_FILE}.tmp"), payload, mode=0o440)
             written.replace(final)
-            _sync_folder(final.parent)
-            _sync_folder(self._releases)
+            sync_folder(final.parent)
+            sync_folder(self._releases)
         except OSError:
             self.discard(sha256)
             raise
@@ -226,7 +227,8 @@ def _reserve(descriptor: int, size: int) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

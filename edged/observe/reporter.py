@@ -37,6 +37,7 @@ class Reporter:
         models: Callable[[], Sequence[ModelFacts]],
         mqtt: Callable[[], MqttFacts | None],
         info: Callable[[], Mapping[str, object]],
+        audit: Callable[[], status.Audit] = status.Audit,
         retain: Retain,
         publish: Publish,
     ) -> None:
@@ -46,6 +47,7 @@ class Reporter:
         self._models = models
         self._mqtt = mqtt
         self._info = info
+        self._audit = audit
         self._retain = retain
         self._publish = publish
         self._started_s = time.monotonic()
@@ -66,6 +68,7 @@ class Reporter:
             pid=os.getpid(),
             uptime_s=round(time.monotonic() - self._started_s, 3),
             mqtt=msgspec.to_builtins(mqtt) if mqtt else None,
+            audit=self._audit(),
         )
         built = status.build(daemon, self._models(), self._metrics.figures(), self._resources, self._installs)
         found: dict[str, Any] = msgspec.to_builtins(built)

@@ -51,6 +51,13 @@ class ModelStatus(msgspec.Struct, frozen=True):
     install: Install | None
 
 
+class Audit(msgspec.Struct, frozen=True):
+    """Lines of the audit that wait for a disk that cannot be written, and those that no file will have."""
+
+    waiting: int = 0
+    lost: int = 0
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The daemon. `mqtt` is null where no broker is configured, else what the MQTT transport says of itself."""
 
@@ -59,6 +66,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     pid: int
     uptime_s: float
     mqtt: dict[str, object] | None = None
+    audit: Audit = Audit()
 
 
 class Status(msgspec.Struct, frozen=True):

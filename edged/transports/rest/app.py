@@ -33,8 +33,8 @@ class Backend(msgspec.Struct, frozen=True):
     """What the application asks of the rest of the daemon.
 
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows. `control(verb, model)` does the verb (`rollback`) and tells how it went, or
-    raises EdgedError. `refused(model, code)` is told of every request that is answered with an error
+    `edged status` shows. `control(verb, model, by)` does the verb (`rollback`), noting who asked, and tells
+    how it went, or raises EdgedError. `refused(model, code)` is told of every request that is answered with an error
     without having been offered to a model, and of `client_gone`; model is "" but for an input of a known one.
     """
 
@@ -43,7 +43,7 @@ class Backend(msgspec.Struct, frozen=True):
     views: Callable[[], tuple[ModelView, ...]]
     metrics: Callable[[], bytes]
     status: Callable[[], dict[str, Any]]
-    control: Callable[[str, str], Awaitable[dict[str, Any]]]
+    control: Callable[[str, str, str], Awaitable[dict[str, Any]]]
     refused: Callable[[str, str], None]
 
 
@@ -92,9 +92,9 @@ class App:
             elif head.target.kind == "infer":
                 self._infer(head, payload, turn)
             elif head.target.kind in CONTROL:
-                check_control(peer())
+                by = check_control(peer())
                 self._view(head.target)
-                self._control(head, turn)
+                self._control(head, by, turn)
             else:
                 turn.answer(self._tell(head.target))
         except EdgedError as error:
@@ -138,10 +138,10 @@ class App:
             )
         )
 
-    def _control(self, head: Head, turn: Turn) -> None:
+    def _control(self, head: Head, by: str, turn: Turn) -> None:
         async def perform() -> None:
             try:
-                reply = replies.json(200, await self._backend.control(head.target.kind, head.target.model))
+                reply = replies.json(200, await self._backend.control(head.target.kind, head.target.model, by))
             except EdgedError as error:
                 reply = self._refused(head.target, error.fault)
             except Exception:

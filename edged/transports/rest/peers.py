@@ -37,10 +37,10 @@ def peer_of(sock: Any) -> Peer:
     return Peer(pid, uid, gid, frozenset(struct.unpack(f"{len(groups) // 4}I", groups)))
 
 
-def check_control(peer: Peer | None) -> None:
-    """Raises EdgedError `forbidden` unless this is root, the daemon's own user or a member of edged-admin.
+def check_control(peer: Peer | None) -> str:
+    """Who it is, for the audit, where it is root, the daemon's own user or a member of edged-admin.
 
-    None, a TCP client, may not: there is no telling who it is.
+    Raises EdgedError `forbidden` else, and for None, a TCP client: there is no telling who it is.
     """
     if peer is None:
         raise EdgedError("forbidden", "control is not served over TCP", "Use the UNIX socket: `edged rollback MODEL`.")
@@ -48,6 +48,8 @@ def check_control(peer: Peer | None) -> None:
         raise EdgedError(
             "forbidden", f"user {peer.uid} may not control edged", f"`usermod -aG {ADMIN_GROUP} $USER`, or be root."
         )
+    # No name: to look it up may ask a server on the network. No process: its number is soon another's.
+    return f"uid {peer.uid}"
 
 
 def _is_admin(peer: Peer) -> bool:

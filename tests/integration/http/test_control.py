@@ -52,6 +52,7 @@ def test_root_and_the_daemons_own_user_may(quick: Served) -> None:
     status, _, body = quick.request("POST", "/edged/models/echo/rollback")
     assert (status, json.loads(body)) == (200, {"model": "echo", "version": "2"})
     assert quick.double.control_calls == [("rollback", "echo")]
+    assert quick.double.asked_by == [f"uid {os.geteuid()}"]
 
 
 def test_a_control_that_cannot_says_why(quick: Served) -> None:

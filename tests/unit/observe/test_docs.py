@@ -47,7 +47,9 @@ def test_every_telemetry_key() -> None:
     assert documented == keys
 
 
-@pytest.mark.parametrize("struct", [status.DaemonStatus, status.ModelStatus, status.Install, status.Status, Box, Total])
+@pytest.mark.parametrize(
+    "struct", [status.DaemonStatus, status.Audit, status.ModelStatus, status.Install, status.Status, Box, Total]
+)
 def test_every_member_of_the_status(struct: type[msgspec.Struct]) -> None:
     words = set(re.findall(r"`(\w+)(?:\[\])?`", section("Status")))
     assert {field.name for field in msgspec.structs.fields(struct)} <= words

@@ -1,0 +1,102 @@
+"""`edged log`: the audit of this box, read from its files; needs no daemon."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edged.cli.words import plain
+from edged.config.places import places
+from edged.errors import EdgedError
+
+if TYPE_CHECKING:
+    from edged.delivery.audit import Entry
+
+HELP = "show what was decided on this box: pushes, switches, rollbacks, reloads; 1 where the chain is broken"
+EXAMPLES = """
+edged log
+edged log digits --since 1d
+edged log --json | jq .
+"""
+
+_SERVICE: Final = Path("/var/lib/edged")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", default="", help="this model's alone (default: all)")
+    parser.add_argument("--since", metavar="1d", default="", help="the newest ones, such as 2h or 7d")
+    parser.add_argument("--json", action="store_true", help="the lines as they are, one JSON object each")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 where the chain is whole, whatever was asked for; 1 where it is not, which stderr tells."""
+    since = _since(args.since)
+    intact = True
+    try:
+        for line, entry, problem in _walk(_folder()):
+            if problem:
+                intact = False
+                print(f"edged: the audit is broken: {problem}", file=sys.stderr)
+            if entry is None or (args.model and entry.model != args.model) or entry.ts < since:
+                continue
+            print(line.decode(errors="replace") if args.json else _shown(entry))
+    except PermissionError as error:
+        hint = "Join its group and log in again: sudo usermod -aG edged $USER"
+        raise EdgedError("forbidden", f"{error.filename}: no access", hint) from error
+    except OSError as error:
+        raise EdgedError("no_state", f"{error.filename}: {error.strerror}") from error
+    return 0 if intact else 1
+
+
+def _walk(folder: Path) -> Iterator[tuple[bytes, Entry | None, str]]:
+    from edged.delivery.audit import Chain
+    from edged.delivery.trail import lines
+
+    chain = Chain()
+    for line in lines(folder):
+        yield line, *chain.take(line)
+
+
+def _folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """This user's state directory, or the service's where this user has no audit of their own."""
+    from edged.delivery.trail import NAME
+
+    own = places(environment).state
+    for folder in (own, _SERVICE):
+        try:
+            (folder / NAME).stat()
+        except FileNotFoundError:
+            continue
+        return folder
+    raise EdgedError("no_state", f"there is no audit in {own} or {_SERVICE}", "Has edged run on this box?")
+
+
+def _since(text: str) -> str:
+    """The earliest time stamp that counts, in the form of the lines: such texts compare as their times do."""
+    if not text:
+        return ""
+    from edged.config.units import Duration
+
+    try:
+        age_s = Duration.parse(text)
+        when = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age_s)
+    except (ValueError, OverflowError) as error:
+        raise EdgedError("bad_config", f"--since {text}: {error}", "Such as 30m, 12h or 7d.") from error
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _shown(entry: Entry) -> str:
+    """`2026-11-26 05:40:12Z  digits  rolled_back  back to version 1: ... [undone] by uid 0`."""
+    parts = [entry.ts[:19].replace("T", " ") + "Z", f"{entry.model or '-':12}", f"{entry.event:16}", entry.message]
+    if entry.code:
+        parts.append(f"[{entry.code}]")
+    if entry.by:
+        parts.append(f"by {entry.by}")
+    if entry.count > 1:
+        parts.append(f"({entry.count} times)")
+    return plain("  ".join(parts))
