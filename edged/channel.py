@@ -46,7 +46,10 @@ class Closed(Exception):
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
-    """The first message: load this model and prepare to run it. `memory` is bytes, `batch_max` inputs."""
+    """The first message: load this model and prepare to run it.
+
+    `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores.
+    """
 
     model: str
     version: str
@@ -58,6 +61,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     forms: tuple[Form, ...]
     preprocess: tuple[Preprocess, ...]
     postprocess: tuple[Postprocess, ...]
+    cpus: tuple[int, ...] = ()
 
 
 class InputHead(msgspec.Struct, frozen=True, array_like=True):

@@ -125,7 +125,8 @@ def _scalar(what: keys.Kind) -> list[Schema]:
         return [{"const": 0}, {"type": "string", "pattern": units.pattern(what.type)}]
     bounds = {"minimum": what.key.low, "maximum": what.key.high}
     number = "integer" if what.type is int else "number"
-    return [{"type": number, **{name: bound for name, bound in bounds.items() if bound is not None}}]
+    found: list[Schema] = [{"type": number, **{name: bound for name, bound in bounds.items() if bound is not None}}]
+    return [*found, {"const": what.key.word}] if what.key.word else found
 
 
 def _spellings(word: str | int) -> list[str | int]:

@@ -18,7 +18,7 @@ class Key(msgspec.Struct, frozen=True):
     a value that the type allows and we do not. `one` lets a list of one be written without brackets,
     `distinct` refuses a list in which an item comes twice.
     `default` says in words what applies when the key is absent and the field's own default does not
-    say it. `later` are words that a coming version takes.
+    say it. `later` are words that a coming version takes; `word` is one that stands for None.
     """
 
     about: str
@@ -29,6 +29,7 @@ class Key(msgspec.Struct, frozen=True):
     distinct: bool = False
     default: str = ""
     later: tuple[str, ...] = ()
+    word: str = ""
 
 
 class Kind(NamedTuple):
@@ -72,7 +73,8 @@ def takes(what: Kind) -> str:
         return "true or false"
     if what.key.low is None or what.key.high is None:
         return {str: "text", int: "a whole number", float: "a number"}.get(what.type, "text")
-    return f"{bound(what, what.key.low)} to {bound(what, what.key.high)}"
+    word = f"{what.key.word}, or " if what.key.word else ""
+    return f"{word}{bound(what, what.key.low)} to {bound(what, what.key.high)}"
 
 
 def bound(what: Kind, number: float) -> str:

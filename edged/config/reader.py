@@ -186,6 +186,8 @@ def scalar(node: nodes.Scalar, what: keys.Kind) -> Any:
         raise Refusal("has no value", _comment_hint(node) or f"it takes {keys.takes(what)}")
     if node.text in what.key.later:
         raise Refusal(f"{node.text} is not in this version of edged", f"it takes {keys.takes(what)}")
+    if what.key.word and node.text == what.key.word:
+        return None
     if get_origin(what.type) is Literal:
         return _choice(node, what)
     if what.type is str:

@@ -146,14 +146,20 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model: a name, how its inputs become tensors and what becomes of its results."""
+    """One model: a name, how its inputs become tensors and what becomes of its results. `threads` None: auto."""
 
     name: str
     file: Annotated[
         str,
         Key("the factory model; relative = the configuration's folder", default="waits for its first push"),
     ] = ""
-    threads: Annotated[int, Key("threads of one run", 1, 64, later=("auto",))] = 1
+    threads: Annotated[
+        int | None, Key("threads of one run; auto: fitted to the cores and the number of models", 1, 64, word="auto")
+    ] = 1
+    cpus: Annotated[
+        tuple[int, ...],
+        Key("the cores that the model's processes run on", 0, 4095, one=True, distinct=True, default="all of edged's"),
+    ] = ()
     inputs: tuple[Input, ...] = ()
     preprocess: tuple[Preprocess, ...] = ()
     postprocess: tuple[Postprocess, ...] = ()

@@ -17,6 +17,7 @@ from edged.channel import InputHead, Open
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Admission, Input, Source
+from edged.serving.cores import cores, threads
 from edged.serving.deaths import Deaths
 from edged.serving.feeder import Feeder, Observer
 from edged.serving.generation import Generation, Release, Tally
@@ -43,6 +44,7 @@ class Route:
         self.fault: Fault | None = None
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
+        self.neighbours: Callable[[], int] = lambda: 1  # how many models share the box, this one counted
         self.feeder.on_idle = self._assign
         self._starter = starter
         self._observer = observer
@@ -86,13 +88,14 @@ class Route:
             model=release.model,
             version=release.version,
             file=release.file,
-            threads=settings.threads,
+            threads=threads(settings, models=self.neighbours(), cores=cores()),
             memory=int(settings.limits.memory),
             message_limit=int(settings.limits.message),
             batch_max=settings.batch.max,
             forms=tuple(entry.form for entry in settings.inputs),
             preprocess=settings.preprocess,
             postprocess=settings.postprocess,
+            cpus=settings.cpus,
         )
         run_s = settings.limits.run
         generation.on_end = self._on_end

@@ -33,6 +33,8 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = {route.settings.name: route for route in routes}
+        for route in self:
+            route.neighbours = self._routes.__len__
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes.values())

@@ -24,6 +24,7 @@ from edged.rings import Ring
 from edged.tensors import BY_NUMPY
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
+from edged.worker.cores import pin
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
@@ -85,6 +86,7 @@ class Worker:
         self._inputs, self._results = inputs, results
         if takes_pictures(opening.forms, opening.preprocess):
             pictures.load()
+        pin(opening.cpus)
         _limit_memory(opening.memory)
         started_s = time.monotonic()
         self._model = Model.open(opening.file, threads=opening.threads)

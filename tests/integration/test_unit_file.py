@@ -80,7 +80,7 @@ def test_what_would_break_it_stays_out() -> None:
 
 def test_the_way_back_from_low_priority_is_allowed_after_the_deny() -> None:
     filters = [value for name, value in settings() if name == "SystemCallFilter"]
-    assert filters == ["@system-service", "~@privileged @resources", "setpriority nice"]
+    assert filters == ["@system-service", "~@privileged @resources", "setpriority nice sched_setaffinity"]
 
 
 def test_the_environment_is_what_the_program_needs() -> None:

@@ -32,7 +32,10 @@ def test_a_model_overrides_key_by_key(folder: Folder) -> None:
 def test_without_models_they_are_checked_all_the_same(folder: Folder) -> None:
     assert folder.load("defaults: {threads: 2}\n").models == ()
     assert folder.load("defaults:\n") == folder.load("")
-    assert folder.mistake("defaults: {threads: 0}\n") == "1: defaults.threads: 0 is out of range (it takes 1 to 64)"
+    assert (
+        folder.mistake("defaults: {threads: 0}\n")
+        == "1: defaults.threads: 0 is out of range (it takes auto, or 1 to 64)"
+    )
 
 
 def test_a_mistake_in_them_is_said_once(folder: Folder) -> None:

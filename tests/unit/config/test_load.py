@@ -214,7 +214,7 @@ TRAPS = {
     ),
     "a number in quotes": (
         "models:\n  a:\n    threads: '2'\n",
-        "3: models.a.threads: expected 1 to 64, found text (did you mean 2 without quotes?)",
+        "3: models.a.threads: expected auto, or 1 to 64, found text (did you mean 2 without quotes?)",
     ),
     "a choice of numbers in quotes": (
         BROKER + 'models:\n  a:\n    inputs:\n      - topic: a\n        qos: "1"\n',
@@ -395,7 +395,6 @@ LATER = {
     "models: {a: {queue: {per: stream}}}\n": "1: models.a.queue.per",
     BROKER + "models: {a: {inputs: [{topic: t, hold: 5s}]}}\n": "2: models.a.inputs[0].hold",
     "push: {trust: trust.json}\n": "1: push.trust",
-    "models: {a: {threads: auto}}\n": "1: models.a.threads: auto",
     "models: {a: {queue: {overflow: latest}}}\n": "1: models.a.queue.overflow: latest",
     "models: {a: {postprocess: [{detect: {type: yolov8}}]}}\n": "1: models.a.postprocess[0]: detect",
     "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
@@ -433,7 +432,7 @@ telemetry: 10s
         "1: device: 'all' is a word of edged's own topics (choose another name)",
         "4: mqtt.keepaliv: unknown key (did you mean keepalive?)",
         "5: mqtt.session: expected a duration such as 500ms, 60s or 1h, found '1' (did you mean 1s?)",
-        "8: models.one.threads: 65 is out of range (it takes 1 to 64)",
+        "8: models.one.threads: 65 is out of range (it takes auto, or 1 to 64)",
         '10: models.one.inputs[0].topic: has no value (# begins a comment: did you mean "#scan"?)',
         "11: models.one.preprocess[0]: 'scal' is no step (did you mean scale?)",
         f"13: models.two.file: {folder.path}/nowhere.onnx does not exist",

@@ -193,7 +193,7 @@ WRONG = {
         model("batch: {max: 1025}"),
         "2: models.a.batch.max: 1025 is out of range (it takes 1 to 1024)",
     ),
-    "a negative number": (model("threads: -1"), "2: models.a.threads: -1 is out of range (it takes 1 to 64)"),
+    "a negative number": (model("threads: -1"), "2: models.a.threads: -1 is out of range (it takes auto, or 1 to 64)"),
     "a ratio above all": (
         "push: {probation: {max_errors: 101%}}\n",
         "1: push.probation.max_errors: expected at most 100%, found '101%'",
@@ -456,3 +456,14 @@ def test_relative_paths_start_at_the_configuration(
     folder.write("onnx", "m.onnx")
     monkeypatch.chdir("/")
     assert folder.load("models: {a: {file: m.onnx}}\n").models[0].file == str(tmp_path / "m.onnx")
+
+
+def test_threads_auto_and_cores(folder: Folder) -> None:
+    found = folder.load("models: {a: {threads: auto, cpus: 3}, b: {cpus: [2, 3]}, c: }\n")
+    assert [(model.threads, model.cpus) for model in found.models] == [(None, (3,)), (1, (2, 3)), (1, ())]
+    for text, mistake in {
+        "threads: Auto": "threads: expected a whole number, found 'Auto'",
+        "cpus: [1, 1]": "cpus: 1 is given twice",
+        "cpus: -1": "cpus: -1 is out of range (it takes 0 to 4095)",
+    }.items():
+        assert mistake in folder.mistake(f"models: {{a: {{{text}}}}}\n")
