@@ -188,11 +188,26 @@ def _wrong(message: str, hint: str = "") -> EdgedError:
 
 
 def show(answer: dict[str, Any]) -> list[str]:
-    """An answer in lines for people: its prediction where it has one, else its outputs."""
+    """An answer in lines for people: its detections or its prediction where it has them, else its outputs."""
+    if "detections" in answer:
+        return [line for row in _rows(answer["detections"]) for line in map(_detected, row)] or ["nothing found"]
     if "prediction" in answer:
-        found = [_scored(one) for one in answer["prediction"]]
-        return [", ".join(found) or "nothing above min_score"]
+        return [", ".join(map(_scored, row)) or "nothing above min_score" for row in _rows(answer["prediction"])]
     return [_output(one) for one in answer.get("outputs", [])]
+
+
+def _rows(found: list[Any]) -> Iterator[list[dict[str, Any]]]:
+    """The entries of an input, or of each of its rows and places."""
+    if not any(isinstance(one, list) for one in found):
+        yield found
+        return
+    for one in found:
+        yield from _rows(one)
+
+
+def _detected(one: dict[str, Any]) -> str:
+    left, top, right, bottom = one["box"]
+    return f"{_scored(one)} at {left:.6g}, {top:.6g} to {right:.6g}, {bottom:.6g}"
 
 
 def _scored(one: dict[str, Any]) -> str:

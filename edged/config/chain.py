@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import UNSET
 
-from edged.config import files, keys, later, nodes, steps
+from edged.config import files, keys, nodes, steps
 from edged.config.mistakes import Refusal
 from edged.config.reader import Reader, suggest
 
@@ -58,8 +58,6 @@ def _refuse_unknown(reader: Reader, line: int, path: str, name: str, section: st
     elsewhere = [other for other, table in TABLES.items() if name in table]
     if elsewhere:
         reader.refuse(line, path, f"{name} is no step of {section}", f"it belongs to {elsewhere[0]}")
-    elif name in later.STEPS:
-        reader.refuse(line, path, f"{name} is not in this version of edged", "take it out")
     else:
         reader.refuse(line, path, f"{name!r} is no step", suggest(name, TABLES[section]))
 
@@ -114,11 +112,21 @@ def _resize(step: steps.Resize) -> None:
         raise Refusal("fill is for letterbox", "take it out")
 
 
+def _detect(step: steps.Detect) -> None:
+    if step.type == "boxes" and not (step.boxes and step.scores):
+        raise Refusal("expected the outputs boxes and scores", EXAMPLES[steps.Detect])
+    whole = steps.Detect(type="yolov8", score=step.score, iou=step.iou, max=step.max)
+    if step.type == "yolov8" and step != whole:
+        raise Refusal("yolov8 has boxes and scores in one output, in pixels", "it takes score, iou and max")
+
+
 # The steps that are written with keys, and what says whether these agree.
 _WITH_KEYS: Final[dict[type, Callable[[Any], None] | None]] = {
     steps.Normalize: _normalize,
     steps.Resize: _resize,
     steps.Pad: None,
+    steps.Detect: _detect,
+    steps.Error: None,
 }
 
 
@@ -151,5 +159,7 @@ EXAMPLES: Final[dict[type, str]] = {
     steps.Argmax: "argmax",
     steps.TopK: "top_k: 3",
     steps.Labels: "labels: labels.txt",
+    steps.Detect: "detect: {boxes: NAME, scores: NAME}",
+    steps.Error: "error: {to: INPUT, by: mse}",
     steps.MinScore: "min_score: 0.5",
 }

@@ -1,4 +1,4 @@
-"""Keys and steps that edged is going to have and this version lacks: told apart from misspelt ones."""
+"""Keys that edged is going to have and this version lacks: told apart from misspelt ones."""
 
 from __future__ import annotations
 
@@ -18,4 +18,3 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Queue: frozenset({"per"}),
     schema.Push: frozenset({"trust", "install", "models", "remote", "mqtt", "connection"}),
 }
-STEPS: Final = frozenset({"detect", "error"})

@@ -33,7 +33,7 @@ from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
-from edged.worker.steps.table import outputs_used, postprocess_rows, prediction, rounded_to
+from edged.worker.steps.table import outputs_used, postprocess, rounded_to
 from edged.worker.view import View
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
@@ -51,7 +51,7 @@ class Job(msgspec.Struct, eq=False):
     rows: int = 0
     view: View | None = None
     outputs: dict[str, Array] = {}
-    prediction: list[Any] | None = None
+    found: dict[str, list[Any]] | None = None
     fault: Fault | None = None
     own: bool = False
 
@@ -170,9 +170,11 @@ class Worker:
         job, opening = Job(head), self._opening
         form = opening.forms[head.form] if 0 <= head.form < len(opening.forms) else _ANY_FORM
         try:
-            job.decoded = decode(form, head, part, self._model.signature)
-            job.feeds, job.rows, job.view = prepare(job.decoded, opening.preprocess, self._model.signature)
+            decoded = decode(form, head, part, self._model.signature)
+            job.feeds, job.rows, job.view = prepare(decoded, opening.preprocess, self._model.signature)
             check_shared(job.feeds, self._shared)
+            # Without the picture: as many of them as a batch has would be gigabytes.
+            job.decoded = decoded if decoded.picture is None else msgspec.structs.replace(decoded, picture=None)
         except EdgedError as error:
             job.fail(error)
         except MemoryError:
@@ -196,7 +198,7 @@ class Worker:
         names = self._names([job])
         try:
             outputs = self._model.run(job.feeds, names)
-            stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
+            stepped, result = postprocess(self._opening.postprocess, outputs, job.feeds)
         except EdgedError as error:
             job.fail(error, in_run=True)
             return
@@ -204,26 +206,27 @@ class Worker:
             job.fail(EdgedError("over_memory", "the outputs do not fit into limits.memory"))
             return
         job.outputs = stepped if _takes_steps(job) else outputs
-        job.prediction = None if rows is None else prediction(rows)
+        job.found = None if result is None else result.of(0, len(result.rows), job.view, job.feeds)
 
     def _run_stacked(self, group: list[Job]) -> bool:
         """One run for all; False when it failed, or when an output does not have a row for each input row."""
         names, counts = self._names(group), [job.rows for job in group]
         try:
-            outputs = self._model.run(stack([job.feeds for job in group]), names)
+            feeds = stack([job.feeds for job in group])
+            outputs = self._model.run(feeds, names)
             parts = unstack(list(outputs.values()), counts)
             if parts is None:
                 return False
-            stepped, rows = postprocess_rows(self._opening.postprocess, outputs)
+            stepped, result = postprocess(self._opening.postprocess, outputs, feeds)
         except (EdgedError, MemoryError):
             return False
         stepped_parts = unstack(list(stepped.values()), counts)
-        if stepped_parts is None or (rows is not None and len(rows) != sum(counts)):
+        if stepped_parts is None or (result is not None and len(result.rows) != sum(counts)):
             return False
         start = 0
         for job, own, changed in zip(group, parts, stepped_parts, strict=True):
             job.outputs = dict(zip(names, changed if _takes_steps(job) else own, strict=True))
-            job.prediction = None if rows is None else prediction(rows[start : start + job.rows])
+            job.found = None if result is None else result.of(start, job.rows, job.view, job.feeds)
             start += job.rows
         return True
 
@@ -245,14 +248,13 @@ class Worker:
             for name in decoded.requested or self._all
             if name in job.outputs  # an optional output may be absent
         ]
-        extra = None if job.prediction is None else {"prediction": job.prediction}
         try:
             payload, json_length, nonfinite = encode(
                 opening.model,
                 opening.version,
                 decoded.id or job.head.id,
                 outputs,
-                extra,
+                job.found,
                 self._decimals if _takes_steps(job) else {},
             )
         except MemoryError:

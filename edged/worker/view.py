@@ -6,10 +6,15 @@ a picture of width W reaches from 0 to W.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import msgspec
 import numpy as np
 
 from edged.worker.formats.decoded import Array
+
+_CHANNELS: Final = (1, 3, 4)
 
 
 class View(msgspec.Struct, frozen=True):
@@ -30,6 +35,16 @@ class View(msgspec.Struct, frozen=True):
     def whole(cls, width: int, height: int) -> View:
         """The picture as it was sent."""
         return cls((width, height), width, height)
+
+    @classmethod
+    def of(cls, tensors: Iterable[Array]) -> View | None:
+        """The picture that a model's own tensors show: the first with 1, 3 or 4 channels, in either layout."""
+        for tensor in tensors:
+            if tensor.ndim >= 3 and tensor.shape[-3] in _CHANNELS:
+                return cls.whole(tensor.shape[-1], tensor.shape[-2])
+            if tensor.ndim >= 3 and tensor.shape[-1] in _CHANNELS:
+                return cls.whole(tensor.shape[-2], tensor.shape[-3])
+        return None
 
     def resized(self, width: int, height: int) -> View:
         return msgspec.structs.replace(

@@ -12,6 +12,8 @@ from edged.config.steps import (
     Cast,
     Channels,
     Crop,
+    Detect,
+    Error,
     Labels,
     Layout,
     MinScore,
@@ -58,7 +60,8 @@ AFTER: list[Postprocess] = [
 def test_every_step_of_the_configuration_has_its_function() -> None:
     tried = {type(step) for step in BEFORE + LAYOUTS + ON_PICTURES}
     assert {*ARRAYS, *PICTURES} == set(get_args(Preprocess)) == tried
-    assert {*SCORES, *RANKINGS, UseOutput} == set(get_args(Postprocess)) == {type(step) for step in AFTER}
+    assert {*SCORES, *RANKINGS, UseOutput, Detect, Error} == set(get_args(Postprocess))
+    assert {type(step) for step in AFTER} | {Detect, Error} == set(get_args(Postprocess))
 
 
 @pytest.mark.parametrize("step", BEFORE)
@@ -108,8 +111,8 @@ def test_a_step_for_pictures_refuses_what_is_none(step: Any, array: Any) -> None
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_step_behind_leaves_the_models_output_as_it_is(step: Any, dtype: str) -> None:
     outputs = {"y": np.array([[0.25, 2.5, 1.5]], dtype=dtype)}
-    changed, prediction = postprocess([step], outputs)
+    changed, found = postprocess([step], outputs, {})
     assert outputs["y"].tolist() == [[0.25, 2.5, 1.5]]
     assert changed["y"].dtype == dtype
     assert changed["y"].shape == (1, 3)
-    assert (prediction is not None) == (type(step) in RANKINGS)
+    assert (found is not None) == (type(step) in RANKINGS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from edged.config.steps import (
     Argmax,
     Cast,
+    Detect,
+    Error,
     Form,
     Labels,
     MinScore,
@@ -23,7 +25,7 @@ from edged.config.steps import (
     UseOutput,
 )
 from edged.tensors import BY_NUMPY, Signature, TensorSpec
-from edged.worker.steps import outline
+from edged.worker.steps import detect, distance, outline
 from edged.worker.steps.arithmetic import channel_axis
 
 
@@ -87,34 +89,72 @@ def _reshape_fits(step: Reshape, spec: TensorSpec, first: int) -> bool:
 
 
 def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iterator[str]:
-    specs = {spec.name: spec for spec in signature.outputs}
+    outputs = {spec.name: spec for spec in signature.outputs}
     current = signature.outputs[0] if signature.outputs else None
-    ranked: str | None = None  # the first step that makes the prediction
-    limit: str | None = None
+    maker = ""  # the first step that makes the prediction
+    limit = ""
+    found = False  # whether something else than classes of `current` is listed
     for step in steps:
-        word = f"postprocess {step.__struct_config__.tag}"
+        tag = str(step.__struct_config__.tag)
+        word = f"postprocess {tag}"
         if isinstance(step, UseOutput):
-            if step.name not in specs:
-                yield f"{word}: the model has no output {step.name!r}{_meant(step.name, specs)}"
-            current = specs.get(step.name)
-        if ranked and isinstance(step, UseOutput | Softmax | Sigmoid):
-            yield f"{word}: comes after {ranked}, which has made the prediction already; put it before"
-        if isinstance(step, Argmax | TopK):
-            if limit:
-                yield f"{word}: {limit} is there too; keep one of them"
-            limit = str(step.__struct_config__.tag)
-        if isinstance(step, Argmax | TopK | Labels | MinScore):
-            ranked = ranked or str(step.__struct_config__.tag)
-        if current is not None and not isinstance(step, UseOutput):
+            yield from (f"{word}: {reason}" for reason in _unknown("output", step.name, outputs))
+            current = outputs.get(step.name)
+        if maker and isinstance(step, UseOutput | Softmax | Sigmoid):
+            yield f"{word}: comes after {maker}, which has made the prediction already; put it before"
+        if isinstance(step, Argmax | TopK | Detect | Error):
+            if limit or (maker and isinstance(step, Detect | Error)):
+                yield f"{word}: {limit or maker} is there too; keep one of them"
+            limit = tag
+        if isinstance(step, Argmax | TopK | Detect | Error | Labels | MinScore):
+            maker = maker or tag
+        if isinstance(step, Detect | Error):
+            found = True
+            yield from (f"{word}: {reason}" for reason in _found(step, current, signature, steps))
+        elif current is not None and not isinstance(step, UseOutput) and not found:
             yield from (f"{word}: {reason}" for reason in _against_output(step, current))
 
 
-def _against_output(step: Postprocess, spec: TensorSpec) -> Iterator[str]:
+def _found(
+    step: Detect | Error, current: TensorSpec | None, signature: Signature, steps: Sequence[Postprocess]
+) -> Iterator[str]:
+    """What is wrong with a step that lists something else than the classes of an output, and with its labels."""
+    outputs = {spec.name: spec for spec in signature.outputs}
+    names = [step.boxes, step.scores] if isinstance(step, Detect) and step.type == "boxes" else []
+    read = [outputs[name] for name in names if name in outputs] if names else [current] if current else []
+    if problems := [reason for spec in read for reason in _no_numbers(spec)]:
+        yield from problems
+        return
+    if isinstance(step, Error):
+        inputs = {spec.name: spec for spec in signature.inputs}
+        yield from _unknown("input", step.to, inputs)
+        yield from distance.misfits(step, current, inputs) if current is not None else ()
+        return
+    for name in names:
+        yield from _unknown("output", name, outputs)
+    yield from detect.misfits(step, current, outputs)
+    classes = detect.classes_of(step, current, outputs) or 0
+    for labels in (one for one in steps if isinstance(one, Labels)):
+        if len(labels.names) < classes:
+            yield f"{classes} classes, and labels has {len(labels.names)} names"
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, TensorSpec]) -> Iterator[str]:
+    if name not in known:
+        yield f"the model has no {kind} {name!r}{_meant(name, known)}"
+
+
+def _no_numbers(spec: TensorSpec) -> Iterator[str]:
+    """Why there are not always numbers in an output."""
     if spec.datatype == "BYTES":
         yield f"output {spec} has {'items' if spec.json else 'strings'}, not numbers"
-        return
-    if spec.optional:
+    elif spec.optional:
         yield f"output {spec} may be left out by a run"
+
+
+def _against_output(step: Postprocess, spec: TensorSpec) -> Iterator[str]:
+    if problems := list(_no_numbers(spec)):
+        yield from problems
         return
     if isinstance(step, Softmax | Sigmoid) and not spec.datatype.startswith("FP"):
         yield f"output {spec} has no floating-point numbers"

@@ -1,6 +1,6 @@
 """Steps that make a `prediction` of an output: argmax, top_k, labels, min_score.
 
-They only collect what is wanted; `rank` does the work once, on all rows together. Without argmax or
+They only collect what is wanted, as `detect` does; `rank` does the work once, on all rows together. Without argmax or
 top_k every class is listed, best first.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
 
 from edged.config.steps import Argmax, Labels, MinScore, Round, TopK
 from edged.worker.formats.decoded import Array
+from edged.worker.steps.detect import Search
 from edged.worker.steps.scores import by_class
 
 Entry = dict[str, Any]  # {"label"?, "index", "score"}
@@ -30,27 +31,30 @@ class Ranking(msgspec.Struct, frozen=True, eq=False):
     decimals: int | None = None
 
 
-def argmax(step: Argmax, ranking: Ranking) -> Ranking:  # noqa: ARG001 - one call for all steps
-    return msgspec.structs.replace(ranking, best=1)
+Wanted = TypeVar("Wanted", bound=Ranking | Search)
 
 
-def top_k(step: TopK, ranking: Ranking) -> Ranking:
-    return msgspec.structs.replace(ranking, best=step.n)
+def argmax(step: Argmax, wanted: Ranking) -> Ranking:  # noqa: ARG001 - one call for all steps
+    return msgspec.structs.replace(wanted, best=1)
 
 
-def labels(step: Labels, ranking: Ranking) -> Ranking:
-    return msgspec.structs.replace(ranking, names=step.names)
+def top_k(step: TopK, wanted: Ranking) -> Ranking:
+    return msgspec.structs.replace(wanted, best=step.n)
 
 
-def min_score(step: MinScore, ranking: Ranking) -> Ranking:
-    return msgspec.structs.replace(ranking, min_score=step.x)
+def labels(step: Labels, wanted: Wanted) -> Wanted:
+    return msgspec.structs.replace(wanted, names=step.names)
 
 
-def round_scores(step: Round, ranking: Ranking) -> Ranking:
-    return msgspec.structs.replace(ranking, decimals=step.n)
+def min_score(step: MinScore, wanted: Wanted) -> Wanted:
+    return msgspec.structs.replace(wanted, min_score=step.x)
 
 
-RANKINGS: Final[dict[type, Callable[[Any, Ranking], Ranking]]] = {
+def round_scores(step: Round, wanted: Wanted) -> Wanted:
+    return msgspec.structs.replace(wanted, decimals=step.n)
+
+
+RANKINGS: Final[dict[type, Callable[[Any, Any], Any]]] = {
     Argmax: argmax,
     TopK: top_k,
     Labels: labels,

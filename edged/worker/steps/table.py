@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 
 from edged.config.steps import (
     Cast,
     Channels,
     Crop,
+    Detect,
+    Error,
     Layout,
     Normalize,
     Pad,
@@ -28,6 +31,8 @@ from edged.tensors import Signature
 from edged.worker.formats.decoded import Array
 from edged.worker.pictures import Picture
 from edged.worker.steps.arithmetic import cast, normalize, scale
+from edged.worker.steps.detect import Search, entries, find, search
+from edged.worker.steps.distance import distance
 from edged.worker.steps.picture import channels, crop, resize
 from edged.worker.steps.ranking import RANKINGS, Ranking, rank, round_scores
 from edged.worker.steps.scores import rounded, sigmoid, softmax
@@ -79,48 +84,58 @@ def preprocess(
     return given, view
 
 
-def postprocess(steps: Sequence[Postprocess], outputs: dict[str, Array]) -> tuple[dict[str, Array], list[Any] | None]:
-    """One input's outputs after the steps, and its `prediction` where a step asks for one.
+class Result(msgspec.Struct, frozen=True, eq=False):
+    """What the steps found: an item a row, for the answer's member `key`."""
 
-    A prediction is the entries of the only row, or a list of them for several rows.
-    """
-    outputs, rows = postprocess_rows(steps, outputs)
-    return outputs, None if rows is None else prediction(rows)
+    key: Literal["prediction", "detections"]
+    rows: list[Any]
+
+    def of(self, start: int, count: int, view: View | None, feeds: Mapping[str, Array]) -> dict[str, list[Any]]:
+        """One input's part, from row `start` on: the only row's entries, or a list of them for several rows.
+
+        `feeds` are its own tensors: boxes are in pixels of those where no `view` knows of a picture.
+        """
+        rows = self.rows[start : start + count]
+        if self.key == "detections":
+            view = view or View.of(feeds.values())
+            rows = [entries(row, view) for row in rows]
+        return {self.key: rows[0] if len(rows) == 1 else rows}
 
 
-def postprocess_rows(
-    steps: Sequence[Postprocess], outputs: dict[str, Array]
-) -> tuple[dict[str, Array], list[Any] | None]:
-    """postprocess for several inputs stacked along the first axis: the prediction has one item per row.
+def postprocess(
+    steps: Sequence[Postprocess], outputs: dict[str, Array], feeds: Mapping[str, Array]
+) -> tuple[dict[str, Array], Result | None]:
+    """The outputs of one input, or of several that are stacked, after the steps; and what these found.
 
-    `outputs` has the model's first output first, and at least those of outputs_used; it is not changed.
+    `outputs` has the model's first output first, and at least those of outputs_used; it is not changed. `feeds` are
+    the inputs of that run. Raises EdgedError where an output is not what a step takes it for.
     """
     if not steps:
         return outputs, None
     outputs = dict(outputs)
     name = next(iter(outputs))
-    ranking: Ranking | None = None
+    wanted: Ranking | Search | None = None
     decimals: dict[str, int] = {}
     with np.errstate(all="ignore"):  # a model's NaN and infinity go on as values
         for step in steps:
             kind = type(step)
             if isinstance(step, UseOutput):
                 name = step.name
+            elif isinstance(step, Detect):
+                wanted = search(step, outputs, name)
+            elif isinstance(step, Error):
+                wanted = Ranking(distance(step, outputs[name], feeds))
             elif kind in SCORES:
                 outputs[name] = SCORES[kind](step, outputs[name])
                 decimals.pop(name, None)
                 if isinstance(step, Round):
                     decimals[name] = step.n
-                    ranking = ranking and round_scores(step, ranking)
+                    wanted = wanted and round_scores(step, wanted)
             else:
-                ranking = RANKINGS[kind](step, ranking or Ranking(outputs[name], decimals=decimals.get(name)))
-        return outputs, None if ranking is None else rank(ranking)
-
-
-def prediction(rows: list[Any]) -> list[Any]:
-    """What one input's rows of postprocess_rows are in its answer: the only row's entries, or all rows."""
-    only: list[Any] = rows[0] if len(rows) == 1 else rows
-    return only
+                wanted = RANKINGS[kind](step, wanted or Ranking(outputs[name], decimals=decimals.get(name)))
+        if isinstance(wanted, Search):
+            return outputs, Result("detections", list(find(wanted)))
+        return outputs, None if wanted is None else Result("prediction", rank(wanted))
 
 
 def outputs_used(steps: Sequence[Postprocess], signature: Signature) -> tuple[str, ...]:
@@ -130,8 +145,9 @@ def outputs_used(steps: Sequence[Postprocess], signature: Signature) -> tuple[st
     for step in steps:
         if isinstance(step, UseOutput):
             name = step.name
-        elif name not in used:
-            used.append(name)
+            continue
+        read = (step.boxes, step.scores) if isinstance(step, Detect) and step.type == "boxes" else (name,)
+        used += [one for one in read if one not in used]
     return tuple(used)
 
 

@@ -157,4 +157,9 @@ def test_long_outputs_are_cut_and_labels_cannot_steer_the_terminal() -> None:
     many = {"name": "x", "datatype": "INT64", "shape": [20], "data": list(range(20))}
     assert show({"outputs": [many]}) == ["x INT64[20]: 0 1 2 3 4 5 6 7 8 9 10 11 ... (20 values)"]
     assert show({"prediction": [{"label": "\x1b[2Jcat", "score": 0.5}]}) == ["[2Jcat 0.5"]
+    found = {"label": "face", "index": 1, "score": 0.99, "box": [1.0, 2.25, 30.0, 40.5]}
+    assert show({"detections": [found, found]}) == ["face 0.99 at 1, 2.25 to 30, 40.5"] * 2
+    assert show({"detections": []}) == ["nothing found"]
+    assert show({"detections": [[found], [], [found]]}) == ["face 0.99 at 1, 2.25 to 30, 40.5"] * 2
+    assert show({"prediction": [[{"index": 1, "score": 0.5}], []]}) == ["1 0.5", "nothing above min_score"]
     assert show({"prediction": []}) == ["nothing above min_score"]

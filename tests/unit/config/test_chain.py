@@ -1,18 +1,21 @@
-"""config.chain: the steps for pictures, as they are written."""
+"""config.chain: the steps that are written with keys of their own."""
 
 from __future__ import annotations
 
 import pytest
 
-from edged.config.steps import Channels, Crop, Layout, Pad, Resize
+from edged.config.steps import Channels, Crop, Detect, Error, Layout, Pad, Resize
 from tests.unit.config.folder import Folder
 
 SIZE = "expected [width, height] (such as [224, 224])"
 WAYS = "expected one way to resize ([W, H], {short_side: N} or {letterbox: [W, H]})"
 
 
-def model(steps: str) -> str:
-    return f"models: {{a: {{preprocess: [{steps}]}}}}\n"
+YOLO = "yolov8 has boxes and scores in one output, in pixels (it takes score, iou and max)"
+
+
+def model(steps: str, section: str = "preprocess") -> str:
+    return f"models: {{a: {{{section}: [{steps}]}}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,42 @@ def test_steps_become_values(folder: Folder, text: str, step: object) -> None:
 )
 def test_what_cannot_be_a_step_is_one_mistake(folder: Folder, text: str, expected: str) -> None:
     assert folder.mistake(model(text)) == f"1: models.a.preprocess[0].{expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("{detect: {boxes: b, scores: s}}", Detect(boxes="b", scores="s")),
+        (
+            "{detect: {boxes: b, scores: s, format: cxcywh, unit: pixels, background: 0, score: 0.6, iou: 1, max: 9}}",
+            Detect("boxes", "b", "s", "cxcywh", "pixels", 0, 0.6, 1.0, 9),
+        ),
+        ("{detect: {type: yolov8, score: .25, max: 300}}", Detect("yolov8", score=0.25, max=300)),
+        ("{error: {to: x}}", Error("x", "mse")),
+        ("{error: {to: x, by: mae}}", Error("x", "mae")),
+    ],
+)
+def test_steps_behind_become_values(folder: Folder, text: str, step: object) -> None:
+    (found,) = folder.load(model(text, "postprocess")).models
+    assert found.postprocess == (step,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("detect", "detect: needs a value (detect: {boxes: NAME, scores: NAME})"),
+        ("{detect: {boxes: b}}", "detect: expected the outputs boxes and scores (detect: {boxes: NAME, scores: NAME})"),
+        ("{detect: {type: yolov8, boxes: b}}", f"detect: {YOLO}"),
+        ("{detect: {type: yolov8, unit: pixels}}", f"detect: {YOLO}"),
+        (
+            "{detect: {type: yolo8}}",
+            "detect.type: expected boxes or yolov8, found 'yolo8' (did you mean yolov8?)",
+        ),
+        ("{detect: {boxes: b, scores: s, score: 50%}}", "detect.score: expected a number, found '50%'"),
+        ("{detect: {boxes: b, scores: s, max: 1001}}", "detect.max: 1001 is out of range (it takes 1 to 1000)"),
+        ("{error: x}", "error: expected keys and values, found 'x'"),
+        ("{error: {by: mse}}", "error.to: is missing (the model's input that the output should be equal to)"),
+    ],
+)
+def test_what_cannot_be_a_step_behind_is_one_mistake(folder: Folder, text: str, expected: str) -> None:
+    assert folder.mistake(model(text, "postprocess")) == f"1: models.a.postprocess[0].{expected}"

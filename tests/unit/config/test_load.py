@@ -396,7 +396,6 @@ LATER = {
     BROKER + "models: {a: {inputs: [{topic: t, hold: 5s}]}}\n": "2: models.a.inputs[0].hold",
     "push: {trust: trust.json}\n": "1: push.trust",
     "models: {a: {queue: {overflow: latest}}}\n": "1: models.a.queue.overflow: latest",
-    "models: {a: {postprocess: [{detect: {type: yolov8}}]}}\n": "1: models.a.postprocess[0]: detect",
     "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
 }
 

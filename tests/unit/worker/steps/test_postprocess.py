@@ -16,19 +16,24 @@ from edged.config.steps import Argmax, Labels, MinScore, Postprocess, Round, Sig
 from edged.tensors import Signature, TensorSpec
 from edged.worker.formats.decoded import Array
 from edged.worker.steps.scores import by_class
-from edged.worker.steps.table import outputs_used, postprocess, postprocess_rows, prediction, rounded_to
+from edged.worker.steps.table import Result, outputs_used, postprocess, rounded_to
 
 LOGITS = np.array([[1.0, 3.0, 2.0, 3.0]], dtype=np.float32)
 NAMES = ("a", "b", "c", "d")
 
 
+def listed(found: Result | None) -> Any:
+    """The prediction of one input."""
+    return None if found is None else found.of(0, len(found.rows), None, {})["prediction"]
+
+
 def values(array: Array, *steps: Postprocess) -> Array:
-    outputs, _ = postprocess(steps, {"y": array})
+    outputs, _ = postprocess(steps, {"y": array}, {})
     return outputs["y"]
 
 
 def predicted(array: Array, *steps: Postprocess) -> Any:
-    return postprocess(steps, {"y": array})[1]
+    return listed(postprocess(steps, {"y": array}, {})[1])
 
 
 def indices(array: Array, *steps: Postprocess) -> list[int]:
@@ -147,20 +152,21 @@ def test_the_usual_chain() -> None:
 
 def test_another_output_is_chosen_by_its_name() -> None:
     outputs = {"y": LOGITS, "z": -LOGITS}
-    changed, found = postprocess([UseOutput("z"), Softmax(), Argmax()], outputs)
+    changed, result = postprocess([UseOutput("z"), Softmax(), Argmax()], outputs, {})
+    found = listed(result)
     assert found is not None
     assert found[0]["index"] == 0
     assert changed["y"] is LOGITS
     assert changed["z"].sum() == pytest.approx(1)
     assert outputs["z"].tolist() == (-LOGITS).tolist(), "the model's own output is not touched"
-    both, _ = postprocess([Softmax(), UseOutput("z"), Sigmoid()], outputs)
+    both, _ = postprocess([Softmax(), UseOutput("z"), Sigmoid()], outputs, {})
     assert both["y"].sum() == pytest.approx(1)
 
 
 def test_no_steps_no_prediction() -> None:
     outputs = {"y": LOGITS}
-    assert postprocess([], outputs) == (outputs, None)
-    assert postprocess([Softmax()], outputs)[1] is None
+    assert postprocess([], outputs, {}) == (outputs, None)
+    assert postprocess([Softmax()], outputs, {})[1] is None
 
 
 def test_several_rows_are_a_list_of_lists() -> None:
@@ -189,11 +195,12 @@ CHAINS: Sequence[Sequence[Postprocess]] = [
     array=hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=st.floats(-9, 9, width=32))
 )
 def test_stacked_rows_are_answered_as_they_would_be_alone(steps: Sequence[Postprocess], array: Array) -> None:
-    outputs, rows = postprocess_rows(steps, {"y": array})
+    outputs, result = postprocess(steps, {"y": array}, {})
     for index in range(len(array)):
-        alone, found = postprocess(steps, {"y": array[index : index + 1]})
+        alone, one = postprocess(steps, {"y": array[index : index + 1]}, {})
+        found = listed(one)
         assert np.allclose(alone["y"], outputs["y"][index : index + 1], atol=1e-6)
-        together = None if rows is None else prediction(rows[index : index + 1])
+        together = None if result is None else result.of(index, 1, None, {})["prediction"]
         assert (found is None) == (together is None)
         if found is not None and together is not None:
             assert [entry["index"] for entry in found] == [entry["index"] for entry in together]
@@ -201,7 +208,9 @@ def test_stacked_rows_are_answered_as_they_would_be_alone(steps: Sequence[Postpr
 
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 6)), elements=st.floats(allow_nan=True)))
 def test_top_k_is_a_sorted_selection(array: Array) -> None:
-    for row, entries in zip(array, postprocess_rows([TopK(3)], {"y": array})[1] or [], strict=True):
+    _, result = postprocess([TopK(3)], {"y": array}, {})
+    assert result is not None
+    for row, entries in zip(array, result.rows, strict=True):
         keys = [(1, 0.0, index) if np.isnan(score) else (0, -score, index) for index, score in enumerate(row)]
         expected = [index for _, _, index in sorted(keys)]
         assert [entry["index"] for entry in entries] == expected[:3]
