@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import msgspec
 import uvloop
 
 from edged import __version__
+from edged.config.identity import instance
 from edged.config.places import places
 from edged.config.schema import Config
 from edged.delivery.audit import Decision, Entry
@@ -27,7 +29,6 @@ from edged.delivery.store import Store
 from edged.delivery.trail import Trail
 from edged.errors import EdgedError
 from edged.observe import journal, status
-from edged.observe.facts import MqttFacts
 from edged.observe.heartbeat import Pulse, Running, stuck
 from edged.observe.metrics import Metrics
 from edged.observe.notify import notify, watchdog_interval_s
@@ -37,7 +38,9 @@ from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
 from edged.topics import Tree
+from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
+from edged.transports.mqtt.namesake import Machine
 from edged.transports.rest.app import Backend
 from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import Rest
@@ -94,6 +97,7 @@ class Daemon:
         self._config = config
         self._place = places()
         self._trail = Trail(self._place.state, self._tell)
+        self._machine = Machine(instance(self._place.state), socket.gethostname())
         self._tree = tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
         self._metrics = Metrics(model.name for model in config.models)
         self._starter = Starter()
@@ -125,6 +129,7 @@ class Daemon:
                 config.mqtt,
                 tree,
                 config.models,
+                self._machine,
                 offer=self._router.offer,
                 push=config.push,
                 on_push=self._installer.on_push,
@@ -242,7 +247,7 @@ class Daemon:
         """New lines of the audit, one message for all of a second."""
         self._publish(self._tree.event, msgspec.json.encode({"events": entries}), 1)
 
-    def _mqtt_facts(self) -> MqttFacts | None:
+    def _mqtt_facts(self) -> Facts | None:
         return None if self._mqtt is None else self._mqtt.facts()
 
     def _info(self) -> Mapping[str, object]:
@@ -250,18 +255,22 @@ class Daemon:
         return {
             "edged": __version__,
             "device": self._config.device,
+            **msgspec.structs.asdict(self._machine),
             "groups": self._config.groups,
             "models": [
                 {"name": one.name, "state": one.state, "version": one.version, "message_limit": one.message_limit}
                 for one in self._router.views()
             ],
             "inputs": {model.name: [entry.topic for entry in model.inputs] for model in self._config.models},
+            "telemetry_interval_s": float(self._config.telemetry.interval),
             "flags": flags,
         }
 
     def _summary(self) -> str:
         words = [f"{one.name} {one.version} {one.state}".replace("  ", " ") for one in self._router.views()]
-        return ", ".join(words) or "no models"
+        facts = self._mqtt_facts()
+        waits = f"; MQTT waits: {facts.namesake} is online as {self._config.device}" if facts and facts.namesake else ""
+        return (", ".join(words) or "no models") + waits
 
     # --- by the clock -------------------------------------------------------------------------------
 

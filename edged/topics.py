@@ -139,6 +139,12 @@ class Tree(msgspec.Struct, frozen=True):
     def push(self, model: str) -> str:
         return f"{self.root}/models/{model}/push"
 
+    def request(self, verb: str) -> str:
+        return f"{self.root}/request/{verb}"
+
+    def response(self, verb: str) -> str:
+        return f"{self.root}/response/{verb}"
+
     def install(self, model: str) -> str:
         return f"{self.root}/install/{model}"
 

@@ -201,7 +201,7 @@ class Config(msgspec.Struct, frozen=True):
     device: Annotated[
         str,
         Key(
-            "this box's name in topics",
+            "this box's name in topics; it waits while another machine is online under it",
             check=checks.device_name,
             default="the host name, lower case, other characters become -",
         ),

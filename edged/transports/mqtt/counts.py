@@ -10,7 +10,8 @@ class Facts(msgspec.Struct, frozen=True):
 
     `url` is the broker that serves or was tried last, of `urls` in their order. `version` is "" while there
     is no connection; `waiting` are inputs that a full lane left waiting; `queued` are messages that the
-    broker has not confirmed; `refused` and `quarantined` are filters.
+    broker has not confirmed; `refused` and `quarantined` are filters. `namesake` is the host of
+    another machine that is online under our name, while we wait for it.
     """
 
     connected: bool
@@ -26,6 +27,7 @@ class Facts(msgspec.Struct, frozen=True):
     refused: tuple[str, ...]
     quarantined: tuple[str, ...]
     last_error: str
+    namesake: str
     pushes_connected: bool
 
 

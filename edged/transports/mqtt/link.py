@@ -18,6 +18,7 @@ from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.brokers import Brokers
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.lookout import Lookout, Unreached
 from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.scout import Scout
 from edged.transports.mqtt.versions import Ending, Version
@@ -36,16 +37,22 @@ class Owner(Events, Protocol):
     def up(self, said: Greeting) -> None: ...
     def down(self) -> None: ...
     def leave(self) -> None: ...
+    def waits(self) -> None: ...
 
 
 class Link:
     """One connection at a time. `wire` is it while `broker` has greeted us, else None.
 
-    The owner is told to `leave` when a broker that comes before this one is back, and does so with `leave`.
+    Each attempt begins with the `lookout`. While the name is not free, `namesake` is the host that has it, and
+    the owner is told that this box `waits`. It is told to `leave` when a broker that comes before this one is
+    back, and does so with `leave`.
     """
 
-    def __init__(self, dialer: Dialer, owner: Owner, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, dialer: Dialer, lookout: Lookout, owner: Owner, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._dialer = dialer
+        self._lookout = lookout
         self._owner = owner
         self._clock = clock
         self._brokers = Brokers(dialer.brokers, dialer.settings.version)
@@ -67,6 +74,7 @@ class Link:
         self.broker = self._brokers.current
         self.connects = 0
         self.last_error = ""
+        self.namesake = ""
         self.since_ms = round(time.time() * 1000)
 
     def start(self) -> None:
@@ -79,6 +87,7 @@ class Link:
         self._stopped = True
         self._cancel()
         self._scout.rest()
+        self._lookout.end()
         until_s = self._clock() + limit_s
         await self._part(limit_s)
         if self._attempt is not None:
@@ -92,6 +101,11 @@ class Link:
         await self._part(limit_s)
         if wire is not None and wire is self.wire:
             wire.close("the broker did not take the goodbye")
+
+    def give_way(self) -> None:
+        """Leaves the name to another machine: no `offline`, as that one is online; the next attempt waits for it."""
+        if self.wire is not None:
+            self.wire.goodbye()
 
     async def _part(self, limit_s: float) -> None:
         if self.wire is not None:
@@ -133,17 +147,36 @@ class Link:
     def _dial_in_thread(self, wire: Wire, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
         error: Exception | None = None
         try:
+            self._lookout.wait(broker, wire.version, lambda host: self._call(loop, self._waits, wire, host))
             self._dialer.dial(wire.client, wire.version, broker)
         except Exception as problem:  # noqa: BLE001  handed to the loop, which raises what is not the network's
             error = problem
+        self._call(loop, self._dialled, wire, error)
+
+    @staticmethod
+    def _call(loop: asyncio.AbstractEventLoop, step: Callable[..., None], *arguments: object) -> None:
         try:
-            loop.call_soon_threadsafe(self._dialled, wire, error)
+            loop.call_soon_threadsafe(step, *arguments)
         except RuntimeError:
             _log.debug("the loop ended while a connection was being made")
 
+    def _waits(self, wire: Wire, host: str) -> None:
+        if self._stopped or wire.number != self._number:
+            return
+        self.namesake = host
+        self.last_error = (
+            f"another machine is online as {self._lookout.name} ({host}): this one waits until it is not; "
+            "give one of the two another `device`"
+        )
+        _log.warning("MQTT at %s: %s", self.broker.url, self.last_error)
+        self._owner.waits()
+
     def _dialled(self, wire: Wire, error: Exception | None) -> None:
+        self.namesake = ""
         if self._stopped:
             wire.close("stopped")
+        elif isinstance(error, Unreached):
+            self._retry(str(error), error.how)
         elif isinstance(error, OSError | ValueError):
             self._retry(explain(error, self.broker))
         elif error is not None:

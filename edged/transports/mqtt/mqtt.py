@@ -16,14 +16,17 @@ from edged.messages import Admission, Input
 from edged.topics import Tree
 from edged.transports.mqtt.counts import Counts, Facts
 from edged.transports.mqtt.dialer import Dialer
+from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
 from edged.transports.mqtt.link import Link
+from edged.transports.mqtt.lookout import Lookout
+from edged.transports.mqtt.namesake import Machine, other
 from edged.transports.mqtt.outbox import MAX_PACKET, Publication
 from edged.transports.mqtt.outlet import Outlet
 from edged.transports.mqtt.packets import Greeting, arrival
 from edged.transports.mqtt.pushes import Pushes
 from edged.transports.mqtt.results import Results
-from edged.transports.mqtt.subscriptions import Subscriptions
+from edged.transports.mqtt.subscriptions import Subscription, Subscriptions
 from edged.transports.mqtt.waiting import FULL
 
 _log = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ _HEADERS: Final = 128 * 1024  # room in a packet beside the payload: topic and p
 class Mqtt:
     """The transport. Everything is called in the loop, and calls back there.
 
+    `own` tells this machine from another one of its name.
     `offer` is the router's, which later tells `on_room`; `on_push(model, payload, version, retained)` and
     `on_refused(model, fault)` are delivery's; `dropped(model, reason)` counts an input or result
     that was not served, `bug()` a fault of edged itself.
@@ -45,6 +49,7 @@ class Mqtt:
         settings: schema.Mqtt,
         tree: Tree,
         models: Sequence[schema.Model],
+        own: Machine,
         *,
         offer: Callable[[Input], Admission],
         push: schema.Push,
@@ -61,16 +66,17 @@ class Mqtt:
         self._urls = tuple(addresses.broker(url).url for url in settings.url)
         self._served = ""  # by the broker of this URL, now or before
         self._leaving: asyncio.Task[None] | None = None
+        self._own = own
+        self._info = b""
         self._counts = Counts()
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
         self._rooms: set[str] = set()
         name = settings.client_id or f"edged-{tree.device}"
         largest = max((int(model.limits.message) for model in models), default=0)
-        self._link = Link(
-            Dialer(settings, name, round(settings.session), _packet(largest), FULL, will=tree.status, manual_ack=True),
-            self,
-            clock,
+        dialer = Dialer(
+            settings, name, round(settings.session), _packet(largest), FULL, will=tree.status, manual_ack=True
         )
+        self._link = Link(dialer, Lookout(dialer, tree, own), self, clock)
         results = Results(
             tree,
             models,
@@ -93,7 +99,8 @@ class Mqtt:
             clock=clock,
             wall_ms=wall_ms,
         )
-        self._subscriptions = Subscriptions(self._intake.inputs.own, self._intake.inputs.foreign, clock)
+        own_topics = [Subscription(tree.info, 1), *self._intake.inputs.own]
+        self._subscriptions = Subscriptions(own_topics, self._intake.inputs.foreign, clock)
         self._unopened: Greeting | None = None  # a connection on which nothing is published yet
         self._pushes = Pushes(
             Dialer(settings, f"{name}-ota", 0, _packet(push.max_size), 1),
@@ -129,6 +136,8 @@ class Mqtt:
 
     def retain(self, topic: str, payload: bytes) -> None:
         """A retained state at QoS 1: published now or at the next connect, and again at each one."""
+        if topic == self._tree.info:
+            self._info = payload
         self._outlet.retain(topic, payload)
 
     def publish(self, topic: str, payload: bytes, qos: int) -> None:
@@ -161,6 +170,7 @@ class Mqtt:
             refused=tuple(sorted(self._subscriptions.refused)),
             quarantined=self._subscriptions.quarantined,
             last_error=self._link.last_error,
+            namesake=self._link.namesake,
             pushes_connected=self._pushes.connected,
         )
 
@@ -179,9 +189,13 @@ class Mqtt:
 
     def down(self) -> None:
         self._unopened = None
+        self._pushes.hold()
         self._outlet.lost()
         if twice := self._subscriptions.lost():
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
+
+    def waits(self) -> None:
+        self._pushes.let_go()
 
     def leave(self) -> None:
         self._leaving = asyncio.create_task(self._leave())
@@ -202,7 +216,23 @@ class Mqtt:
             if message.qos:
                 self._acknowledge(number, message.mid)
         else:
-            self._intake.take(came)
+            if came.topic == self._tree.info:
+                self._same_name(came)
+            else:
+                self._intake.take(came)
+
+    def _same_name(self, came: Arrival) -> None:
+        """Two of one name that came online at one moment saw nobody before: one of them gives way, always the same."""
+        if came.qos:
+            self._acknowledge(came.number, came.mid)
+        seen = other(came.payload)
+        if came.retain or seen.instance in ("", self._own.instance):
+            return
+        if seen.instance < self._own.instance:
+            _log.warning("%s came online as %s at the same moment: giving way", seen.shown, self._tree.device)
+            self._link.give_way()
+        else:
+            self._outlet.retain(self._tree.info, self._info)  # so that the other one sees us
 
     def confirmed(self, mid: int, refusal: str) -> None:
         self._outlet.confirmed(mid, refusal)

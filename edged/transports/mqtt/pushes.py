@@ -55,7 +55,8 @@ class Pushes:
         self._max_size = max_size
         self._on_push = on_push
         self._on_refused = on_refused
-        self._target: Broker | None = None  # written in the loop, read in the thread
+        self._target: Broker | None = None  # written in the loop, read in the thread, as is the next
+        self._held = False
         self._versions = {broker: Versions(dialer.settings.version) for broker in dialer.brokers}
         self._backoff = Backoff()
         self._stop = threading.Event()
@@ -69,13 +70,21 @@ class Pushes:
 
     def follow(self, broker: Broker) -> None:
         """Listens for pushes at this broker from now on, and at no other."""
-        if broker != self._target:
-            self._target = broker
-            self._wake.set()
+        self._target, self._held = broker, False
+        self._wake.set()
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)
             self._thread.start()
+
+    def hold(self) -> None:
+        """The data connection is away: what is under way here goes on, and nothing new is dialled."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """The name is another machine's: its pushes are not ours."""
+        self._target = None
+        self._wake.set()
 
     async def stop(self, limit_s: float = 2.0) -> None:
         self._stop.set()
@@ -93,13 +102,18 @@ class Pushes:
     # --- in the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stop.is_set() and (broker := self._target) is not None:
+        while True:
+            self._wake.clear()  # before anything is looked at, so that no change is slept through
+            if self._stop.is_set():
+                return
+            broker = self._target
+            if broker is None or self._held:
+                self._wake.wait()
+                continue
             started_s = time.monotonic()
             versions = self._versions[broker]
             text, how = self._connection(broker, versions)
-            if self._stop.is_set():
-                return
-            if broker != self._target:
+            if self._stop.is_set() or broker != self._target:
                 continue
             if how is None and time.monotonic() - started_s > _SETTLED_S:
                 self._backoff.reset()
@@ -109,7 +123,6 @@ class Pushes:
             _log.log(level, "pushes over %s: %s", broker.url, text)
             self.last_error = text
             self._wake.wait(delay_s)
-            self._wake.clear()
 
     def _connection(self, broker: Broker, versions: Versions) -> tuple[str, Ending | None]:
         """One connection from dialling to its end: why it ended, and how when there was no good CONNACK."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -76,9 +77,9 @@ class Visit:
                 return None
         return self._subscribed
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None = None) -> int:
-        """Sends at QoS 1; the packet identifier, which `confirmed` has once the broker has the message."""
-        return self._client.publish(topic, payload, 1, False, properties).mid
+    def publish(self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int = 1) -> int:
+        """Sends; the packet identifier, which `confirmed` has once the broker has the message."""
+        return self._client.publish(topic, payload, qos, False, properties).mid
 
     @property
     def writing(self) -> bool:
@@ -91,8 +92,9 @@ class Visit:
 
     def close(self) -> None:
         """Says goodbye and closes."""
-        self._client.disconnect()
-        self._client.loop(_TURN_S)
+        with contextlib.suppress(Exception):  # of what the broker sent last, which nobody wants any more
+            self._client.disconnect()
+            self._client.loop(_TURN_S)
         self._client.connect_async("closed")  # the documented way to close paho's socket at once
 
     # --- paho's callbacks ---------------------------------------------------------------------------

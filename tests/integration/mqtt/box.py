@@ -22,8 +22,10 @@ from edged.errors import Fault
 from edged.messages import Admission, Answer, Input, Outcome, Source
 from edged.topics import Tree
 from edged.transports.mqtt.mqtt import Mqtt
+from edged.transports.mqtt.namesake import Machine
 
 TREE = Tree("edged", "press-07")
+OWN = Machine("0123456789abcdef", "press-07.plant")
 DIGITS = schema.Model("digits", limits=schema.Limits(message=Size(64 * 1024)))
 
 
@@ -87,7 +89,12 @@ class Box:
     """The transport with everything it is handed."""
 
     def __init__(
-        self, url: str | tuple[str, ...], *models: schema.Model, push: schema.Push | None = None, **settings: Any
+        self,
+        url: str | tuple[str, ...],
+        *models: schema.Model,
+        push: schema.Push | None = None,
+        own: Machine = OWN,
+        **settings: Any,
     ) -> None:
         self.lane = Lane()
         self.pushes: list[tuple[str, bytes, str | None, bool]] = []
@@ -95,9 +102,12 @@ class Box:
         self.dropped: list[tuple[str, str]] = []
         self.bugs = 0
         self.mqtt = Mqtt(
-            schema.Mqtt(url=(url,) if isinstance(url, str) else url, client_id="edged-press-07-test", **settings),
+            schema.Mqtt(
+                url=(url,) if isinstance(url, str) else url, **{"client_id": "edged-press-07-test", **settings}
+            ),
             TREE,
             models or (DIGITS,),
+            own,
             offer=self.lane.offer,
             push=push or schema.Push(),
             on_push=lambda *push: self.pushes.append(push),
