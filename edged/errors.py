@@ -68,6 +68,9 @@ CODES: Final[dict[str, Meaning]] = {
         "This input ended the model's process twice, the second time alone.",
         "Keep the input and report it to the model's maker.",
     ),
+    "unauthorized": Meaning(
+        401, "No token, or a wrong one.", "Send the header `Authorization: Bearer TOKEN` with sockets.token_file's."
+    ),
     "forbidden": Meaning(403, "The caller may not do this.", "Control needs root or the group edged-admin."),
     "unknown_model": Meaning(404, "No model of this name is configured.", "`edged status` lists the models."),
     "not_found": Meaning(404, "There is nothing at this address.", "docs/http-api.md lists the addresses."),

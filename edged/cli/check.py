@@ -93,7 +93,7 @@ def runs(config: Config) -> dict[str, Any]:
         "groups": list(config.groups),
         "mqtt": mqtt
         and {"url": list(mqtt.url), "username": mqtt.username, "client_id": mqtt.client_id, "base": mqtt.base},
-        "sockets": [config.sockets.unix, *config.sockets.http],
+        "sockets": [config.sockets.unix, *config.sockets.http, *config.sockets.metrics],
         "models": [
             {
                 "name": model.name,
@@ -118,6 +118,8 @@ def describe(config: Config) -> Iterator[str]:
         yield f"  broker  {', then '.join(config.mqtt.url)}{user}"
     for socket in (config.sockets.unix, *config.sockets.http):
         yield f"  socket  {socket}"
+    for socket in config.sockets.metrics:
+        yield f"  metrics {socket}"
     for model in config.models:
         yield f"  model   {model.name}: {model.file or 'waits for its first push'}"
         for one in model.inputs:

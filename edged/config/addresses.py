@@ -1,4 +1,4 @@
-"""Where things listen, from what people write: the broker's URL and a loopback `host:port`."""
+"""Where things listen, from what people write: the broker's URL, and the places that edged itself listens at."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edged.config import checks
 from edged.config.mistakes import Refusal
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -57,23 +58,37 @@ def broker(url: str) -> Broker:
     return Broker(host, port or _PORTS[scheme], tls=scheme == "mqtts")
 
 
-def loopback(text: str) -> tuple[str, int]:
-    """Host and port of `127.0.0.1:8080`, `localhost:8080` or `[::1]:8080`. Raises Refusal with the reason."""
+class Place(msgspec.Struct, frozen=True):
+    """Where a listener stands: `path` of a UNIX socket, else `host` and `port`. `local`: for this box alone."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def local(self) -> bool:
+        return bool(self.path) or _is_loopback(self.host)
+
+
+def place(text: str) -> Place:
+    """The parts of `host:port`, `[::1]:port` or `unix:/path`. Raises Refusal with the reason."""
     if text.startswith("unix:"):
-        raise Refusal("further UNIX sockets are not in this version of edged", "sockets.unix is the one it has")
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):([0-9]{1,5})", text)
+        path = text.removeprefix("unix:")
+        checks.socket_path(path)
+        return Place(path=path)
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+):([0-9]{1,5})", text)
     if found is None:
         meant = f"127.0.0.1:{text.strip(':')}" if re.fullmatch(r":?[0-9]{2,5}", text) else ""
-        raise Refusal("expected host:port", f"did you mean {meant}?" if meant else "such as 127.0.0.1:8080")
+        meant = f"unix:{text}" if text.startswith("/") else meant
+        raise Refusal(
+            "expected host:port or unix:/path", f"did you mean {meant}?" if meant else "such as 127.0.0.1:8080"
+        )
     host, port = found[1].strip("[]"), int(found[2])
     if not 1 <= port <= 65535:
         raise Refusal("a port is 1 to 65535")
-    if not _is_loopback(host):
-        raise Refusal(
-            f"{host} is not this box alone, and other addresses come with TLS and a token in a later version",
-            f"did you mean 127.0.0.1:{port}?",
-        )
-    return host, port
+    if host == "*":
+        raise Refusal("* is no address", f"every one of this box is 0.0.0.0:{port}, and with IPv6 [::]:{port}")
+    return Place(host, port)
 
 
 def _is_loopback(host: str) -> bool:

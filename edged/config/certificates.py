@@ -1,4 +1,4 @@
-"""TLS towards a broker, from files: whom this box trusts, who it is, and what is wrong with a file in words.
+"""TLS from files: whom this box trusts, who it is, and what is wrong with a file in words.
 
 The same functions check the files when the configuration is read, and read them again at each connection,
 so that a certificate that was renewed is taken up without a restart. All files are PEM.
@@ -20,6 +20,18 @@ def context(ca: str, cert: str, key: str) -> ssl.SSLContext:
     made = ssl.create_default_context(cafile=ca or None)
     if cert:
         _identify(made, Path(cert), Path(key or cert))
+    return made
+
+
+def server_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """What connections are taken with; "" = the key is in `cert`, clients need no certificate. Raises Refusal."""
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if client_ca:
+        check_certificates(Path(client_ca))
+        made.load_verify_locations(client_ca)
+        made.verify_mode = ssl.CERT_REQUIRED
+    _identify(made, Path(cert), Path(key or cert))
+    made.set_alpn_protocols(["http/1.1"])
     return made
 
 

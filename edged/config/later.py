@@ -11,7 +11,7 @@ _MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "captu
 KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Config: frozenset({"version"}),
     schema.Mqtt: frozenset({"outbox", "home_assistant"}),
-    schema.Sockets: frozenset({"fast", "grpc", "metrics", "tls", "token_file", "admin_token_file"}),
+    schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers", "swap"},
     schema.Input: frozenset({"max_rate", "max_age", "hold", "share", "window"}),
     schema.Output: frozenset({"format", "retain", "expire", "from"}),

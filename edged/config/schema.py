@@ -61,8 +61,22 @@ class Mqtt(msgspec.Struct, frozen=True):
     base: Annotated[str, Key("the first level, or levels, of edged's own topics", check=checks.base_topic)] = BASE
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """Who this box is to those who connect to it, and whom it asks for a certificate."""
+
+    cert: Annotated[str, Key(f"a file with this box's certificate; {LOOKED_UP}", default="none")] = ""
+    key: Annotated[str, Key(f"a file with the key to `cert`; {LOOKED_UP}", default="in the file `cert`")] = ""
+    client_ca: Annotated[
+        str,
+        Key(
+            f"a file with the certificates that vouch for clients, each of which then needs one; {LOOKED_UP}",
+            default="clients need none",
+        ),
+    ] = ""
+
+
 class Sockets(msgspec.Struct, frozen=True):
-    """The local doors. `unix` is filled in by load.py where the file does not say."""
+    """The doors of this box. `unix` is filled in by load.py where the file does not say; "" = no token is asked for."""
 
     unix: Annotated[
         str,
@@ -71,13 +85,26 @@ class Sockets(msgspec.Struct, frozen=True):
     http: Annotated[
         tuple[str, ...],
         Key(
-            "the same over TCP, loopback only: `127.0.0.1:8080`",
-            check=addresses.loopback,
+            "the same elsewhere: `127.0.0.1:8080`, `unix:/path`; where others can reach it with `token_file` and `tls`",
+            check=addresses.place,
             one=True,
             distinct=True,
             default="off",
         ),
     ] = ()
+    metrics: Annotated[
+        tuple[str, ...],
+        Key(
+            "`/metrics` and nothing else, without a token: `127.0.0.1:9464`; where others can reach it with `tls`",
+            check=addresses.place,
+            one=True,
+            distinct=True,
+            default="off",
+        ),
+    ] = ()
+    tls: Tls = Tls()
+    token: str = ""
+    admin_token: str = ""
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -6,10 +6,9 @@ import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import UNSET
 
-from edged.config import broker, checks, files, identity, keys, nodes, schema
+from edged.config import broker, checks, doors, files, identity, keys, nodes, schema
 from edged.config.chain import chain
 from edged.config.keys import Key
 from edged.config.nodes import has, line_of
@@ -30,6 +29,7 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
         **dict.fromkeys(("mqtt", "sockets", "defaults", "models"), nodes.Node),
     },
     schema.Mqtt: broker.WRITTEN,
+    schema.Sockets: doors.WRITTEN,
     schema.Model: {name: note for name, note in keys.fields(schema.Model).items() if name != "name"} | _BY_HAND,
     schema.Input: {name: note for name, note in keys.fields(schema.Input).items() if name != "form"}
     | {"field": _FIELD}
@@ -53,7 +53,7 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
     models = _models(reader, found.pop("models"), tree, defaults) if "models" in found else ()
     sockets = default_sockets(reader)
     if "sockets" in found:
-        sockets = _sockets(reader, found.pop("sockets"), sockets)
+        sockets = doors.section(reader, found.pop("sockets"), sockets)
     return schema.Config(device=device, sockets=sockets, mqtt=mqtt, models=models, **found)
 
 
@@ -72,11 +72,6 @@ def _own_name(reader: Reader, *, check: bool) -> str:
 def default_sockets(reader: Reader) -> schema.Sockets:
     """The UNIX socket where every command looks for it."""
     return schema.Sockets(unix=str(places(reader.environment).runtime / "edged.sock"))
-
-
-def _sockets(reader: Reader, node: nodes.Node, default: schema.Sockets) -> schema.Sockets:
-    found = reader.members(node, "sockets", schema.Sockets, keys.fields(schema.Sockets))
-    return msgspec.structs.replace(default, **found)
 
 
 def _defaults(reader: Reader, node: nodes.Node) -> nodes.Node:

@@ -15,7 +15,6 @@ from edged.messages import Admission, Input, Source
 from edged.transports.rest import describe, replies
 from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.limits import Limits
-from edged.transports.rest.peers import Peer, check_control
 from edged.transports.rest.replies import Reply
 from edged.transports.rest.routes import CONTROL, VERBS, Target
 from edged.transports.rest.turns import Turn
@@ -81,8 +80,8 @@ class App:
         rules = self._rules.get(head.target.model) if head.target.kind == "infer" else None
         return self._limits.control if rules is None else rules.message_limit
 
-    def take(self, head: Head, payload: bytes, turn: Turn, peer: Callable[[], Peer | None]) -> None:
-        """Sees to it that `turn` gets its reply; raises nothing."""
+    def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
+        """Sees to it that `turn` gets its reply; raises nothing. `check_control` says who asks or raises EdgedError."""
         try:
             verb = VERBS.get(head.target.kind)
             if verb is None:
@@ -92,7 +91,7 @@ class App:
             elif head.target.kind == "infer":
                 self._infer(head, payload, turn)
             elif head.target.kind in CONTROL:
-                by = check_control(peer())
+                by = check_control(head)
                 self._view(head.target)
                 self._control(head, by, turn)
             else:

@@ -19,7 +19,7 @@ from edged.transports.rest.bodies import Sized
 from edged.transports.rest.chunks import Chunks
 from edged.transports.rest.gate import Gate
 from edged.transports.rest.heads import Head
-from edged.transports.rest.peers import Peer, peer_of
+from edged.transports.rest.peers import peer_of
 from edged.transports.rest.replies import CLOSE, CONTINUE
 from edged.transports.rest.routes import CONTROL
 from edged.transports.rest.turns import Turn
@@ -163,6 +163,7 @@ class Connection(asyncio.BufferedProtocol):
         if head.target.kind in CONTROL and self._turns:
             self._behind = True
             return 0
+        self._gate.listener.rights.check(head)
         most = self._gate.application.admit(head)
         if head.length > most:
             raise EdgedError("too_large", f"the body of {head.length} bytes is above {most} bytes")
@@ -218,12 +219,16 @@ class Connection(asyncio.BufferedProtocol):
             self._last = True
         turn = Turn(head, self._answered)
         self._turns.append(turn)
-        self._gate.application.take(head, payload, turn, self._peer)
+        self._gate.application.take(head, payload, turn, self._check_control)
 
-    def _peer(self) -> Peer | None:
-        if self._transport is None or not self._gate.listener.local:
-            return None
-        return peer_of(self._transport.get_extra_info("socket"))
+    def _check_control(self, head: Head) -> str:
+        """Who is at the other end, for the audit; EdgedError `forbidden` for who may not control the box."""
+        listener, transport = self._gate.listener, self._transport
+        if transport is None:
+            raise EdgedError("forbidden", "whoever asked for it has gone")
+        if listener.local:
+            return listener.rights.check_control(head, peer_of(transport.get_extra_info("socket")))
+        return f"{listener.rights.check_control(head, None)}, from {transport.get_extra_info('peername')[0]}"
 
     # --- answers ------------------------------------------------------------------------------------
 

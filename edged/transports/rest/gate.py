@@ -13,7 +13,6 @@ from edged.transports.rest.listeners import Listener
 if TYPE_CHECKING:
     from edged.transports.rest.connection import Connection
     from edged.transports.rest.heads import Head
-    from edged.transports.rest.peers import Peer
     from edged.transports.rest.turns import Turn
 
 _SCRATCH: Final = 64 * 1024  # bytes of one read that goes to no body; a turn of the loop uses it for one connection
@@ -26,8 +25,8 @@ class Application(Protocol):
     def admit(self, head: Head) -> int:
         """The bytes that the body of such a request may have."""
 
-    def take(self, head: Head, payload: bytes, turn: Turn, peer: Callable[[], Peer | None]) -> None:
-        """Sees to it that `turn` gets its reply; raises nothing."""
+    def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
+        """Sees to it that `turn` gets its reply; raises nothing. `check_control` says who asks or raises EdgedError."""
 
 
 class Gate:
@@ -58,17 +57,18 @@ class Gate:
         self._emptied = emptied
         self._clock = clock
         self._sweep: asyncio.TimerHandle | None = None
+        self.greeting = 0  # clients that are still in their TLS handshake
 
     @property
     def open(self) -> int:
-        return len(self.connections)
+        return len(self.connections) + self.greeting
 
     def enter(self, connection: Connection) -> Fault | None:
         """One connection more; a Fault when it is one too many."""
         self.connections.add(connection)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._swept)
-        if self.open <= self.limits.connections:
+        if len(self.connections) <= self.limits.connections:
             return None
         what = f"{self.listener.address} has {self.limits.connections} connections already"
         return fault("queue_full", what, "Close idle connections, or send more requests on each.")

@@ -30,7 +30,8 @@ class Head(msgspec.Struct, frozen=True):
     `length` is the body's Content-Length, 0 for none; `chunked` bodies have none. `ending` is the header
     that tells the client whether the connection goes on after the answer, as `keep` says. `expects`: it
     waits for 100 Continue. `content_type` is in lower case without parameters, "" for none; `json_length`
-    is -1 without one. `problem` is what keeps an infer request from being served, told after its body.
+    is -1 without one; `token` is the Bearer token, b"" for none. `problem` is what keeps an infer request
+    from being served, told after its body.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Head(msgspec.Struct, frozen=True):
     expects: bool
     content_type: str
     json_length: int
+    token: bytes
     problem: Fault | None
 
 
@@ -110,6 +112,7 @@ def _read(data: bytes) -> Head:
         expects=version == "1.1" and headers.get(b"expect", b"").lower() == b"100-continue",
         content_type=kind,
         json_length=json_length,
+        token=_token(headers.get(b"authorization", b"")),
         problem=problem,
     )
 
@@ -128,6 +131,11 @@ def _path(url: bytes) -> bytes:
     if path is None:  # CONNECT, which is for proxies
         raise EdgedError(*_INVALID)
     return bytes(path)
+
+
+def _token(authorization: bytes) -> bytes:
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def _of_infer(headers: dict[bytes, bytes]) -> tuple[str, int, Fault | None]:

@@ -8,14 +8,18 @@ import grp
 import ipaddress
 import os
 import socket
+import ssl
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from edged.config.certificates import server_context
 from edged.config.schema import Sockets
 from edged.errors import EdgedError
+from edged.transports.rest.rights import Rights
 
 GROUP: Final = "edged"
 _BACKLOG: Final = 128
@@ -29,6 +33,8 @@ class Listener(msgspec.Struct, frozen=True, eq=False):
     address: str
     local: bool
     inode: int = 0
+    rights: Rights = Rights()
+    tls: ssl.SSLContext | None = None
 
     def close(self) -> None:
         """Removes the socket's file and closes the socket."""
@@ -47,9 +53,7 @@ def bind(sockets: Sockets) -> list[Listener]:
     """Opens every socket of the configuration, or none: EdgedError `no_listener` says which and why."""
     listeners: list[Listener] = []
     try:
-        if sockets.unix:
-            listeners.append(_unix(Path(sockets.unix)))
-        listeners += [_tcp(address) for address in sockets.http]
+        listeners.extend(_each(sockets))
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -57,7 +61,33 @@ def bind(sockets: Sockets) -> list[Listener]:
     return listeners
 
 
-def _unix(path: Path) -> Listener:
+def _each(sockets: Sockets) -> Iterator[Listener]:
+    """TLS and the token hold for every TCP address of `http`; whoever may open a UNIX socket has shown who it is."""
+    tls = _tls(sockets)
+    metrics = Rights(metrics_only=True)
+    for address in ([f"unix:{sockets.unix}"] if sockets.unix else []) + list(sockets.http):
+        if address.startswith("unix:"):
+            rights = Rights(admin_token=sockets.admin_token)
+            yield _unix(Path(address.removeprefix("unix:")), rights)
+        else:
+            yield _tcp(address, Rights(sockets.token, sockets.admin_token), tls, safe=bool(tls and sockets.token))
+    for address in sockets.metrics:
+        if address.startswith("unix:"):
+            yield _unix(Path(address.removeprefix("unix:")), metrics)
+        else:
+            yield _tcp(address, metrics, tls, safe=tls is not None)
+
+
+def _tls(sockets: Sockets) -> ssl.SSLContext | None:
+    if not sockets.tls.cert:
+        return None
+    try:
+        return server_context(sockets.tls.cert, sockets.tls.key, sockets.tls.client_ca)
+    except ValueError as error:  # it was right when the configuration was read
+        raise EdgedError("no_listener", f"sockets.tls: {error}", "`edged check` says more.") from error
+
+
+def _unix(path: Path, rights: Rights) -> Listener:
     """The UNIX socket: 0660, group `edged` where there is one and we may; a file left behind is replaced."""
     group = _group()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -68,7 +98,7 @@ def _unix(path: Path) -> Listener:
         # Nobody can connect before listen(), so nobody sees the file with other rights than these.
         _give(path, group, 0o660)
         sock.listen(_BACKLOG)
-        return Listener(sock, str(path), local=True, inode=path.stat().st_ino)
+        return Listener(sock, str(path), local=True, inode=path.stat().st_ino, rights=rights)
     except OSError as error:
         sock.close()
         reason = error.strerror or str(error)
@@ -120,16 +150,17 @@ def _remove_stale(path: Path) -> None:
     path.unlink()
 
 
-def _tcp(address: str) -> Listener:
-    """A loopback TCP socket from `host:port`; port 0 takes a free one."""
+def _tcp(address: str, rights: Rights, tls: ssl.SSLContext | None, *, safe: bool) -> Listener:
+    """A TCP socket from `host:port`, on loopback unless it is `safe` elsewhere; port 0 takes a free one."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
     except (OSError, ValueError) as error:
-        raise EdgedError("no_listener", f"sockets.http: {address!r} is no host:port: {error}") from error
-    if not ipaddress.ip_address(where[0]).is_loopback:
-        raise EdgedError("no_listener", f"sockets.http: {address} is not loopback", "Use 127.0.0.1:port or [::1]:port.")
+        raise EdgedError("no_listener", f"sockets: {address!r} is no host:port: {error}") from error
+    if not safe and not ipaddress.ip_address(where[0]).is_loopback:
+        hint = "Use 127.0.0.1:port or [::1]:port, or give sockets.token_file and sockets.tls."
+        raise EdgedError("no_listener", f"sockets: {address} is not loopback", hint)
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,4 +171,5 @@ def _tcp(address: str) -> Listener:
         sock.close()
         raise EdgedError("no_listener", f"cannot listen on {address}: {error.strerror}") from error
     bound = sock.getsockname()
-    return Listener(sock, f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}", local=False)
+    host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    return Listener(sock, f"{host}:{bound[1]}", local=False, rights=rights, tls=tls)

@@ -17,6 +17,7 @@ STAY: Final = b"\r\n"
 KEEP: Final = b"connection: keep-alive\r\n\r\n"
 CLOSE: Final = b"connection: close\r\n\r\n"
 
+_BEARER: Final = (b"www-authenticate", b"Bearer")
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _JSON: Final = b"content-type: application/json\r\ncontent-length: %d\r\n"
@@ -54,4 +55,6 @@ def answered(answer: Answer) -> Reply:
 def refused(problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:
     """An error in the Open Inference Protocol's shape, its status from the table of codes."""
     reply = json(http_status(problem.code), as_oip(problem))
+    if problem.code == "unauthorized":
+        headers = (*headers, _BEARER)
     return Reply(reply.head + b"".join(b"%s: %s\r\n" % header for header in headers), reply.body)

@@ -12,6 +12,7 @@ from edged.errors import fault
 from edged.transports.rest.app import App, Backend
 from edged.transports.rest.connection import Connection
 from edged.transports.rest.gate import Gate
+from edged.transports.rest.greeter import Greeter
 from edged.transports.rest.limits import Limits, Room
 from edged.transports.rest.listeners import Listener
 
@@ -36,13 +37,16 @@ class Rest:
         self._gates = [
             Gate(one, limits, self._app, room=room, count=count, emptied=self._look, clock=clock) for one in listeners
         ]
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Greeter] = []
         self._empty = asyncio.Event()
 
     async def start(self) -> None:
         """Returns when every listener accepts requests."""
         loop = asyncio.get_running_loop()
         for gate in self._gates:
+            if gate.listener.tls is not None:
+                self._servers.append(Greeter(gate, gate.listener.tls))
+                continue
             create = loop.create_unix_server if gate.listener.local else loop.create_server
             connection = functools.partial(Connection, gate)
             self._servers.append(await create(connection, sock=gate.listener.socket, backlog=128))
@@ -54,6 +58,7 @@ class Rest:
             gate.listener.remove()
         for server in self._servers:
             server.close()
+        self._servers.clear()
         for gate in self._gates:
             gate.listener.socket.close()
         for connection in self._connections():

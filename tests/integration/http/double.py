@@ -131,11 +131,19 @@ class Served:
     """A Rest on real sockets in a loop of its own thread; what its loop complains about is in `complaints`."""
 
     def __init__(
-        self, folder: Path, limits: Limits | None = None, *, tcp: bool = True, loop: str = "uvloop", stop_s: float = 2.0
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        *,
+        tcp: bool = True,
+        loop: str = "uvloop",
+        stop_s: float = 2.0,
+        sockets: Sockets | None = None,
     ) -> None:
         self.double = Double()
         self.path = str(folder / "run" / "http.sock")
-        self.listeners: list[Listener] = bind(Sockets(unix=self.path, http=("127.0.0.1:0",) if tcp else ()))
+        sockets = sockets or Sockets(http=("127.0.0.1:0",) if tcp else ())
+        self.listeners: list[Listener] = bind(msgspec.structs.replace(sockets, unix=self.path))
         self.rest = Rest(self.listeners, self.double.backend(), limits=limits)
         self.stop_s = stop_s
         self.complaints: list[dict[str, Any]] = []
@@ -145,7 +153,11 @@ class Served:
 
     @property
     def port(self) -> int:
-        return int(self.listeners[1].address.rpartition(":")[2])
+        return self.port_of(1)
+
+    def port_of(self, index: int) -> int:
+        """The TCP port of a listener; 0 is the UNIX socket."""
+        return int(self.listeners[index].address.rpartition(":")[2])
 
     def run(self, work: Coroutine[Any, Any, None], timeout_s: float = 10) -> None:
         asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)

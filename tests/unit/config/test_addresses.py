@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.config.addresses import Broker, broker, loopback
+from edged.config.addresses import Broker, Place, broker, place
 from edged.config.mistakes import Refusal
 
 
@@ -51,31 +51,52 @@ def test_no_brokers_url(url: str, reason: str, hint: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
-        ("127.8.9.10:1", ("127.8.9.10", 1)),
-        ("localhost:65535", ("localhost", 65535)),
-        ("[::1]:8080", ("::1", 8080)),
+        ("127.0.0.1:8080", Place("127.0.0.1", 8080)),
+        ("127.8.9.10:1", Place("127.8.9.10", 1)),
+        ("localhost:65535", Place("localhost", 65535)),
+        ("[::1]:8080", Place("::1", 8080)),
+        ("unix:/run/x", Place(path="/run/x")),
     ],
 )
-def test_loopback(text: str, expected: tuple[str, int]) -> None:
-    assert loopback(text) == expected
+def test_a_place_for_this_box_alone(text: str, expected: Place) -> None:
+    assert place(text) == expected
+    assert expected.local
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:80", "[::]:80", "192.168.1.2:80", "box:80", "box.plant:8080"])
+def test_a_place_that_others_can_reach(text: str) -> None:
+    assert not place(text).local
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("0.0.0.0:80", "[::]:80", "192.168.1.2:80", "box:80", "127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:0"),
-        *("127.0.0.1:65536", "127.0.0.1:8080/x", "http://127.0.0.1:80", "unix:/run/x", "::1:80", ""),
+        *("127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:0", "*:80", "unix:run/x", "unix:", "/run/x", "a b:1"),
+        *("127.0.0.1:65536", "127.0.0.1:8080/x", "http://127.0.0.1:80", "::1:80", "", f"unix:/{'x' * 107}"),
     ],
 )
-def test_no_loopback(text: str) -> None:
+def test_no_place(text: str) -> None:
     with pytest.raises(Refusal):
-        loopback(text)
+        place(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("8080", "did you mean 127.0.0.1:8080?"),
+        ("/run/x", "did you mean unix:/run/x?"),
+        ("*:80", "every one of this box is 0.0.0.0:80, and with IPv6 [::]:80"),
+    ],
+)
+def test_what_was_meant_by_no_place(text: str, hint: str) -> None:
+    with pytest.raises(Refusal) as found:
+        place(text)
+    assert found.value.hint == hint
 
 
 @given(st.text() | st.from_regex(r"mqtts?://.*") | st.from_regex(r"\[?[0-9a-f.:]*\]?:[0-9]*"))
 def test_any_text_is_an_address_or_refused(text: str) -> None:
-    for read in (broker, loopback):
+    for read in (broker, place):
         try:
             read(text)
         except Refusal as refusal:

@@ -41,6 +41,9 @@ def switched_on(folder: Path) -> Config:
     for name in ("digits.onnx", "mqtt-password", "labels.txt"):
         (folder / name).write_text("x")
         (folder / name).chmod(0o640)
+    for name in ("http-token", "admin-token"):
+        (folder / name).write_text(f"{name}-of-at-least-16")
+        (folder / name).chmod(0o640)
     file = folder / "edged.yaml"
     file.write_text(text)
     return load(file, {})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edged.config.load import find, from_models, load
 from edged.config.mistakes import ConfigErrors
-from edged.config.schema import Input, Mqtt, Output, Push, Queue, Sockets, Telemetry
+from edged.config.schema import Input, Mqtt, Output, Push, Queue, Sockets, Telemetry, Tls
 from edged.config.steps import (
     Argmax,
     Cast,
@@ -48,7 +48,13 @@ mqtt:
   keepalive: 1min
   session: 0
   base: plant/edged
-sockets: {unix: /tmp/e.sock, http: ["127.0.0.1:8080", "[::1]:8080", "localhost:8081"]}
+sockets:
+  unix: /tmp/e.sock
+  http: ["127.0.0.1:8080", "[::]:8443", "unix:/run/other.sock"]
+  metrics: 0.0.0.0:9464
+  token_file: token
+  admin_token_file: admin
+  tls: {cert: box.crt, key: box.key, client_ca: ca.crt}
 models:
   digits:
     file: digits.onnx
@@ -85,6 +91,8 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
     folder.write("zero\none\r\n\n", "labels.txt")
     Authority(folder.path).issue("box")
     folder.write("secret\r\n", "password").chmod(0o600)
+    folder.write("a" * 16 + "\n", "token").chmod(0o600)
+    folder.write("b" * 16 + "\n", "admin").chmod(0o600)
     found = folder.load(WHOLE)
     assert found.device == "press-07"
     assert found.groups == ("line-2", "pi4")
@@ -101,7 +109,14 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
         session=Duration(0),
         base="plant/edged",
     )
-    assert found.sockets == Sockets("/tmp/e.sock", ("127.0.0.1:8080", "[::1]:8080", "localhost:8081"))
+    assert found.sockets == Sockets(
+        "/tmp/e.sock",
+        ("127.0.0.1:8080", "[::]:8443", "unix:/run/other.sock"),
+        ("0.0.0.0:9464",),
+        Tls(*(str(folder.path / name) for name in ("box.crt", "box.key", "ca.crt"))),
+        token="a" * 16,
+        admin_token="b" * 16,
+    )
     (digits,) = found.models
     assert (digits.name, digits.file, digits.threads) == ("digits", str(model), 2)
     assert digits.inputs == (

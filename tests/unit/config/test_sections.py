@@ -17,7 +17,7 @@ from edged.config.schema import Config
 from tests.unit.config.folder import Folder
 
 BROKER = "mqtt: {url: mqtt://b}\n"
-NOT_LOOPBACK = "is not this box alone, and other addresses come with TLS and a token in a later version"
+NOT_LOOPBACK = "is not this box alone, which takes sockets.token_file and sockets.tls"
 DTYPES = "(one of bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, float32, float64)"
 
 
@@ -82,6 +82,22 @@ WRONG = {
         "3: mqtt.ca: has no use without TLS (did you mean mqtts:// in mqtt.url?)",
     ),
     # --- sockets
+    "open metrics": (
+        "sockets: {metrics: '[::]:9464'}\n",
+        "1: sockets.metrics: :: is not this box alone, which takes sockets.tls (did you mean 127.0.0.1:9464?)",
+    ),
+    "the UNIX socket twice": (
+        "sockets:\n  unix: /run/e.sock\n  http: unix:/run/e.sock\n",
+        "3: sockets.http: /run/e.sock is sockets.unix already",
+    ),
+    "a place with two purposes": (
+        "sockets:\n  http: 127.0.0.1:80\n  metrics: [127.0.0.1:81, 127.0.0.1:80]\n",
+        "3: sockets.metrics: 127.0.0.1:80 is in sockets.http already",
+    ),
+    "tls without a certificate": (
+        "sockets:\n  tls: {key: edged.yaml}\n",
+        "2: sockets.tls: needs a cert (and a key, if that is in a file of its own)",
+    ),
     "an open address": (
         "sockets: {http: 0.0.0.0:8080}\n",
         f"1: sockets.http: 0.0.0.0 {NOT_LOOPBACK} (did you mean 127.0.0.1:8080?)",
@@ -94,7 +110,10 @@ WRONG = {
         "sockets: {http: ['127.0.0.1:80', '127.0.0.1:80']}\n",
         "1: sockets.http: 127.0.0.1:80 is given twice",
     ),
-    "a port alone": ("sockets: {http: 8080}\n", "1: sockets.http: expected host:port (did you mean 127.0.0.1:8080?)"),
+    "a port alone": (
+        "sockets: {http: 8080}\n",
+        "1: sockets.http: expected host:port or unix:/path (did you mean 127.0.0.1:8080?)",
+    ),
     "a relative socket": (
         "sockets: {unix: edged.sock}\n",
         "1: sockets.unix: expected a path from the root (such as /run/edged/edged.sock)",

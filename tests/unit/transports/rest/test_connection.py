@@ -17,7 +17,6 @@ from edged.transports.rest.gate import Gate
 from edged.transports.rest.heads import Head
 from edged.transports.rest.limits import Limits, Room
 from edged.transports.rest.listeners import Listener
-from edged.transports.rest.peers import Peer
 from edged.transports.rest.turns import Turn
 
 LIMITS = Limits(header=200, pipeline=3)
@@ -83,7 +82,7 @@ class Desk:
     def admit(self, head: Head) -> int:
         return 100_000
 
-    def take(self, head: Head, payload: bytes, turn: Turn, peer: Callable[[], Peer | None]) -> None:
+    def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
         self.turns.append(turn)
         self.bodies.append(payload)
         if head.url == b"/bug":

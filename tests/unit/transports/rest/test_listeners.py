@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edged.config.schema import Sockets
+from edged.config.schema import Sockets, Tls
 from edged.errors import EdgedError
 from edged.transports.rest import listeners
 from edged.transports.rest.listeners import bind
+from tests.certificates import Authority
 
 
 def mode(path: Path) -> int:
@@ -112,6 +113,24 @@ def test_tcp_is_loopback_without_nagle(short_path: Path) -> None:
 def test_other_addresses_are_refused(address: str, why: str) -> None:
     with pytest.raises(EdgedError, match=why):
         bind(Sockets(http=(address,)))
+
+
+def test_an_address_for_others_takes_tls_and_a_token(short_path: Path) -> None:
+    Authority(short_path).issue("box", server=True)
+    tls = Tls(str(short_path / "box.crt"), str(short_path / "box.key"))
+    for sockets in (
+        Sockets(http=("0.0.0.0:0",), tls=tls),
+        Sockets(http=("0.0.0.0:0",), token="t" * 16),
+        Sockets(metrics=("0.0.0.0:0",), token="t" * 16),
+    ):
+        with pytest.raises(EdgedError, match="not loopback"):
+            bind(sockets)
+    for one in bind(Sockets(http=("0.0.0.0:0",), metrics=("0.0.0.0:0",), tls=tls, token="t" * 16)):
+        assert one.tls is not None
+        one.close()
+    (short_path / "box.key").unlink()
+    with pytest.raises(EdgedError, match=r"sockets.tls: .*box.key does not exist"):
+        bind(Sockets(http=("0.0.0.0:0",), tls=tls, token="t" * 16))
 
 
 def test_a_port_in_use_closes_what_was_opened(short_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The section `sockets`: tokens and certificates from files, and what an address for others takes."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from edged.config.certificates import server_context
+from tests.certificates import Authority
+from tests.unit.config.folder import Folder
+
+GOOD = "0123456789abcdef"
+OPEN = "sockets:\n  http: 0.0.0.0:8443\n  token_file: token\n  tls: {cert: box.crt, key: box.key}\n"
+
+
+@pytest.fixture
+def authority(folder: Folder) -> Authority:
+    folder.write(f"{GOOD}\n", "token").chmod(0o600)
+    made = Authority(folder.path)
+    made.issue("box", server=True)
+    return made
+
+
+@pytest.mark.usefixtures("authority")
+def test_an_address_for_others_with_both_is_taken(folder: Folder) -> None:
+    found = folder.load(OPEN).sockets
+    assert (found.http, found.token) == (("0.0.0.0:8443",), GOOD)
+    assert server_context(found.tls.cert, found.tls.key, "").verify_mode is ssl.CERT_NONE
+
+
+@pytest.mark.usefixtures("authority")
+def test_clients_need_a_certificate_where_their_authority_is_named(folder: Folder) -> None:
+    tls = folder.load(OPEN.replace("box.key", "box.key, client_ca: ca.crt")).sockets.tls
+    assert server_context(tls.cert, tls.key, tls.client_ca).verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.parametrize(
+    ("without", "what"),
+    [("  token_file: token\n", "sockets.token_file"), ("  tls: {cert: box.crt, key: box.key}\n", "sockets.tls")],
+)
+def test_an_address_for_others_takes_both(folder: Folder, without: str, what: str) -> None:
+    expected = f"2: sockets.http: 0.0.0.0 is not this box alone, which takes {what} (did you mean 127.0.0.1:8443?)"
+    assert folder.mistake(OPEN.replace(without, "")) == expected
+
+
+@pytest.mark.usefixtures("authority")
+def test_metrics_for_others_take_no_token(folder: Folder) -> None:
+    found = folder.load("sockets: {metrics: 0.0.0.0:9464, tls: {cert: box.crt, key: box.key}}\n").sockets
+    assert (found.metrics, found.token) == (("0.0.0.0:9464",), "")
+
+
+@pytest.mark.usefixtures("authority")
+def test_systemds_credentials_come_first(folder: Folder) -> None:
+    credentials = folder.path / "credentials"
+    credentials.mkdir()
+    folder.write("b" * 16, "credentials/token").chmod(0o600)
+    folder.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+    assert folder.load("sockets: {token_file: token}\n").sockets.token == "b" * 16
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "is empty"),
+        ("short", ": a token has at least 16 characters"),
+        (f"{GOOD}\n{GOOD}", "holds no token: letters, digits and ._~+/- in one line"),
+        (f"{GOOD} x", "holds no token: letters, digits and ._~+/- in one line"),
+        (f"{GOOD}é", "holds no token: letters, digits and ._~+/- in one line"),
+    ],
+)
+@pytest.mark.parametrize("key", ["token_file", "admin_token_file"])
+def test_what_is_no_token_is_refused(folder: Folder, key: str, content: str, what: str) -> None:
+    folder.write(content, "token").chmod(0o600)
+    found = folder.mistake(f"sockets:\n  {key}: token\n")
+    assert found.startswith(f"2: sockets.{key}: {folder.path}/token")
+    assert what in found
+
+
+def test_a_token_file_that_is_not_there_is_the_only_mistake(folder: Folder) -> None:
+    Authority(folder.path).issue("box", server=True)
+    assert folder.mistake(OPEN) == f"3: sockets.token_file: {folder.path}/token does not exist"
+
+
+@pytest.mark.usefixtures("authority")
+def test_the_two_tokens_differ(folder: Folder) -> None:
+    found = folder.mistake("sockets:\n  token_file: token\n  admin_token_file: token\n")
+    assert found.startswith("3: sockets.admin_token_file: is the same token as sockets.token_file")
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.parametrize(
+    ("tls", "what"),
+    [
+        ("{cert: no.crt, key: box.key}", "tls.cert: {folder}/no.crt does not exist"),
+        ("{cert: token, key: box.key}", "tls.cert: {folder}/token holds no certificate"),
+        ("{cert: box.crt}", "tls.cert: {folder}/box.crt holds no key"),
+        ("{cert: box.crt, key: other.key}", "tls.key: {folder}/other.key is not the key to the certificate in"),
+        ("{cert: box.crt, key: box.key, client_ca: token}", "tls.client_ca: {folder}/token holds no certificate"),
+    ],
+)
+def test_what_is_no_certificate_or_key_is_refused(folder: Folder, authority: Authority, tls: str, what: str) -> None:
+    authority.issue("other")
+    found = folder.mistake(f"sockets:\n  tls: {tls}\n")
+    assert found.startswith(f"2: sockets.{what.format(folder=folder.path)}")
