@@ -48,7 +48,8 @@ class Closed(Exception):
 class Open(msgspec.Struct, frozen=True, tag="open"):
     """The first message: load this model and prepare to run it.
 
-    `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores.
+    `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores. `prepared`: the file is of
+    session.write_prepared's making. `prepare` names a folder to put that form into; the worker then ends after Opened.
     """
 
     model: str
@@ -62,6 +63,8 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     preprocess: tuple[Preprocess, ...]
     postprocess: tuple[Postprocess, ...]
     cpus: tuple[int, ...] = ()
+    prepared: bool = False
+    prepare: str = ""
 
 
 class InputHead(msgspec.Struct, frozen=True, array_like=True):

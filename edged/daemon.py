@@ -34,6 +34,7 @@ from edged.observe.metrics import Metrics
 from edged.observe.notify import notify, watchdog_interval_s
 from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
+from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
@@ -104,6 +105,8 @@ class Daemon:
         self._router = Router(
             Route(model, self._starter, self._metrics, record=config.push.record) for model in config.models
         )
+        self._prepared = PreparedModels(self._place.cache)
+        self._router.use_prepared(self._prepared)
         self._reporter = Reporter(
             tree,
             self._metrics,
@@ -164,6 +167,7 @@ class Daemon:
             notify(STATUS=self._summary(), EXTEND_TIMEOUT_USEC=round(3e6 * _LOADING_S))
             await asyncio.wait((models,), timeout=_LOADING_S)
         await models
+        await asyncio.to_thread(self._prepared.prune, self._prepared.in_use())
         await self._reporter.sample()
         for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
             self._spawn(work)

@@ -48,6 +48,7 @@ class Box:
         self.environment = {
             **os.environ,
             "STATE_DIRECTORY": str(folder / "state"),
+            "CACHE_DIRECTORY": str(folder / "cache"),
             "RUNTIME_DIRECTORY": str(folder / "run"),
             "PYTHONPATH": str(ROOT),
         }

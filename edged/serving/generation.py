@@ -161,6 +161,16 @@ class Generation:
         self.run_limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
         return self.facts
 
+    async def prepare(self, opening: Open) -> None:
+        """Has the form of the model written that `opening.prepare` asks for; the process ends by it. Raises as load."""
+        try:
+            self._open(opening)
+            await self._stage(self._opened, OPEN_LIMIT_S, "preparing it")
+            await self._stage(self._closed, OPEN_LIMIT_S, "its end")
+        except BaseException:
+            self.kill()
+            raise
+
     def _open(self, opening: Open) -> None:
         rings = Rings(self._message_limit)
         try:

@@ -11,7 +11,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from edged.channel import InputHead, Open
 from edged.config.schema import Model
@@ -21,6 +25,7 @@ from edged.serving.cores import cores, threads
 from edged.serving.deaths import Deaths
 from edged.serving.feeder import Feeder, Observer
 from edged.serving.generation import Generation, Release, Tally
+from edged.serving.prepared import PreparedModels
 from edged.serving.starter import Starter
 from edged.tensors import Signature
 
@@ -44,6 +49,7 @@ class Route:
         self.fault: Fault | None = None
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
+        self.prepared: PreparedModels | None = None
         self.neighbours: Callable[[], int] = lambda: 1  # how many models share the box, this one counted
         self.feeder.on_idle = self._assign
         self._starter = starter
@@ -78,13 +84,36 @@ class Route:
 
     async def start(self, release: Release, tally: Tally | None = None) -> Generation:
         """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded."""
-        settings = self.settings
+        opening, prepared = self._opening(release), ""
+        if self.prepared is not None:
+            prepared = await self.prepared.path(release.sha256, release.file, partial(self._prepare, release))
+        if prepared and self.prepared is not None:
+            try:
+                quick = msgspec.structs.replace(opening, file=prepared, prepared=True)
+                return await self._load(await self._process(release, tally), quick)
+            except EdgedError as error:
+                text = "the prepared form cannot be loaded: %s; the model is loaded from its own file"
+                log.warning(text, error.fault.message, extra={"model": release.model, "version": release.version})
+                await self.prepared.distrust(release.sha256)
+        return await self._load(await self._process(release, tally), opening)
+
+    async def _process(self, release: Release, tally: Tally | None = None) -> Generation:
+        """A process that has loaded nothing yet."""
         worker = await self._starter.start(f"edged-{release.model}-{release.version}")
-        generation = Generation(worker, release, tally or Tally(), message_limit=settings.limits.message)
+        generation = Generation(worker, release, tally or Tally(), message_limit=self.settings.limits.message)
         reaper = self._loop.create_task(self._reap(generation))
         self._processes[reaper] = generation
         reaper.add_done_callback(self._processes.pop)
-        opening = Open(
+        return generation
+
+    async def _prepare(self, release: Release, folder: Path) -> None:
+        """Has a process of its own write the prepared form of a release."""
+        generation = await self._process(release)
+        await generation.prepare(msgspec.structs.replace(self._opening(release), prepare=str(folder)))
+
+    def _opening(self, release: Release) -> Open:
+        settings = self.settings
+        return Open(
             model=release.model,
             version=release.version,
             file=release.file,
@@ -97,12 +126,19 @@ class Route:
             postprocess=settings.postprocess,
             cpus=settings.cpus,
         )
-        run_s = settings.limits.run
+
+    async def _load(self, generation: Generation, opening: Open) -> Generation:
+        run_s = self.settings.limits.run
         generation.on_end = self._on_end
         await generation.load(opening, run_limit_s=None if run_s is None else float(run_s))
         if not generation.alive:
             raise EdgedError("trial_crash", "its process ended right after it was loaded")
         return generation
+
+    def in_use(self) -> frozenset[str]:
+        """The hashes of the models that run here, or should."""
+        running = {generation.release.sha256 for generation in self._processes.values()}
+        return frozenset(running | ({self.release.sha256} if self.release else set()))
 
     async def serve(self, release: Release) -> None:
         """Starts `release` and makes it live; returns after the first try.

@@ -8,6 +8,7 @@ import msgspec
 
 from edged.errors import Fault, fault
 from edged.messages import Admission, Input
+from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
 from edged.tensors import Signature
 
@@ -42,6 +43,12 @@ class Router:
     def route(self, model: str) -> Route:
         """Raises KeyError for a model that is not configured."""
         return self._routes[model]
+
+    def use_prepared(self, models: PreparedModels) -> None:
+        """Models are loaded from this cache where that pays; it keeps what runs."""
+        for route in self:
+            route.prepared = models
+        models.in_use = lambda: frozenset().union(*(route.in_use() for route in self))
 
     def offer(self, item: Input) -> Admission:
         """Hands an input to its model; `item.reply` gets its one outcome unless the answer is BLOCKED."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Hashable, Sequence
@@ -21,14 +22,15 @@ from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open,
 from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
 from edged.rings import Ring
-from edged.tensors import BY_NUMPY
+from edged.tensors import BY_NUMPY, Signature
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
-from edged.worker.session import Array, Model
+from edged.worker.prepared import largest_prepared
+from edged.worker.session import Array, Model, write_prepared
 from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
@@ -67,6 +69,10 @@ def serve(sock: socket.socket) -> None:
     if not isinstance(opening, Open) or len(passed) != 2:
         raise channel.ProtocolError("the first message must say what to load, and bring two rings")
     try:
+        if opening.prepare:
+            _write_prepared(opening)
+            channel.send(sock, Opened(Signature((), ())))
+            return
         worker = Worker(sock, opening, *_rings(*passed))
     except EdgedError as error:
         channel.send(sock, Refused(error.fault))
@@ -75,6 +81,16 @@ def serve(sock: socket.socket) -> None:
         channel.send(sock, Refused(fault("unsupported", "its inputs and outputs do not fit a message of 64 KiB")))
         return
     worker.loop()
+
+
+def _write_prepared(opening: Open) -> None:
+    """Nothing waits for it: at low priority. What it may write is bounded, as a graph can grow when it is optimised."""
+    os.nice(10)
+    _limit_memory(opening.memory)
+    largest = largest_prepared(Path(opening.file).stat().st_size)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    write_prepared(opening.file, opening.prepare, threads=opening.threads)
 
 
 class Worker:
@@ -89,7 +105,7 @@ class Worker:
         pin(opening.cpus)
         _limit_memory(opening.memory)
         started_s = time.monotonic()
-        self._model = Model.open(opening.file, threads=opening.threads)
+        self._model = Model.open(opening.file, threads=opening.threads, prepared=opening.prepared)
         load_s = time.monotonic() - started_s
         signature = self._model.signature
         if misfits := check(opening.preprocess, opening.postprocess, signature, opening.forms):

@@ -17,6 +17,7 @@ from numpy.random import Generator, default_rng
 from edged.errors import EdgedError
 from edged.tensors import BY_OIP, Signature, TensorSpec
 from edged.worker.axes import batch_names, stackable
+from edged.worker.prepared import PREPARED_MODEL, PREPARED_WEIGHTS
 from edged.worker.providers import cpu
 from edged.worker.providers.table import PROVIDERS
 from edged.worker.signature import described
@@ -55,19 +56,16 @@ class Model:
         self._free_size = _FREE_SIZES[0]
 
     @classmethod
-    def open(cls, file: str | Path, *, threads: int = 1, providers: Sequence[str] = ("cpu",)) -> Model:
-        """Raises EdgedError: not_a_model, over_memory, or unsupported (see signature.described)."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = _FATAL
-        # An arena grows by doubling: after one input above limits.memory the next small ones failed as well, for
-        # good (measured: 4 MB of 64). It costs no CPU to be without, and memory is given back after each run.
-        options.enable_cpu_mem_arena = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        for key, value in cpu.session_entries().items():
-            options.add_session_config_entry(key, value)
+    def open(
+        cls, file: str | Path, *, threads: int = 1, providers: Sequence[str] = ("cpu",), prepared: bool = False
+    ) -> Model:
+        """Raises EdgedError: not_a_model, over_memory, or unsupported (see signature.described).
+
+        `prepared`: the file is one that `write_prepared` made, and is not optimised again.
+        """
+        options = _options(threads)
+        if prepared:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             session = ort.InferenceSession(str(file), options, providers=[PROVIDERS[name] for name in providers])
             inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -182,6 +180,41 @@ class Model:
         if dtype.kind == "O":
             return np.full(shape, "a", dtype=object)
         return np.asarray(random.integers(0, 2, shape), dtype=dtype)
+
+
+def write_prepared(file: str | Path, folder: str | Path, *, threads: int = 1) -> None:
+    """Writes the model as onnxruntime runs it on this CPU: PREPARED_MODEL, and PREPARED_WEIGHTS beside it.
+
+    The weights are optimised and packed for the CPU's kernels already, and are mapped from the file: loading costs
+    less, and all processes share one copy (docs/adr/0009). Raises EdgedError as Model.open.
+    """
+    options = _options(threads)
+    options.optimized_model_filepath = str(Path(folder) / PREPARED_MODEL)
+    for key, value in {
+        "session.optimized_model_external_initializers_file_name": PREPARED_WEIGHTS,
+        "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(str(file), options, providers=[PROVIDERS["cpu"]])
+    except Exception as error:  # onnxruntime's exceptions share no base class but this
+        raise _explained(error, "not_a_model") from error
+
+
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _FATAL
+    # An arena grows by doubling: after one input above limits.memory the next small ones failed as well, for
+    # good (measured: 4 MB of 64). It costs no CPU to be without, and memory is given back after each run.
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in cpu.session_entries().items():
+        options.add_session_config_entry(key, value)
+    return options
 
 
 def _close(one: Array, other: Array) -> bool:

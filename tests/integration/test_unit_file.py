@@ -66,6 +66,8 @@ def test_the_user_and_the_groups_are_made(tmp_path: Path) -> None:
         ("LimitNICE", "+0"),
         ("RuntimeDirectoryPreserve", "yes"),
         ("StateDirectoryMode", "0750"),
+        ("CacheDirectory", "edged"),
+        ("CacheDirectoryMode", "0750"),
         ("User", "edged"),
     ],
 )

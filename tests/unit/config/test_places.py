@@ -10,6 +10,7 @@ from edged.config.places import places
 def test_root_without_systemd() -> None:
     found = places({}, uid=0)
     assert found.state == Path("/var/lib/edged")
+    assert found.cache == Path("/var/cache/edged")
     assert found.runtime == Path("/run/edged")
     assert found.config == Path("/etc/edged/edged.yaml")
 
@@ -17,13 +18,15 @@ def test_root_without_systemd() -> None:
 def test_an_ordinary_user() -> None:
     found = places({"HOME": "/home/anna", "XDG_RUNTIME_DIR": "/run/user/1000"}, uid=1000)
     assert found.state == Path("/home/anna/.local/state/edged")
+    assert found.cache == Path("/home/anna/.cache/edged")
     assert found.runtime == Path("/run/user/1000/edged")
     assert found.config == Path("/home/anna/.config/edged/edged.yaml")
 
 
 def test_a_user_who_moved_things() -> None:
     moved = {"HOME": "/home/anna", "XDG_STATE_HOME": "/data/state", "XDG_CONFIG_HOME": "/data/config"}
-    found = places(moved, uid=1000)
+    found = places({**moved, "XDG_CACHE_HOME": "/data/cache"}, uid=1000)
+    assert found.cache == Path("/data/cache/edged")
     assert found.state == Path("/data/state/edged")
     assert found.config == Path("/data/config/edged/edged.yaml")
 
@@ -40,6 +43,8 @@ def test_systemds_folders_win() -> None:
         found = places(given, uid)
         assert found.state == Path("/var/lib/private/edged")
         assert found.runtime == Path("/run/x")
+        assert found.cache == Path("/var/lib/private/edged/cache")
+        assert places({**given, "CACHE_DIRECTORY": "/var/cache/x:/y"}, uid).cache == Path("/var/cache/x")
 
 
 def test_empty_variables_count_as_absent() -> None:
