@@ -100,8 +100,10 @@ class Worker:
         self._sock = sock
         self._opening = opening
         self._inputs, self._results = inputs, results
+        batch_max = opening.batch_max
         if takes_pictures(opening.forms, opening.preprocess):
             pictures.load()
+            batch_max = 1  # reading a picture costs more than a shared run saves, and limits.run is for all of a batch
         pin(opening.cpus)
         _limit_memory(opening.memory)
         started_s = time.monotonic()
@@ -111,7 +113,7 @@ class Worker:
         if misfits := check(opening.preprocess, opening.postprocess, signature, opening.forms):
             raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
         channel.send(sock, Opened(signature))
-        measured = self._model.measure(batch_max=opening.batch_max)
+        measured = self._model.measure(batch_max=batch_max)
         self._stacks = self._model.stackable
         self._shared = shared_axes(signature)
         self._all = [spec.name for spec in signature.outputs]

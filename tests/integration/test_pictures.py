@@ -22,7 +22,7 @@ from tests.pictures import Array, file, gradient
 
 PIXELS = gradient(64, 48)
 STEPS = "[{resize: [4, 4]}, {layout: chw}, {scale: 1}]"
-MODEL = "{{file: {file}, preprocess: {steps}, batch: {{max: 8, wait: 20ms}}{more}}}"
+MODEL = "{{file: {file}, preprocess: {steps}{more}}}"
 
 
 def colours(*, factor: float = 1.0) -> bytes:
@@ -89,7 +89,7 @@ def test_a_picture_that_does_not_fit_the_memory(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not have_mosquitto(), reason="mosquitto is not installed; scripts/test installs it")
 def test_pictures_over_mqtt_and_at_a_push(model: Path, broker: Mosquitto) -> None:
-    """Many at once share runs; the last ones are what a pushed model is tried on."""
+    """Many at once, each answered with its own; the last ones are what a pushed model is tried on."""
     inputs = ", inputs: [{topic: 'cam/+name', format: image}], output: {topic: 'out/{name}'}"
     configuration = f"""
 device: press-07

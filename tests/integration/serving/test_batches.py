@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from edged.channel import Answers, InputHead, split
+from edged.config.schema import Input, Model
+from edged.config.steps import Form, FormatName
 from edged.tensors import BY_NUMPY
 from tests import models, tensor_models
 from tests.clients.oip import JSON_LENGTH, Array, Reply, binary
@@ -24,6 +27,17 @@ def samples(number: int) -> dict[str, Array]:
         values = np.roll(extremes(BY_NUMPY[dtype].oip), number)
         found[f"x_{dtype}"] = np.resize(values, (number % 3 + 1, 2))
     return found
+
+
+@pytest.mark.parametrize(("format", "most"), [("auto", 16), ("image", 1)])
+def test_pictures_run_one_by_one(play: Play, format: FormatName, most: int) -> None:
+    """Sixteen that are large would take longer to read than limits.run allows."""
+
+    async def scenario(bench: Bench) -> None:
+        generation = await bench.route.start(bench.release(models.identity(shape=("batch", 2, 2, 3))))
+        assert generation.batch_max == most
+
+    play(scenario, Model("m", inputs=(Input("t", form=Form(format=format)),)))
 
 
 def test_thirteen_datatypes_share_a_run_and_part_exactly(play: Play) -> None:
