@@ -13,6 +13,7 @@ import pytest
 from edged import cli
 from edged.cli.infer import rows, show
 from edged.errors import EdgedError
+from tests.pictures import file, gradient
 from tests.unit.cli.daemon import Double, double
 
 INFER = "/v2/models/digits/infer"
@@ -163,3 +164,19 @@ def test_long_outputs_are_cut_and_labels_cannot_steer_the_terminal() -> None:
     assert show({"detections": [[found], [], [found]]}) == ["face 0.99 at 1, 2.25 to 30, 40.5"] * 2
     assert show({"prediction": [[{"index": 1, "score": 0.5}], []]}) == ["1 0.5", "nothing above min_score"]
     assert show({"prediction": []}) == ["nothing above min_score"]
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n--part\r\nContent-Type: image/jpeg\r\n\r\n"])
+def test_pictures_of_a_stream_have_a_line_each(
+    daemon: Double, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], between: bytes
+) -> None:
+    pictures = [file(gradient(8, 8), "JPEG"), file(gradient(5, 9), "JPEG")]
+    stream = between.lstrip() + between.join(pictures)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stream)))
+    found = {"label": "face", "index": 1, "score": 0.99, "box": [1.0, 2.25, 30.0, 40.5]}
+    daemon.answers[INFER] = 200, {**ANSWER, "detections": [found, found]}
+    assert edged(daemon, "-") == 0
+    assert capsys.readouterr().out == "face 0.99 at 1, 2.25 to 30, 40.5  face 0.99 at 1, 2.25 to 30, 40.5\n" * 2
+    assert [(one.headers["content-type"], one.body) for one in daemon.asked] == [
+        ("image/jpeg", one) for one in pictures
+    ]
