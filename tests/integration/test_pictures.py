@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests import models
 from tests.box import ROOT, Box, box
@@ -85,6 +85,26 @@ def test_a_picture_that_does_not_fit_the_memory(tmp_path: Path) -> None:
             assert reply.json()["code"] == "over_memory", reply.json()
             well(client)
         assert small.model("colours")["restarts"] == 0
+
+
+def test_a_pictures_memory_is_the_runs_once_it_is_small(tmp_path: Path) -> None:
+    """As many bytes as the limit leaves beside a decoded picture of 24 million pixels, and a third more."""
+    nodes = [
+        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "nothing"], ["zero"]),
+        helper.make_node("Cast", ["zero"], ["zero64"], to=TensorProto.INT64),
+        helper.make_node("Add", ["size", "zero64"], ["wanted"]),
+        helper.make_node("ConstantOfShape", ["wanted"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["y"], keepdims=1),
+    ]
+    constants: dict[str, Array] = {"size": np.array([30_000_000], np.int64), "nothing": np.array(0, np.float32)}
+    signature: models.Value = ("image", "float32", ("batch", 3, 4, 4))
+    (tmp_path / "hungry.onnx").write_bytes(models.build(nodes, [signature], [("y", "float32", (1,))], constants))
+    more = ", limits: {memory: 200MiB}"
+    text = f"models: {{hungry: {MODEL.format(file=tmp_path / 'hungry.onnx', steps=STEPS, more=more)}}}"
+    with box(text) as one, Client(one.socket) as client:
+        reply = client.post("hungry", file(np.zeros((4000, 6000, 3), np.uint8), "JPEG"), "image/jpeg")
+        assert reply.status == 200, reply.json()
 
 
 @pytest.mark.skipif(not have_mosquitto(), reason="mosquitto is not installed; scripts/test installs it")

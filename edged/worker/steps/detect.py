@@ -87,9 +87,10 @@ def _row(wanted: Search, boxes: Array, scores: Array) -> Found:
     best = scores[np.arange(len(indices)), indices]
     chosen = np.flatnonzero(best >= max(step.score, wanted.min_score or 0.0))  # a NaN is not chosen
     chosen = chosen[np.argsort(-best[chosen].astype(np.float64), kind="stable")[:_CANDIDATES]]
+    chosen = chosen[np.isfinite(boxes[chosen]).all(axis=1)]
     corners = _corners(boxes[chosen].astype(np.float64), step)
-    whole = np.isfinite(corners).all(axis=1) & (corners[:, 2:] > corners[:, :2]).all(axis=1)
-    chosen, corners = chosen[whole], corners[whole]
+    wide = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    chosen, corners = chosen[wide], corners[wide]
     kept = suppress(corners, indices[chosen], iou=step.iou, most=step.max)
     return Found(wanted, corners[kept], best[chosen[kept]], indices[chosen[kept]])
 
@@ -99,7 +100,7 @@ def _corners(boxes: Array, step: Detect) -> Array:
     if step.format == "cxcywh" or step.type == "yolov8":
         centre, half = boxes[:, :2], boxes[:, 2:] / 2
         boxes = np.concatenate([centre - half, centre + half], axis=1)
-    if step.fractions and boxes.size and (largest := np.nanmax(np.abs(boxes))) > _FRACTION:
+    if step.fractions and boxes.size and (largest := np.abs(boxes).max()) > _FRACTION:
         raise EdgedError(
             "bad_config",
             f"detect: a box reaches to {largest:.4g}, which is no fraction of the picture",

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,6 +97,7 @@ def test_the_background_is_nothing_to_be_found() -> None:
     scores = np.array([[[0.2, 0.8], [0.9, 0.1], [0.1, 0.9], [0.45, 0.55]]])
     found = detections(BOXES, scores, Detect(boxes="boxes", scores="scores", background=0, score=0.6))
     assert [(one["index"], one["score"]) for one in found] == [(1, 0.9), (1, 0.8)]
+    assert scores[0, 1, 0] == 0.9, "the answer shows it as the model gave it"
     assert detections(BOXES, np.full((1, 4, 1), 0.9), Detect(boxes="boxes", scores="scores", background=0)) == []
 
 
@@ -166,8 +168,11 @@ def test_pixels_taken_for_fractions_are_told() -> None:
 
 def test_numbers_that_are_none_find_nothing() -> None:
     broken = BOXES.copy()
-    broken[0, 1] = [np.nan, 0, 1, 1]
-    assert detections(broken, SCORES)[0]["score"] == pytest.approx(0.8)
+    for bad in (np.nan, np.inf):
+        for unit in ("fraction", "pixels"):
+            broken[0, 1] = [0, 0, 1, bad]
+            step = msgspec.structs.replace(SSD, unit=unit)
+            assert detections(broken, SCORES, step)[0]["score"] == pytest.approx(0.8)
     assert detections(BOXES, np.full_like(SCORES, np.nan)) == []
     assert detections(BOXES[..., [2, 3, 0, 1]], SCORES) == []  # corners the wrong way round
 
