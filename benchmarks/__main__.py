@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import chart, cost, footprint, models, report, swap
+from benchmarks import cost, footprint, models, report, swap
 from benchmarks.cost import Plan
 from benchmarks.figures import Row, medians, with_ratios
 from benchmarks.goals import Goal, Results, goals
@@ -91,6 +91,8 @@ def _swaps(args: argparse.Namespace, model: models.Model, clients: Clients, fold
     _tell("swap: ", "over HTTP")
     over_http = [swap.over_http(model, clients, folder, seconds) for _ in range(args.runs)]
     if args.chart:
+        from benchmarks import chart  # needs much, and late: see makers.py
+
         chart.draw(over_http[len(over_http) // 2], args.chart)
     _tell("swap: ", "over MQTT")
     over_mqtt = [swap.over_mqtt(model, clients, folder, seconds) for _ in range(args.runs)]

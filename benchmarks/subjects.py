@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -108,14 +110,15 @@ def bare_run_us(model: Model, seconds: float) -> float:
 def oip_request(model: Model) -> tuple[str, dict[str, str], bytes]:
     """(path, headers, body): an Open Inference Protocol request with a binary tensor, the answer binary too."""
     described: dict[str, Any] = {"name": "x", "shape": [1, *model.shape], "datatype": "FP32"}
-    described["parameters"] = {"binary_data_size": len(model.raw)}
+    raw = model.input_file.read_bytes()
+    described["parameters"] = {"binary_data_size": len(raw)}
     head = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
-    return f"/v2/models/{model.name}/infer", {"Inference-Header-Content-Length": str(len(head))}, head + model.raw
+    return f"/v2/models/{model.name}/infer", {"Inference-Header-Content-Length": str(len(head))}, head + raw
 
 
 def raw_request(model: Model) -> tuple[str, dict[str, str], bytes]:
     """(path, headers, body) of peers/fastapi_raw.py."""
-    return "/infer", {"Content-Type": "application/octet-stream"}, model.raw
+    return "/infer", {"Content-Type": "application/octet-stream"}, model.input_file.read_bytes()
 
 
 def http_target(pid: int, where: str, model: Model, parts: tuple[str, dict[str, str], bytes], folder: Path) -> Target:
@@ -130,8 +133,8 @@ def http_target(pid: int, where: str, model: Model, parts: tuple[str, dict[str, 
     return Target(pid, where, request)
 
 
-def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, folder: Path, *, raw: bool) -> Target:
-    """Sends until the first answer comes, and checks it. `raw`: the answer is the bare tensor, else a JSON result."""
+def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, *, bare: bool) -> Target:
+    """Sends until the first answer comes, and checks it. `bare`: the answer is the tensor alone, else a JSON result."""
     found: list[bytes] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
 
@@ -142,10 +145,11 @@ def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, fold
     client.on_message = lambda _client, _context, message: found.append(bytes(message.payload))
     client.connect("127.0.0.1", port)
     client.loop_start()
+    raw = model.input_file.read_bytes()
 
     def answered() -> bytes | None:
         if not found:
-            client.publish(topics[0], model.raw, 1)
+            client.publish(topics[0], raw, 1)
         return found[0] if found else None
 
     try:
@@ -154,13 +158,11 @@ def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, fold
     finally:
         client.disconnect()
         client.loop_stop()
-    if not raw:
+    if not bare:
         data = json.loads(answer)["outputs"][0]["data"]
-        answer = np.asarray(data, np.float32).tobytes()
+        answer = array("f", data).tobytes()
     _check(model, answer)
-    body = folder / f"{model.name}.raw"
-    body.write_bytes(model.raw)
-    return Target(pid, topics[0], body, topics[1])
+    return Target(pid, topics[0], model.input_file, topics[1])
 
 
 def _asked(where: str, path: str, headers: dict[str, str], body: bytes) -> bytes | None:
@@ -189,8 +191,9 @@ def _until(attempt: Callable[[], bytes | None], pause_s: float = 0.05) -> bytes:
 
 def _check(model: Model, answer: bytes) -> None:
     """Raises WrongAnswerError unless the tensor is onnxruntime's own, within float32's rounding."""
-    found, expected = np.frombuffer(answer, np.float32), np.frombuffer(model.answer, np.float32)
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-4, atol=1e-4):
+    found, expected = array("f", answer), array("f", model.answer_file.read_bytes())
+    same = all(map(partial(math.isclose, rel_tol=1e-4, abs_tol=1e-4), found, expected))
+    if len(found) != len(expected) or not same:
         raise WrongAnswerError(f"{model.name}: expected {expected[:5]}, got {found[:5]}")
 
 
