@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import queue
 import shutil
@@ -18,13 +17,13 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, TypeVar
 
 from edged import channel
 from edged.errors import EdgedError
+from edged.serving.forkserver import CONTEXT, warm
 from edged.worker import entry
 
 START_LIMIT_S: Final = 10.0
@@ -73,16 +72,14 @@ class Starter:
     """Starts workers one after the other."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["edged.worker.preload"])
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon thread: a stalled fork server must not keep the daemon from ending.
         self._thread = threading.Thread(target=self._work, name="starter", daemon=True)
         self._thread.start()
 
     async def warm(self) -> None:
-        """Starts the fork server, which loads numpy and onnxruntime meanwhile."""
-        await self._run(forkserver.ensure_running)
+        """Starts the fork server, unless the command that started us did, and sees whether it can be started at all."""
+        await self._run(warm)
 
     async def start(self, name: str) -> Worker:
         """A new worker process. Raises EdgedError model_failed when it cannot be started within the limit."""
@@ -109,7 +106,7 @@ class Starter:
     def _launch(self, name: str) -> Worker:
         ours, theirs = channel.pair()
         try:
-            process = self._context.Process(target=entry.main, args=(theirs,), name=name)
+            process = CONTEXT.Process(target=entry.main, args=(theirs,), name=name)
             process.start()
         except BaseException:
             channel.close(ours)
