@@ -21,7 +21,6 @@ from edged.serving.starter import Starter, Worker
 OPEN_LIMIT_S: Final = 120.0
 FIRST_RUN_LIMIT_S: Final = 10.0  # of a model that nobody has measured yet
 MEASURE_LIMIT_S: Final = 2.0  # of what a worker runs besides, to find out what batches gain
-_TURN: Final = 32  # answers read in one turn of the loop
 
 log = logging.getLogger("edged.serving")
 
@@ -312,27 +311,23 @@ class Generation:
         return now_s - max(self.flights[0].sent_s, self._answered_s) if self.flights else 0.0
 
     def _read(self) -> None:
+        """One message: the loop calls again while there are more, which is cheaper than asking in vain."""
         ring = self._rings.results if self._rings is not None else None
-        for _ in range(_TURN):
-            try:
-                # Every result of a batch may be as large as one alone.
-                inputs = max(self.flights[0].inputs, 1) if self.flights else 1
-                limit = inputs * self._message_limit
-                message, payload = channel.receive(self._worker.sock, payload_limit=limit, ring=ring)
-                deliver = self._take(message, payload)
-            except BlockingIOError:
-                return
-            except channel.Closed:
-                self._end()
-                return
-            except (channel.ProtocolError, OSError) as error:
-                log.error("the worker broke the protocol: %s", error, extra=self._fields("model_failed"))
-                self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
-                self._end()
-                return
+        # Every result of a batch may be as large as one alone.
+        limit = self._message_limit * (max(self.flights[0].inputs, 1) if self.flights else 1)
+        try:
+            message, payload = channel.receive(self._worker.sock, payload_limit=limit, ring=ring)
+            deliver = self._take(message, payload)
+        except BlockingIOError:
+            return
+        except channel.Closed:
+            self._end()
+        except (channel.ProtocolError, OSError) as error:
+            log.error("the worker broke the protocol: %s", error, extra=self._fields("model_failed"))
+            self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
+            self._end()
+        else:
             deliver()  # what this raises is no doing of the worker's
-            if not self.alive:
-                return
 
     def _take(self, message: channel.Message, payload: memoryview) -> Callable[[], None]:
         """What is to be done with a message. Raises ProtocolError for one that must not come now."""

@@ -22,11 +22,12 @@ from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open,
 from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
 from edged.rings import Ring
-from edged.tensors import BY_NUMPY, Signature
+from edged.tensors import Signature
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
 from edged.worker.formats.decoded import Decoded
+from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
 from edged.worker.prepared import largest_prepared
@@ -238,7 +239,7 @@ class Worker:
             stepped, result = postprocess(self._opening.postprocess, outputs, feeds)
         except (EdgedError, MemoryError):
             return False
-        stepped_parts = unstack(list(stepped.values()), counts)
+        stepped_parts = unstack(list(stepped.values()), counts) if any(map(_takes_steps, group)) else parts
         if stepped_parts is None or (result is not None and len(result.rows) != sum(counts)):
             return False
         start = 0
@@ -262,7 +263,7 @@ class Worker:
             return AnswerHead(0, fault=job.fault and _shortened(job.fault, room), own=job.own), b""
         decoded, opening = job.decoded, self._opening
         outputs: list[Output] = [
-            (name, BY_NUMPY[job.outputs[name].dtype.name].oip, job.outputs[name], name in decoded.binary)
+            (name, DATATYPE_OF[job.outputs[name].dtype], job.outputs[name], name in decoded.binary)
             for name in decoded.requested or self._all
             if name in job.outputs  # an optional output may be absent
         ]

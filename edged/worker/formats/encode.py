@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from edged.tensors import BY_NUMPY
 from edged.worker.formats.decoded import Array
-from edged.worker.formats.elements import has_nonfinite, to_bytes, to_json
+from edged.worker.formats.elements import DATATYPE_OF, has_nonfinite, to_bytes, to_json
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NOT_ROUNDED: Final[Mapping[str, int]] = {}
@@ -59,7 +58,7 @@ def encode_request(tensors: Mapping[str, Array]) -> tuple[bytes, int]:
     """An infer request that carries `tensors` as raw bytes: (payload, length of its JSON)."""
     described, raw = [], []
     for name, array in tensors.items():
-        datatype = BY_NUMPY[array.dtype.name].oip
+        datatype = DATATYPE_OF[array.dtype]
         data = to_bytes(array, datatype)
         raw.append(data)
         parameters = {"binary_data_size": len(data)}

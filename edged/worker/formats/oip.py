@@ -151,9 +151,10 @@ def _check(tensor: _Tensor, spec: TensorSpec, stepped: str) -> None:
         return
     if tensor.datatype != spec.datatype:
         raise bad_input(f"input {spec.name} is {spec.datatype}, the request says {tensor.datatype[:40]}")
-    if len(tensor.shape) != len(spec.shape) or any(
-        axis not in (-1, size) for axis, size in zip(spec.shape, tensor.shape, strict=True)
-    ):
+    fits = len(tensor.shape) == len(spec.shape)
+    for axis, size in zip(spec.shape, tensor.shape, strict=False):
+        fits = fits and axis in (-1, size)
+    if not fits:
         raise bad_input(
             f"input {spec.name} has shape {list(spec.shape)}, the request says {tensor.shape}",
             "-1 stands for any size; the other sizes and their number must be the model's.",
