@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[bytes, str, dict[str, str], str]] = {
     "npy with code": (header("{'descr': '<f4', 'shape': exit(70)}\n") + bytes(16), "application/x-npy", {}, ""),
     "npy with objects": (npy(np.array([Exploding()]), allow_pickle=True), "application/x-npy", {}, ""),
     "pickle": (pickle.dumps(Exploding()), OCTETS, {}, ""),
-    "picture": (b"\xff\xd8\xff\xe0 JFIF", "image/jpeg", {}, "pictures (image/jpeg) are not read by this version"),
+    "picture": (b"\xff\xd8\xff\xe0 JFIF", "image/jpeg", {}, "the JPEG picture cannot be read"),
 }
 
 

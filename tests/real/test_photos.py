@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from tests.box import Box, box
+from edged.config.load import load
+from edged.serving.rehearsal import rehearse
+from tests.box import ROOT, Box, box
 from tests.brokers import Mosquitto
 from tests.clients.mqtt import collect
 from tests.clients.oip import Array, Client
@@ -77,6 +80,14 @@ def test_photos_by_the_command(camera: Box, data: Path) -> None:
         done = subprocess.run([*command, "--socket", str(camera.socket)], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(label)
+
+
+def test_the_shipped_example_fits_the_models_that_it_is_for(data: Path) -> None:
+    files = {"photos": "squeezenet1_int8.onnx", "faces": "ultraface_rfb320_int8.onnx"}
+    shipped = load(ROOT / "configs/examples/photos.yaml", {}).models
+    models = [msgspec.structs.replace(one, file=str(data / "models" / files[one.name])) for one in shipped]
+    assert len(models) == 2
+    assert rehearse(models) == {}
 
 
 def test_the_steps_give_the_reference_pixels(data: Path, arrays: Callable[[str], dict[str, Array]]) -> None:
