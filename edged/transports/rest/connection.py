@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-import math
 from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
@@ -19,6 +18,7 @@ from edged.transports.rest.bodies import Sized
 from edged.transports.rest.chunks import Chunks
 from edged.transports.rest.gate import Gate
 from edged.transports.rest.heads import Head
+from edged.transports.rest.patience import Doing, Patience
 from edged.transports.rest.peers import peer_of
 from edged.transports.rest.replies import CLOSE, CONTINUE
 from edged.transports.rest.routes import CONTROL
@@ -32,7 +32,7 @@ _JOINED: Final = 16 * 1024  # bytes of body up to which copying it behind its he
 class Connection(asyncio.BufferedProtocol):
     """A connection takes requests until one is refused, one asks for the end, or `leave` does.
 
-    Its deadlines are those of its step: `sweep` sees that `_step` has changed, or that it has not for too long.
+    Its deadlines are those of its `_step`, which is another one whenever it does something else than before.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -51,9 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self._blank = 0  # bytes of empty lines since the last request
         self._fresh = True
         self._step = 0
-        self._seen = (-1, 0, 0)
-        self._due_s = math.inf
-        self._body_due_s = math.inf
+        self._patience = Patience(gate.limits)
 
     # --- what asyncio calls -------------------------------------------------------------------------
 
@@ -332,42 +330,23 @@ class Connection(asyncio.BufferedProtocol):
             if turn.latest_s < now_s:
                 turn.settle(fault("deadline", "no outcome came, long after the deadline"))
         got, unsent = (self._body.got if self._body else 0), self._transport.get_write_buffer_size()
-        step, seen_got, seen_unsent = self._seen
-        self._seen = (self._step, got, unsent)
-        if step != self._step:
-            self._due_s = now_s + self._patience_s()
-            self._body_due_s = now_s + self._gate.limits.stall_s
-        elif unsent < seen_unsent:
-            self._due_s = now_s + self._patience_s()
-        elif got != seen_got:
-            self._body_due_s = now_s + self._gate.limits.stall_s
-        if now_s >= self._due_s or (self._head is not None and now_s >= self._body_due_s):
-            self._late(stalled=now_s < self._due_s)
-
-    def _patience_s(self) -> float:
-        limits = self._gate.limits
-        if self._refusal is not None and not self._turns:
-            return limits.linger_s
-        if self._paused:  # it is us who do not read
-            return math.inf if self._turns else limits.idle_s
-        if self._head is not None:
-            return limits.body_s
-        if self._held or self._blank or self._fresh:
-            return limits.header_s
-        return math.inf if self._turns else limits.idle_s
-
-    def _late(self, *, stalled: bool) -> None:
-        limits = self._gate.limits
-        if self._paused or self._refusal is not None:
-            self.abort()
-        elif self._head is not None and stalled:
-            self.refuse(fault("timeout", f"the request's body stood still for {limits.stall_s:g} s"))
-        elif self._head is not None:
-            self.refuse(fault("timeout", f"the request's body was not complete after {limits.body_s:g} s"))
-        elif self._held or self._blank or self._fresh:
-            self.refuse(fault("timeout", f"the request's header was not complete after {limits.header_s:g} s"))
+        late = self._patience.look(now_s, self._step, self._doing(), got=got, unsent=unsent)
+        if late is None:
+            return
+        if late.problem is not None:
+            self.refuse(late.problem)
         else:
             self.abort()  # close() would wait for ever for a client that does not read
+
+    def _doing(self) -> Doing:
+        if self._refusal is not None and not self._turns:
+            return Doing.END
+        if not self._paused:  # else it is us who do not read
+            if self._head is not None:
+                return Doing.BODY
+            if self._held or self._blank or self._fresh:
+                return Doing.HEADER
+        return Doing.WORK if self._turns else Doing.REST
 
 
 def _long_header(limit: int) -> EdgedError:

@@ -151,14 +151,18 @@ def _remove_stale(path: Path) -> None:
 
 
 def _tcp(address: str, rights: Rights, tls: ssl.SSLContext | None, *, safe: bool) -> Listener:
-    """A TCP socket from `host:port`, on loopback unless it is `safe` elsewhere; port 0 takes a free one."""
+    """A TCP socket from `host:port`, on loopback unless it is `safe` elsewhere; port 0 takes a free one.
+
+    Metrics for this box alone go without TLS, whatever others need: there is nothing in them to protect from it.
+    """
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
     except (OSError, ValueError) as error:
         raise EdgedError("no_listener", f"sockets: {address!r} is no host:port: {error}") from error
-    if not safe and not ipaddress.ip_address(where[0]).is_loopback:
+    here = ipaddress.ip_address(where[0]).is_loopback
+    if not (safe or here):
         hint = "Use 127.0.0.1:port or [::1]:port, or give sockets.token_file and sockets.tls."
         raise EdgedError("no_listener", f"sockets: {address} is not loopback", hint)
     sock = socket.socket(family, kind, protocol)
@@ -172,4 +176,5 @@ def _tcp(address: str, rights: Rights, tls: ssl.SSLContext | None, *, safe: bool
         raise EdgedError("no_listener", f"cannot listen on {address}: {error.strerror}") from error
     bound = sock.getsockname()
     host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return Listener(sock, f"{host}:{bound[1]}", local=False, rights=rights, tls=tls)
+    plain = here and rights.metrics_only
+    return Listener(sock, f"{host}:{bound[1]}", local=False, rights=rights, tls=None if plain else tls)

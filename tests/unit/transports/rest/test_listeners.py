@@ -128,6 +128,9 @@ def test_an_address_for_others_takes_tls_and_a_token(short_path: Path) -> None:
     for one in bind(Sockets(http=("0.0.0.0:0",), metrics=("0.0.0.0:0",), tls=tls, token="t" * 16)):
         assert one.tls is not None
         one.close()
+    (one,) = bind(Sockets(metrics=("127.0.0.1:0",), tls=tls))
+    assert one.tls is None
+    one.close()
     (short_path / "box.key").unlink()
     with pytest.raises(EdgedError, match=r"sockets.tls: .*box.key does not exist"):
         bind(Sockets(http=("0.0.0.0:0",), tls=tls, token="t" * 16))
