@@ -230,10 +230,10 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- answers ------------------------------------------------------------------------------------
 
-    def _answered(self, turn: Turn) -> None:
+    def _answered(self) -> None:
         """Writes what is ready and in its turn."""
         turns, transport = self._turns, self._transport
-        if transport is None or not turns or turns[0] is not turn:
+        if transport is None:
             return
         self._step += 1
         while turns and (reply := turns[0].reply) is not None:

@@ -24,7 +24,7 @@ class Turn:
 
     __slots__ = ("_ready", "head", "latest_s", "reply")
 
-    def __init__(self, head: Head, ready: Callable[[Turn], None]) -> None:
+    def __init__(self, head: Head, ready: Callable[[], None]) -> None:
         self._ready = ready
         self.head = head
         self.latest_s = math.inf
@@ -45,4 +45,4 @@ class Turn:
         """The first reply counts."""
         if self.reply is None:
             self.reply = reply
-            self._ready(self)
+            self._ready()
