@@ -52,9 +52,10 @@ def _arguments() -> argparse.Namespace:
 
 def _machine() -> dict[str, object]:
     """What the figures depend on."""
-    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    cpus = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return {
-        "cpu": cpus[0].partition(":")[2].strip() if cpus else platform.machine(),
+        "cpu": (cpus or [platform.machine()])[0] + (" with VNNI" if "vnni" in cpuinfo else " without VNNI"),
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from benchmarks.models import Model
+from edged.worker.providers import cpu
 
 _OPSET: Final = 17
 _IR_VERSION: Final = 9
@@ -166,7 +167,10 @@ def _make(model: Model) -> None:
     for seed, file in enumerate((model.file, model.other), 1):
         _quantized(recipe, model.shape, seed, file)
     x = np.random.default_rng(3).standard_normal((1, *model.shape)).astype(np.float32)
-    session = onnxruntime.InferenceSession(str(model.file), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    for entry in cpu.session_entries().items():
+        options.add_session_config_entry(*entry)
+    session = onnxruntime.InferenceSession(str(model.file), options, providers=["CPUExecutionProvider"])
     model.input_file.write_bytes(x.tobytes())
     model.answer_file.write_bytes(session.run(None, {"x": x})[0].tobytes())
 

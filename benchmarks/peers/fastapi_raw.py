@@ -4,6 +4,7 @@ fastapi_raw.py MODEL PORT
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -13,6 +14,8 @@ from fastapi import FastAPI, Request, Response
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+if "vnni" not in Path("/proc/cpuinfo").read_text():  # else int8 sums are cut off there: docs/adr/0007
+    options.add_session_config_entry("session.x64quantprecision", "1")
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 shape = [1, *session.get_inputs()[0].shape[1:]]
 app = FastAPI()
