@@ -16,7 +16,7 @@ from tests import models
 from tests.box import ROOT, Box, box
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.clients.mqtt import collect
-from tests.clients.oip import Client
+from tests.clients.oip import Client, binary
 from tests.integration.mqtt.box import User
 from tests.pictures import Array, file, gradient
 
@@ -139,6 +139,51 @@ push: {{require_signature: false, probation: {{time: 500ms, runs: 1}}}}
             user.client.publish("cam/again", file(PIXELS), 1)
             (answer,) = collect(user, "out/again", 1)
             assert answer["outputs"][0]["data"] == pytest.approx(PIXELS.mean(axis=(0, 1)) * 2, abs=4)
+
+
+def yolo() -> bytes:
+    """image [1, 3, 64, 64] -> two boxes [1, 6, 2], whatever it shows: their centres, sizes (16 x 8) and scores."""
+    columns = np.array([[32, 32, 16, 8, 0.1, 0.9], [8, 16, 16, 8, 0.7, 0.2]], np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+        helper.make_node("Add", ["boxes", "zero"], ["output0"]),
+    ]
+    constants: dict[str, Array] = {"boxes": columns.T[np.newaxis], "nothing": np.array(0, np.float32)}
+    return models.build(nodes, [("image", "float32", (1, 3, 64, 64))], [("output0", "float32", (1, 6, 2))], constants)
+
+
+def test_yolov8_and_autoencoders(tmp_path: Path) -> None:
+    (tmp_path / "yolo.onnx").write_bytes(yolo())
+    values: list[models.Value] = [(name, "float32", ("batch", 4)) for name in ("x", "y")]
+    multiply = helper.make_node("Mul", ["x", "half"], ["y"])
+    (tmp_path / "half.onnx").write_bytes(
+        models.build([multiply], values[:1], values[1:], {"half": np.array(0.5, np.float32)})
+    )
+    text = f"""
+models:
+  yolo:
+    file: {tmp_path}/yolo.onnx
+    preprocess: [{{resize: {{letterbox: [64, 64]}}}}, {{layout: chw}}, {{scale: 0.00392157}}]
+    postprocess: [{{detect: {{type: yolov8}}}}, {{labels: [cat, dog]}}, {{round: 2}}]
+  half:
+    file: {tmp_path}/half.onnx
+    postprocess: [{{error: {{to: x, by: mae}}}}, {{labels: [odd]}}, {{min_score: 1}}]
+"""
+    with box(text) as one, Client(one.socket) as client:
+        found = client.post("yolo", file(gradient(320, 160)), "image/png").json()["detections"]
+        assert found == [
+            {"label": "dog", "index": 1, "score": 0.9, "box": [120, 60, 200, 100]},
+            {"label": "cat", "index": 0, "score": 0.7, "box": [0, 0, 80, 20]},
+        ]
+        assert client.post("half", b"[1, 2, 3, 4]").json()["prediction"] == [
+            {"label": "odd", "index": 0, "score": 1.25}
+        ]
+        assert client.post("half", b"[1, 1, 1, 1]").json()["prediction"] == []
+        body, headers = binary({"x": np.full((2, 4), 4, np.float32)})
+        reply = client.post("half", body, **headers)
+        assert reply.tensors()["y"].tolist() == [[2] * 4] * 2, "the model's own"
+        assert reply.json()["prediction"] == [[{"label": "odd", "index": 0, "score": 2.0}]] * 2
 
 
 def test_without_pillow_a_picture_model_alone_fails(model: Path, tmp_path: Path) -> None:
