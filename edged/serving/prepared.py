@@ -83,6 +83,7 @@ class PreparedModels:
             await asyncio.to_thread(self._adopt, making, entry, file, sha256, before)
         finally:
             shutil.rmtree(making, ignore_errors=True)  # at most three files
+        log.info("prepared the model %.12s for this box's CPU: %s", sha256, entry)
         await asyncio.to_thread(self.prune, self.in_use() | {sha256})
         return str(entry / PREPARED_MODEL)
 

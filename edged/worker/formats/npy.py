@@ -12,6 +12,7 @@ from edged.channel import InputHead
 from edged.config.steps import Form
 from edged.tensors import Signature
 from edged.worker.formats.decoded import Array, Decoded, bad_input, target
+from edged.worker.formats.elements import count
 
 MAGIC: Final = b"\x93NUMPY"
 # The header is a Python dict in text; its three members are read by pattern, so that nothing is evaluated.
@@ -66,8 +67,11 @@ def _read(
     data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], name: str, *, order: Literal["C", "F"]
 ) -> Array:
     expected = math.prod(shape) * dtype.itemsize
-    if len(data) != expected or not expected or len(shape) > 32:
+    if len(data) != expected or len(shape) > 32:
         raise bad_input(f"input {name}: npy {dtype}{list(shape)} takes {expected} bytes, {len(data)} came", _HINT)
+    if not expected:
+        count(name, shape)
+        return np.empty(shape, dtype.newbyteorder("="))
     if dtype.kind == "b":
         octets = np.frombuffer(data, np.uint8)
         if octets.max() > 1:

@@ -48,7 +48,7 @@ def test_extremes_of_every_datatype(datatype: str) -> None:
         | hnp.integer_dtypes()
         | hnp.unsigned_integer_dtypes()
         | hnp.floating_dtypes(sizes=(16, 32, 64)),
-        hnp.array_shapes(min_dims=0, max_dims=5, max_side=3),
+        hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3),
     ),
     st.booleans(),
     st.sampled_from([(1, 0), (2, 0), (3, 0)]),
@@ -91,7 +91,8 @@ def test_pickled_and_structured_arrays_are_refused() -> None:
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + bytes(100), "header says 2147483647 bytes"),
         (file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", bytes(7)), "takes 8 bytes, 7 came"),
         (file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", bytes(9)), "takes 8 bytes, 9 came"),
-        (file("{'descr': '<f4', 'fortran_order': False, 'shape': (0,)}"), "takes 0 bytes"),
+        (file("{'descr': '<f4', 'fortran_order': False, 'shape': (0,)}", bytes(4)), "takes 0 bytes"),
+        (file(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {'9' * 18})}}"), "too large"),
         (file("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}"), "0 came"),
         (file("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}", bytes(8)), "not that of a plain array"),
         (file("{'descr': '<f4', 'fortran_order': False, 'shape': (1 1)}", bytes(4)), "plain array"),
