@@ -20,6 +20,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "examples" / "digits"
+# A prefix of commands: root without the right to raise a priority, as every other user is.
+AS_NOBODY_SPECIAL = ("setpriv", "--bounding-set=-sys_nice") if os.geteuid() == 0 else ()
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -45,6 +47,7 @@ class Box:
         self.socket = folder / "run" / "edged.sock"
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: tuple[str, ...] = ()  # of the command, such as AS_NOBODY_SPECIAL
         self.environment = {
             **os.environ,
             "STATE_DIRECTORY": str(folder / "state"),
@@ -56,7 +59,7 @@ class Box:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edged", "run", "--config", str(self.config)],
+                [*self.prefix, sys.executable, "-m", "edged", "run", "--config", str(self.config)],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

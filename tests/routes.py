@@ -85,7 +85,13 @@ class MemoryRoute:
     def as_route(self) -> Route:
         return cast("Route", self)
 
-    async def start(self, release: Release) -> MemoryGeneration:
+    async def make_room(self, release: Release) -> None:
+        """There is memory for two."""
+
+    def resume(self) -> None:
+        """Nothing was ended to make room."""
+
+    async def start(self, release: Release, *, candidate: bool = False) -> MemoryGeneration:
         await asyncio.sleep(0)
         self.started.append(release.version)
         generation = MemoryGeneration(release)

@@ -12,7 +12,7 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Config: frozenset({"version"}),
     schema.Mqtt: frozenset({"outbox", "home_assistant"}),
     schema.Sockets: frozenset({"fast", "grpc"}),
-    schema.Model: _MODEL_LATER | {"providers", "swap"},
+    schema.Model: _MODEL_LATER | {"providers"},
     schema.Input: frozenset({"max_rate", "max_age", "hold", "share", "window"}),
     schema.Output: frozenset({"format", "retain", "expire", "from"}),
     schema.Queue: frozenset({"per"}),

@@ -187,6 +187,13 @@ class Model(msgspec.Struct, frozen=True):
         tuple[int, ...],
         Key("the cores that the model's processes run on", 0, 4095, one=True, distinct=True, default="all of edged's"),
     ] = ()
+    swap: Annotated[
+        Literal["parallel", "stop_start"],
+        Key(
+            "when the box has no memory for a new version beside the one that answers: parallel refuses it, "
+            "stop_start ends the old one first, and inputs wait meanwhile"
+        ),
+    ] = "parallel"
     inputs: tuple[Input, ...] = ()
     preprocess: tuple[Preprocess, ...] = ()
     postprocess: tuple[Postprocess, ...] = ()

@@ -37,7 +37,8 @@ async def examine(route: Route, release: Release, *, factor: float, clock: Calla
     began_s = clock()
     try:
         async with asyncio.timeout(TRIAL_LIMIT_S):
-            candidate = await route.start(release)
+            await route.make_room(release)
+            candidate = await route.start(release, candidate=True)
     except TimeoutError:
         return _refused(fault("too_slow", f"loading it took longer than {TRIAL_LIMIT_S:g} s"), clock() - began_s)
     except EdgedError as error:

@@ -235,6 +235,7 @@ class Installation:
         ledger = self._ledger
         ledger.decided("failed", f"the trial failed: {problem.message}", problem)
         ledger.record = rollout.failed(ledger.record, problem, flags)
+        self._route.resume()
         await ledger.note()
         await asyncio.to_thread(self._store.prune)
         ledger.rest()
@@ -338,6 +339,7 @@ class Installation:
                     await self._route.retire(process)
                 raise EdgedError(*_parts(unwritable(error))) from error
         except EdgedError as error:
+            self._route.resume()
             self._answer_undo(error)
             return
         text = f"back to version {release.version}: {why.message}"

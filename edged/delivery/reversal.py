@@ -14,11 +14,12 @@ log = logging.getLogger("edged.delivery")
 async def ready(route: Route, release: Release) -> Generation:
     """A process of `release`: the warm one, so that nothing is loaded, else a new one.
 
-    Raises EdgedError when it cannot be loaded.
+    Raises EdgedError when it cannot be loaded, and no_space when the box has no memory for it beside the live one.
     """
     warm = route.previous
     if warm is not None and warm.alive and warm.release == release:
         return warm
+    await route.make_room(release)
     return await route.start(release)
 
 

@@ -150,6 +150,12 @@ def anonymous(pid: int) -> int | None:
     return None
 
 
+def memory_available() -> int | None:
+    """Bytes that processes can have without swapping: MemAvailable of proc(5), where the box tells."""
+    memory = _known(psutil.virtual_memory)
+    return memory and int(memory.available)
+
+
 def total(processes: Iterable[Process]) -> Total:
     """The sum; memory by share, so that pages in common count once."""
     found = list(processes)

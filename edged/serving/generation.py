@@ -116,6 +116,7 @@ class Generation:
         self.facts: Ready | None = None
         self.reason: Fault | None = None
         self.run_limit_s = FIRST_RUN_LIMIT_S
+        self.low = False  # of low priority: it was started as a candidate
         self.on_end: Callable[[Generation, bool], None] | None = None
         self.flights: collections.deque[Flight] = collections.deque()
         self.answered = 0
@@ -374,7 +375,8 @@ class Generation:
         self._rings = None
         if self._watch is not None:
             self._watch.cancel()
-        self._fail_start(EdgedError("trial_crash", "its process ended while it was loading"))
+        why = self.reason or fault("trial_crash", "its process ended while it was loading")
+        self._fail_start(EdgedError(why.code, why.message, why.hint))
         unanswered = list(self.flights)
         self.flights.clear()
         for flight in unanswered:

@@ -11,21 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
-from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from edged.channel import InputHead, Open
+from edged.channel import InputHead
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Admission, Input, Source
-from edged.serving.cores import cores, threads
+from edged.observe.resources import memory_available
 from edged.serving.deaths import Deaths
 from edged.serving.feeder import Feeder, Observer
 from edged.serving.generation import Generation, Release, Tally
-from edged.serving.prepared import PreparedModels
+from edged.serving.memory import lacking
+from edged.serving.priority import restore
+from edged.serving.processes import Processes
 from edged.serving.starter import Starter
 from edged.tensors import Signature
 
@@ -39,7 +37,15 @@ log = logging.getLogger("edged.serving")
 class Route:
     """Who answers one model's inputs."""
 
-    def __init__(self, settings: Model, starter: Starter, observer: Observer, *, record: bool) -> None:
+    def __init__(
+        self,
+        settings: Model,
+        starter: Starter,
+        observer: Observer,
+        *,
+        record: bool,
+        available: Callable[[], int | None] = memory_available,
+    ) -> None:
         self.settings: Final = settings
         self.feeder: Final = Feeder(settings, observer, record=record)
         self.release: Release | None = None
@@ -49,16 +55,17 @@ class Route:
         self.fault: Fault | None = None
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
-        self.prepared: PreparedModels | None = None
-        self.neighbours: Callable[[], int] = lambda: 1  # how many models share the box, this one counted
+        self.processes: Final = Processes(settings, starter, self._on_end)
         self.feeder.on_idle = self._assign
-        self._starter = starter
+        self._available = available
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._deaths = Deaths()
         self._next: Generation | None = None
         self._switched: asyncio.Future[None] | None = None
-        self._processes: dict[asyncio.Task[None], Generation] = {}  # all that have not ended
+        self._idle: asyncio.Future[None] | None = None
+        self._vacated = False  # its process was ended so that another one fits
+        self._renewal: asyncio.Task[None] | None = None
         self._revival: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._given_up = False
@@ -82,62 +89,16 @@ class Route:
         """The last real inputs, for a trial: at most 16 and 4 MiB."""
         return self.feeder.recent()
 
-    async def start(self, release: Release, tally: Tally | None = None) -> Generation:
-        """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded."""
-        opening, prepared = self._opening(release), ""
-        if self.prepared is not None:
-            prepared = await self.prepared.path(release.sha256, release.file, partial(self._prepare, release))
-        if prepared and self.prepared is not None:
-            try:
-                quick = msgspec.structs.replace(opening, file=prepared, prepared=True)
-                return await self._load(await self._process(release, tally), quick)
-            except EdgedError as error:
-                text = "the prepared form cannot be loaded: %s; the model is loaded from its own file"
-                log.warning(text, error.fault.message, extra={"model": release.model, "version": release.version})
-                await self.prepared.distrust(release.sha256)
-        return await self._load(await self._process(release, tally), opening)
+    async def start(self, release: Release, tally: Tally | None = None, *, candidate: bool = False) -> Generation:
+        """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded.
 
-    async def _process(self, release: Release, tally: Tally | None = None) -> Generation:
-        """A process that has loaded nothing yet."""
-        worker = await self._starter.start(f"edged-{release.model}-{release.version}")
-        generation = Generation(worker, release, tally or Tally(), message_limit=self.settings.limits.message)
-        reaper = self._loop.create_task(self._reap(generation))
-        self._processes[reaper] = generation
-        reaper.add_done_callback(self._processes.pop)
-        return generation
-
-    async def _prepare(self, release: Release, folder: Path) -> None:
-        """Has a process of its own write the prepared form of a release."""
-        generation = await self._process(release)
-        await generation.prepare(msgspec.structs.replace(self._opening(release), prepare=str(folder)))
-
-    def _opening(self, release: Release) -> Open:
-        settings = self.settings
-        return Open(
-            model=release.model,
-            version=release.version,
-            file=release.file,
-            threads=threads(settings, models=self.neighbours(), cores=cores()),
-            memory=int(settings.limits.memory),
-            message_limit=int(settings.limits.message),
-            batch_max=settings.batch.max,
-            forms=tuple(entry.form for entry in settings.inputs),
-            preprocess=settings.preprocess,
-            postprocess=settings.postprocess,
-            cpus=settings.cpus,
-        )
-
-    async def _load(self, generation: Generation, opening: Open) -> Generation:
-        run_s = self.settings.limits.run
-        generation.on_end = self._on_end
-        await generation.load(opening, run_limit_s=None if run_s is None else float(run_s))
-        if not generation.alive:
-            raise EdgedError("trial_crash", "its process ended right after it was loaded")
-        return generation
+        A `candidate` has a low priority while another generation answers; with none, senders wait for it.
+        """
+        return await self.processes.start(release, tally or Tally(), low=candidate and not self._vacated)
 
     def in_use(self) -> frozenset[str]:
         """The hashes of the models that run here, or should."""
-        running = {generation.release.sha256 for generation in self._processes.values()}
+        running = {generation.release.sha256 for generation in self.processes}
         return frozenset(running | ({self.release.sha256} if self.release else set()))
 
     async def serve(self, release: Release) -> None:
@@ -145,7 +106,7 @@ class Route:
 
         A model that cannot be loaded is failed, and tried again after a pause that grows.
         """
-        self.release = release
+        self.release, self._vacated = release, False
         await self._try_start(release, Tally())
 
     def fail(self, problem: Fault) -> None:
@@ -162,14 +123,17 @@ class Route:
     async def switch(self, to: Generation) -> None:
         """Makes `to` live once the old generation has nothing in flight; the old one stays as `previous`.
 
-        Raises EdgedError trial_crash when `to` ended before that.
+        Raises EdgedError trial_crash when `to` ended before that, superseded when another switch took its place.
         """
+        if self._switched is not None and not self._switched.done():
+            self._switched.set_exception(EdgedError("superseded", "another switch took its place"))
         switched = self._loop.create_future()
         self._next, self._switched = to, switched
         self.feeder.pause()
         if self.feeder.idle:
             self._assign()
         await switched
+        self._renew()
 
     async def retire(self, generation: Generation) -> None:
         """Ends the process of a generation that is not live."""
@@ -178,6 +142,44 @@ class Route:
         if self.previous is generation:
             self.previous = None
         generation.close()
+        self._renew()  # for which there may be memory now
+
+    async def make_room(self, release: Release) -> None:
+        """Before a process of `release` is started beside the live one: sees that the box has the memory (RULES 7).
+
+        Where it has not, `swap: stop_start` lets the live one end first, and `resume` brings it back. Raises
+        EdgedError no_space for `swap: parallel`.
+        """
+        problem = lacking(release.file, self._available()) if self.live is not None else None
+        if problem is None:
+            return
+        if self.settings.swap == "parallel":
+            raise EdgedError(problem.code, problem.message, problem.hint)
+        extra = {"model": release.model, "version": release.version}
+        log.warning("the version that answers is ended first: %s", problem.message, extra=extra)
+        await self._vacate()
+
+    def resume(self) -> None:
+        """Serves again what `make_room` ended, where nothing has taken its place."""
+        if not self._vacated or self.release is None:
+            return
+        self._vacated = False
+        if self.live is not None:  # it was not ended yet
+            self.feeder.use(self.live)
+        else:
+            self._revive(self._try_start(self.release, Tally()))
+
+    async def _vacate(self) -> None:
+        """Ends every process of this model, the live one once it has answered what it was sent; inputs wait."""
+        self._vacated = True
+        self.feeder.pause()
+        if not self.feeder.idle:
+            self._idle = self._loop.create_future()
+            await self._idle
+        self.live = self.previous = None
+        self.feeder.use(None)
+        await self.processes.end()
+        self.on_change(self.settings.name)
 
     async def drain(self, limit_s: float) -> None:
         """Waits until nothing is queued or running; at most `limit_s`, and not for a model that is not live."""
@@ -193,26 +195,35 @@ class Route:
         self.release = None
         if self._patience is not None:
             self._patience.cancel()
-        if self._revival is not None:
-            self._revival.cancel()
-        for generation in self._processes.values():
+        for task in (self._revival, self._renewal):
+            if task is not None:
+                task.cancel()
+        for generation in self.processes:
             generation.on_end = None
-            generation.close()
-        await asyncio.gather(*self._processes)
+        await self.processes.end()
 
     # --- changes of generation ----------------------------------------------------------------------
 
     def _assign(self) -> None:
         """The switch: one assignment, when nothing is in flight on the old generation."""
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
         if self._next is None or self._switched is None:
             return
         to, done, self._next, self._switched = self._next, self._switched, None, None
         if to.alive and not done.cancelled():
-            if self.previous is not None and self.previous is not to:
-                self.previous.close()
-            self.previous = self.live
-            self._deaths.forgive()
+            old = self.live
+            renewed = (
+                old is not None and old.tally is to.tally
+            )  # another process of what answers: nothing to go back to
+            if not renewed:
+                if self.previous is not None and self.previous is not to:
+                    self.previous.close()
+                self.previous = old
+                self._deaths.forgive()
             self._go_live(to)
+            if renewed and old is not None:
+                old.close()
             done.set_result(None)
             return
         if not done.cancelled():
@@ -222,7 +233,7 @@ class Route:
     def _go_live(self, generation: Generation) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._patience, self._given_up = None, False
+        self._patience, self._given_up, self._vacated = None, False, False
         if self.fault is not None:
             extra = {"model": self.settings.name, "version": generation.release.version}
             log.warning("the model answers again", extra=extra)
@@ -261,7 +272,7 @@ class Route:
     async def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> None:
         """Starts `release` and makes it live, unless another release is wanted or live by then."""
         await asyncio.sleep(pause_s)
-        if self.release is not release or self.live is not None:
+        if self.release is not release or self.live is not None or self._vacated:
             return
         try:
             generation = await self.start(release, tally)
@@ -274,6 +285,35 @@ class Route:
         else:
             self._go_live(generation)
 
+    def _renew(self) -> None:
+        """Gives a candidate that answers now the normal priority; where that is refused, a fresh process takes over."""
+        live = self.live
+        if live is None or not live.low or (self._renewal is not None and not self._renewal.done()):
+            return
+        live.low = not restore(live.pid)
+        if live.low:
+            self._renewal = self._loop.create_task(self._replace(live))
+            self._renewal.add_done_callback(_surface)
+
+    async def _replace(self, low: Generation) -> None:
+        release = low.release
+        extra = {"model": release.model, "version": release.version}
+        problem, fresh = lacking(release.file, self._available()), None
+        try:
+            if problem is None:
+                fresh = await self.start(release, low.tally)
+                if self.live is low and self._next is None:
+                    await self.switch(fresh)
+                    log.info("the process %d took over from %d, whose priority is low", fresh.pid, low.pid, extra=extra)
+                else:
+                    fresh.close()
+        except EdgedError as error:
+            problem = error.fault
+            if fresh is not None:
+                fresh.close()
+        if problem is not None and self.live is low:
+            log.warning("its priority stays low: %s", problem.message, extra=extra)
+
     def _revive_later(self, release: Release, tally: Tally, problem: Fault) -> None:
         pause_s = self._deaths.pause_s()
         extra = {"model": release.model, "version": release.version, "code": problem.code}
@@ -284,13 +324,6 @@ class Route:
     def _revive(self, work: Coroutine[None, None, None]) -> None:
         self._revival = self._loop.create_task(work)
         self._revival.add_done_callback(_surface)
-
-    async def _reap(self, generation: Generation) -> None:
-        ended = await generation.ended(self._starter)
-        release = generation.release
-        level = logging.INFO if ended.code == 0 else logging.WARNING
-        extra = {"model": release.model, "version": release.version}
-        log.log(level, "the process %d of version %s %s", generation.pid, release.version, ended, extra=extra)
 
 
 def _surface(revival: asyncio.Task[None]) -> None:

@@ -35,7 +35,7 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = {route.settings.name: route for route in routes}
         for route in self:
-            route.neighbours = self._routes.__len__
+            route.processes.neighbours = self._routes.__len__
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes.values())
@@ -47,7 +47,7 @@ class Router:
     def use_prepared(self, models: PreparedModels) -> None:
         """Models are loaded from this cache where that pays; it keeps what runs."""
         for route in self:
-            route.prepared = models
+            route.processes.prepared = models
         models.in_use = lambda: frozenset().union(*(route.in_use() for route in self))
 
     def offer(self, item: Input) -> Admission:

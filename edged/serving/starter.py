@@ -81,14 +81,17 @@ class Starter:
         """Starts the fork server, unless the command that started us did, and sees whether it can be started at all."""
         await self._run(warm)
 
-    async def start(self, name: str) -> Worker:
-        """A new worker process. Raises EdgedError model_failed when it cannot be started within the limit."""
+    async def start(self, name: str, *, candidate: bool = False) -> Worker:
+        """A new worker process, of low priority for a `candidate` (RULES 6).
+
+        Raises EdgedError model_failed when it cannot be started within the limit.
+        """
 
         def job() -> Worker:
             try:
-                return self._launch(name)
+                return self._launch(name, candidate)
             except (OSError, EOFError):
-                return self._launch(name)  # the fork server had died: now there is a new one
+                return self._launch(name, candidate)  # the fork server had died: now there is a new one
 
         started = asyncio.ensure_future(self._run(job))
         try:
@@ -103,10 +106,10 @@ class Starter:
         except (OSError, EOFError) as error:
             raise EdgedError("model_failed", f"no worker process could be started: {error}") from error
 
-    def _launch(self, name: str) -> Worker:
+    def _launch(self, name: str, candidate: bool) -> Worker:  # noqa: FBT001 - its one caller names it
         ours, theirs = channel.pair()
         try:
-            process = CONTEXT.Process(target=entry.main, args=(theirs,), name=name)
+            process = CONTEXT.Process(target=entry.main, args=(theirs, candidate), name=name)
             process.start()
         except BaseException:
             channel.close(ours)

@@ -14,13 +14,23 @@ import signal
 import socket
 from pathlib import Path
 
+# What the kernel kills first when memory runs out: a candidate, then a worker, then the daemon (proc(5)).
+OOM_SCORE = 500
+OOM_SCORE_OF_CANDIDATES = 900
+CANDIDATES_ARE_NICER_BY = 10
 
-def main(channel: socket.socket) -> None:
-    """The target of a worker's process; returns when the daemon closes the channel."""
+
+def main(channel: socket.socket, candidate: bool = False) -> None:  # noqa: FBT001,FBT002 - by multiprocessing
+    """The target of a worker's process; returns when the daemon closes the channel.
+
+    A `candidate` answers nobody yet, and loads behind everything else on the box (RULES 6, 7).
+    """
     _end_with_the_daemon()
-    # The kernel should take a worker before the daemon or anything else on the box.
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_OF_CANDIDATES if candidate else OOM_SCORE))
+    if candidate:
+        with contextlib.suppress(OSError):
+            os.nice(CANDIDATES_ARE_NICER_BY)
     from edged.worker.main import serve
 
     serve(channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests import models
-from tests.box import DIGITS, Box, box
+from tests.box import AS_NOBODY_SPECIAL, DIGITS, Box, box
 from tests.brokers import Mosquitto
 from tests.senders import HttpSender, MqttSender, configuration, push, scans
 
@@ -84,6 +85,29 @@ def test_a_better_model_takes_over(broker: Mosquitto) -> None:
             one.wait(lambda: after.sent >= len(scans()))
         assert before.right / before.answers == pytest.approx(0.83, abs=0.02)
         assert after.right / after.answers > 0.99
+
+
+def test_who_may_raise_no_priority_gets_a_fresh_process(broker: Mosquitto) -> None:
+    """RULES 6, as an ordinary user: the candidate answers, and a process of normal priority takes over from it."""
+    with box(configuration(broker.url, push=QUICK), start=False) as one:
+        one.prefix = AS_NOBODY_SPECIAL
+        one.start()
+        with HttpSender(one, pause_s=0.002) as http, MqttSender(broker.port, "a", pause_s=0.002) as mqtt:
+            one.wait(lambda: one.model("digits")["requests"] > 50)
+            push(broker.port, V2)
+            one.wait(settled(one, "2"))
+            one.wait(lambda: "whose priority is low" in one.tail(1000))
+            live = psutil.Process(one.model("digits")["pid"])
+            assert live.nice() == os.getpriority(os.PRIO_PROCESS, 0)
+            so_far = one.model("digits")["requests"]
+            one.wait(lambda: one.model("digits")["requests"] > so_far + 50)
+        took_over = re.search(r"the process (\d+) took over from (\d+)", one.tail(1000))
+        assert took_over is not None
+        assert int(took_over[1]) == live.pid
+        assert one.model("digits")["restarts"] == 0
+    assert (http.lost, http.errors, http.versions) == (0, [], {"1", "2"})
+    assert (mqtt.missing, mqtt.errors, mqtt.versions) == ([], [], {"1", "2"})
+    assert mqtt.order == list(range(mqtt.sent))
 
 
 @pytest.mark.parametrize(

@@ -89,18 +89,18 @@ def play(short_path: Path) -> Callable[..., None]:
     """Runs a scenario with a route of a model with these settings, and ends every process after it."""
 
     @contextlib.asynccontextmanager
-    async def bench(settings: Model) -> AsyncIterator[Bench]:
+    async def bench(settings: Model, more: dict[str, Any]) -> AsyncIterator[Bench]:
         starter, counters = Starter(), Counters()
-        route = Route(settings, starter, counters, record=True)
+        route = Route(settings, starter, counters, record=True, **more)
         try:
             yield Bench(route, counters, short_path)
         finally:
             await route.stop()
             starter.stop()
 
-    def run(scenario: Scenario, settings: Model | None = None) -> None:
+    def run(scenario: Scenario, settings: Model | None = None, **more: Any) -> None:
         async def main() -> None:
-            async with bench(settings or Model("m")) as one:
+            async with bench(settings or Model("m"), more) as one:
                 await scenario(one)
 
         uvloop.run(main())

@@ -37,15 +37,15 @@ def _serve(sock: socket.socket, slot: int) -> None:
     main.serve(sock)
 
 
-def answers_in_a_slot_it_was_not_given(sock: socket.socket) -> None:
+def answers_in_a_slot_it_was_not_given(sock: socket.socket, _candidate: bool) -> None:
     _serve(sock, SLOTS - 1)
 
 
-def answers_outside_its_ring(sock: socket.socket) -> None:
+def answers_outside_its_ring(sock: socket.socket, _candidate: bool) -> None:
     _serve(sock, SLOTS)
 
 
-def cuts_its_rings(sock: socket.socket) -> None:
+def cuts_its_rings(sock: socket.socket, _candidate: bool) -> None:
     """Tries to: then every touch of a slot would end the daemon by SIGBUS."""
     attach = Ring.attach.__func__  # type: ignore[attr-defined]
 

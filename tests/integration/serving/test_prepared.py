@@ -29,9 +29,9 @@ LARGE = models.linear(512, 1024)  # 2 MiB of weights
 def cached(bench: Bench, release: Release) -> tuple[PreparedModels, Release]:
     """A cache, and the release under the hash that its file really has."""
     file = Path(release.file)
-    bench.route.prepared = PreparedModels(file.parent / "cache")
+    bench.route.processes.prepared = PreparedModels(file.parent / "cache")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    return bench.route.prepared, msgspec.structs.replace(release, sha256=sha256)
+    return bench.route.processes.prepared, msgspec.structs.replace(release, sha256=sha256)
 
 
 def weights(folder: Path) -> list[Path]:

@@ -43,8 +43,8 @@ def test_a_release_that_is_wanted_comes_when_the_one_before_it_has_ended(play: P
 def test_a_worker_that_ends_before_it_is_told_what_to_load(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = Starter._launch
 
-    def ended(starter: Starter, name: str) -> Worker:
-        worker = launch(starter, name)
+    def ended(starter: Starter, name: str, candidate: bool) -> Worker:
+        worker = launch(starter, name, candidate)
         worker.kill()
         worker.process.join()
         return worker
@@ -208,7 +208,7 @@ def test_a_bug_while_a_model_is_started_again_is_told_at_once(play: Play, monkey
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
         problem = ValueError("a bug of ours")
 
-        def launch(_starter: Starter, _name: str) -> Worker:
+        def launch(_starter: Starter, *_: object) -> Worker:
             raise problem
 
         monkeypatch.setattr(Starter, "_launch", launch)

@@ -405,7 +405,6 @@ LATER = {
     "sockets: {grpc: 127.0.0.1:8081}\n": "1: sockets.grpc",
     "sockets: {fast: /run/x}\n": "1: sockets.fast",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
-    "models: {a: {swap: parallel}}\n": "1: models.a.swap",
     "models: {a: {output: {retain: true}}}\n": "1: models.a.output.retain",
     "models: {a: {queue: {per: stream}}}\n": "1: models.a.queue.per",
     BROKER + "models: {a: {inputs: [{topic: t, hold: 5s}]}}\n": "2: models.a.inputs[0].hold",

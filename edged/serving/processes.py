@@ -1,0 +1,107 @@
+"""The processes of one model: starts them as the model's settings say, and sees each of them to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from edged.channel import Open
+from edged.config.schema import Model
+from edged.errors import EdgedError
+from edged.serving.cores import cores, threads
+from edged.serving.generation import Generation, Release, Tally
+from edged.serving.memory import Guard
+from edged.serving.prepared import PreparedModels
+from edged.serving.starter import Starter
+
+log = logging.getLogger("edged.serving")
+
+
+class Processes:
+    """All processes of a model that have not ended. `on_end` is given to each that loads the model."""
+
+    def __init__(self, settings: Model, starter: Starter, on_end: Callable[[Generation, bool], None]) -> None:
+        self.prepared: PreparedModels | None = None
+        self.neighbours: Callable[[], int] = lambda: 1  # how many models share the box, this one counted
+        self._settings: Final = settings
+        self._starter: Final = starter
+        self._on_end: Final = on_end
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[None], Generation] = {}
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(self._running.values())
+
+    async def start(self, release: Release, tally: Tally, *, low: bool) -> Generation:
+        """A process that has loaded `release`, of `low` priority or not. Raises EdgedError when it cannot be loaded."""
+        opening, prepared = self._opening(release), ""
+        if self.prepared is not None:
+            prepared = await self.prepared.path(release.sha256, release.file, partial(self._prepare, release, low=low))
+        if prepared and self.prepared is not None:
+            try:
+                quick = msgspec.structs.replace(opening, file=prepared, prepared=True)
+                return await self._load(await self._process(release, tally, low=low), quick)
+            except EdgedError as error:
+                text = "the prepared form cannot be loaded: %s; the model is loaded from its own file"
+                log.warning(text, error.fault.message, extra={"model": release.model, "version": release.version})
+                await self.prepared.distrust(release.sha256)
+        return await self._load(await self._process(release, tally, low=low), opening)
+
+    async def _process(self, release: Release, tally: Tally, *, low: bool) -> Generation:
+        """A process that has loaded nothing yet, of `low` priority or not."""
+        worker = await self._starter.start(f"edged-{release.model}-{release.version}", candidate=low)
+        generation = Generation(worker, release, tally, message_limit=self._settings.limits.message)
+        generation.low = low
+        Guard(generation, int(self._settings.limits.memory))
+        reaper = self._loop.create_task(self._reap(generation))
+        self._running[reaper] = generation
+        reaper.add_done_callback(self._running.pop)
+        return generation
+
+    async def _prepare(self, release: Release, folder: Path, *, low: bool) -> None:
+        """Has a process of its own write the prepared form of a release."""
+        generation = await self._process(release, Tally(), low=low)
+        await generation.prepare(msgspec.structs.replace(self._opening(release), prepare=str(folder)))
+
+    def _opening(self, release: Release) -> Open:
+        settings = self._settings
+        return Open(
+            model=release.model,
+            version=release.version,
+            file=release.file,
+            threads=threads(settings, models=self.neighbours(), cores=cores()),
+            memory=int(settings.limits.memory),
+            message_limit=int(settings.limits.message),
+            batch_max=settings.batch.max,
+            forms=tuple(entry.form for entry in settings.inputs),
+            preprocess=settings.preprocess,
+            postprocess=settings.postprocess,
+            cpus=settings.cpus,
+        )
+
+    async def _load(self, generation: Generation, opening: Open) -> Generation:
+        run_s = self._settings.limits.run
+        generation.on_end = self._on_end
+        await generation.load(opening, run_limit_s=None if run_s is None else float(run_s))
+        if not generation.alive:
+            raise EdgedError("trial_crash", "its process ended right after it was loaded")
+        return generation
+
+    async def end(self) -> None:
+        """Closes the channel of each, and returns when all have ended, by themselves or by our hand."""
+        for generation in self:
+            generation.close()
+        await asyncio.gather(*self._running)
+
+    async def _reap(self, generation: Generation) -> None:
+        ended = await generation.ended(self._starter)
+        release = generation.release
+        level = logging.INFO if ended.code == 0 else logging.WARNING
+        extra = {"model": release.model, "version": release.version}
+        log.log(level, "the process %d of version %s %s", generation.pid, release.version, ended, extra=extra)
