@@ -163,16 +163,24 @@ class Daemon:
         await self._rest.start()
         if self._mqtt is not None:
             await self._mqtt.start()
-        while not models.done():
-            notify(STATUS=self._summary(), EXTEND_TIMEOUT_USEC=round(3e6 * _LOADING_S))
-            await asyncio.wait((models,), timeout=_LOADING_S)
-        await models
+        await self._loaded(models)
         await asyncio.to_thread(self._prepared.prune, self._prepared.in_use())
         await self._reporter.sample()
         for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
             self._spawn(work)
         notify(READY=1, STATUS=self._summary())
         log.info("%s", self._summary())
+
+    async def _loaded(self, models: asyncio.Future[list[None]]) -> None:
+        """Waits for the first start of every model; meanwhile systemd hears that it goes on."""
+        try:
+            while not models.done():
+                notify(STATUS=self._summary(), EXTEND_TIMEOUT_USEC=round(3e6 * _LOADING_S))
+                await asyncio.wait((models,), timeout=_LOADING_S)
+        finally:  # a stop may come first
+            models.cancel()
+            await asyncio.gather(models, return_exceptions=True)
+        await models
 
     async def stop(self) -> None:
         """Top-down: listeners first, then what is under way, generations last."""

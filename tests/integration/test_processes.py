@@ -277,6 +277,22 @@ def test_clean_stop(one: Box) -> None:
     assert "Traceback" not in one.tail(1000)
 
 
+def test_clean_stop_while_the_fork_server_is_stalled(configuration: str) -> None:
+    """RULES 2: no start is waited for; and a start that was cut short is no fault of edged's own."""
+    with box(configuration, start=False) as one:
+        one.start(wait=False)
+        until(lambda: len(tree(one)) > 1 and any("forkserver" in " ".join(p.cmdline()) for p in tree(one)))
+        server = fork_server(one)
+        server.suspend()
+        try:
+            one.wait(lambda: {one.model(name)["state"] for name in MODELS} == {"starting"})
+            assert one.stop() == 0
+        finally:
+            server.resume()
+        assert gone([server], 10) == []
+        assert "a fault of edged" not in one.tail(1000)
+
+
 def test_clean_stop_in_an_endless_run(one: Box) -> None:
     """What does not end by itself is told so, and killed, after the drain's five seconds."""
     everyone = tree(one)
