@@ -52,6 +52,8 @@ class Connection(asyncio.BufferedProtocol):
         self._fresh = True
         self._step = 0
         self._patience = Patience(gate.limits)
+        self._unsent = 0
+        self.untaken = 0  # bytes of answers of which the client took nothing between the last two sweeps
 
     # --- what asyncio calls -------------------------------------------------------------------------
 
@@ -330,6 +332,8 @@ class Connection(asyncio.BufferedProtocol):
             if turn.latest_s < now_s:
                 turn.settle(fault("deadline", "no outcome came, long after the deadline"))
         got, unsent = (self._body.got if self._body else 0), self._transport.get_write_buffer_size()
+        self.untaken = unsent if 0 < self._unsent <= unsent else 0
+        self._unsent = unsent
         late = self._patience.look(now_s, self._step, self._doing(), got=got, unsent=unsent)
         if late is None:
             return

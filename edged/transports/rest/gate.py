@@ -89,5 +89,16 @@ class Gate:
         now_s = self._clock()
         for connection in tuple(self.connections):
             connection.sweep(now_s)
+        self._let_go()
         if self.connections:  # an idle box is left asleep
             self._sweep = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._swept)
+
+    def _let_go(self) -> None:
+        """Cuts clients that take nothing of their answers while those take too much room: the largest first."""
+        untaken = sorted((one for one in self.connections if one.untaken), key=lambda one: one.untaken)
+        total = sum(one.untaken for one in untaken)
+        while total > self.room.size:
+            connection = untaken.pop()
+            total -= connection.untaken
+            self.count("timeout")
+            connection.abort()

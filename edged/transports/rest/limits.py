@@ -12,7 +12,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     `stall_s`: how long a body may bring nothing (RULES 12). `connections` is per listener. `pipeline`: how
     many requests of one connection may wait for their answers; more are left unread. `bodies`: how much of
-    half-received bodies there may be on all connections together, one of the largest allowed at least.
+    half-received bodies there may be on all connections together, one of the largest allowed at least; and how
+    much of answers that their clients do not take, on each listener.
     `deadline_s` is for models that set none. `control` is the body limit of every address but `infer`, whose
     limit is the model's. `idle_s`: how long a kept-alive connection may rest (nginx's default). `linger_s`:
     how long a refused sender is still listened to, so that it reads why instead of a reset. `net_s`: how
@@ -39,13 +40,13 @@ class Room:
     """The memory that bodies under way share, so that many senders at once cannot take all of it."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self.used = 0
 
     def take(self, size: int) -> None:
         """Raises EdgedError `queue_full`, nothing taken, when there is not enough."""
-        if self.used + size > self._size:
-            raise EdgedError("queue_full", f"the bodies under way are above {self._size} bytes", "Send less at once.")
+        if self.used + size > self.size:
+            raise EdgedError("queue_full", f"the bodies under way are above {self.size} bytes", "Send less at once.")
         self.used += size
 
     def give(self, size: int) -> None:

@@ -227,6 +227,27 @@ def test_a_client_that_does_not_read_is_not_read_and_is_cut_in_the_end() -> None
     run(scenario)
 
 
+def test_answers_that_nobody_takes_have_a_room_too() -> None:
+    async def scenario() -> None:
+        first = Client()  # whose gate has room for 200,000 bytes
+        pipes = [first.pipe, Pipe(), Pipe(), Pipe()]
+        others = [Connection(first.gate) for _ in pipes[1:]]
+        for other, pipe in zip(others, pipes[1:], strict=True):
+            other.connection_made(pipe)  # type: ignore[arg-type]  # what a connection uses of one
+        for pipe, unsent in zip(pipes, (50_000, 150_000, 140_000, 900_000), strict=True):
+            pipe.unsent = unsent
+        first.gate._swept()
+        assert [pipe.end() for pipe in pipes] == [""] * 4  # perhaps they take some of it just now
+        pipes[3].unsent = 800_000  # as this one does
+        first.gate._swept()
+        assert [pipe.end() for pipe in pipes] == ["", "aborted", "", ""]
+        assert first.counted == ["timeout"]
+        for one in (first.connection, *others):
+            one.connection_lost(None)
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_behind_a_full_pipe_is_taken_when_it_is_empty() -> None:
     def scenario(client: Client) -> None:
         client.connection.pause_writing()
