@@ -1,6 +1,7 @@
 """Steps that change an array's values or dtype and keep its shape: scale, normalize, cast.
 
-Every function takes the step, the array and the index of a row's first axis (1 behind a batch axis).
+Every function takes the step, the array and the axis where channels are looked for before the last one: a row's first
+one (1 behind a batch axis), or a picture's channels.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _per_channel(values: tuple[float, ...], array: Array, first: int, dtype: np.
         return dtype.type(values[0])
     axis = channel_axis(channels, array.shape, first)
     if axis is None:
-        raise bad_input(f"normalize has {channels} channels, the tensor's shape is {list(array.shape[first:])}")
+        raise bad_input(f"normalize has {channels} channels, the tensor's shape is {list(array.shape[first == 1 :])}")
     shape = [1] * array.ndim
     shape[axis] = channels
     return np.array(values, dtype=dtype).reshape(shape)

@@ -151,6 +151,10 @@ def entries(found: Found, view: View | None) -> list[Entry]:
 
 def misfits(step: Detect, current: TensorSpec | None, outputs: Mapping[str, TensorSpec]) -> Iterator[str]:
     """Why the step cannot work on outputs of these shapes, in words."""
+    names = (current.name,) if step.type == "yolov8" and current is not None else (step.boxes, step.scores)
+    for spec in (outputs[name] for name in names if name in outputs):
+        if spec.datatype == "BOOL":
+            yield f"output {spec} has no numbers"
     if step.type == "yolov8":
         if current is not None and (len(current.shape) != 3 or -1 < current.shape[1] < 5):
             yield f"output {current} is not yolov8's [rows, 4 + classes, n]"

@@ -9,7 +9,7 @@ import hypothesis.extra.numpy as hnp
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.config.steps import (
@@ -198,6 +198,7 @@ def overlap(one: Array, other: Array) -> float:
     st.sampled_from([0.0, 0.3, 0.45, 1.0]),
     st.integers(1, 30),
 )
+@settings(deadline=None)  # a busy machine is no fault
 def test_suppression_is_greedy(boxes: Array, data: st.DataObject, iou: float, most: int) -> None:
     """Each kept box is apart from all kept before it; each other one lies over a better one of its class."""
     boxes[:, 2:] += boxes[:, :2]
@@ -251,6 +252,7 @@ MODEL = Signature(
         TensorSpec("few", "FP32", (1, 100)),
         TensorSpec("maybe", "FP32", (1, 4420, 4), optional=True),
         TensorSpec("words", "BYTES", (-1, 3)),
+        TensorSpec("seen", "BOOL", (1, 4420, 2)),
     ),
 )
 
@@ -291,6 +293,7 @@ def test_steps_that_fit(steps: tuple[Postprocess, ...]) -> None:
         ((Argmax(), SSD), "detect: argmax is there too; keep one of them"),
         ((Labels(("a", "b", "c", "d")), SSD), "detect: labels is there too"),
         ((Detect(boxes="maybe", scores="scores"),), "detect: output maybe FP32[1, 4420, 4], optional may be left out"),
+        ((Detect(boxes="boxes", scores="seen"),), "detect: output seen BOOL[1, 4420, 2] has no numbers"),
         ((UseOutput("words"), Detect(type="yolov8")), "output words BYTES[-1, 3] has strings"),
         ((UseOutput("words"), Error("x")), "error: output words BYTES[-1, 3] has strings"),
         ((UseOutput("copy"), Error("y")), "error: the model has no input 'y'"),
