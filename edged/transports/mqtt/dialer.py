@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from edged.config import addresses, certificates, schema
 from edged.config.addresses import Broker
 from edged.transports.mqtt.packets import fresh
+from edged.transports.mqtt.stream import StreamingClient
 from edged.transports.mqtt.versions import Version
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -53,7 +54,7 @@ class Dialer(msgspec.Struct, frozen=True):
     def client(self, version: Version) -> Client:
         """A client that has not dialled yet."""
         five = version == "5"
-        client = Client(
+        client = StreamingClient(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             clean_session=None if five else not self.session_s,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, greeting, publish_properties, subscribe_arguments
+from edged.transports.mqtt.stream import Stream
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
@@ -66,6 +67,7 @@ class Wire:
         self._fd = -1
         self._unconfirmed: set[int] = set()
         self._writing = False
+        self._stuck = False  # the socket did not take all that it was given
         self._tick: asyncio.TimerHandle | None = None
         self._ticked_s = time.monotonic()
         self._pause: asyncio.TimerHandle | None = None
@@ -80,10 +82,11 @@ class Wire:
 
     def attach(self) -> bool:
         """Takes the client over from the dialling thread; False when its socket is closed already."""
-        sock = self.client.socket()
-        if sock is None:
+        stream = self._stream
+        if stream is None:
             return False
-        self._fd = sock.fileno()
+        self._fd = stream.fileno()
+        stream.write_behind(self._flush_soon)
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
         return True
@@ -104,6 +107,10 @@ class Wire:
     def open(self) -> bool:
         return not self._over and self.client.socket() is not None
 
+    @property
+    def _stream(self) -> Stream | None:
+        return cast("Stream | None", self.client.socket())
+
     def alive(self) -> bool:
         return time.monotonic() - self._ticked_s < 5 * _TICK_S
 
@@ -112,7 +119,10 @@ class Wire:
     def publish(self, message: Publication) -> int | None:
         """paho's packet identifier; 0 when the message is written already (QoS 0), None when it was not taken."""
         properties = publish_properties(message) if self.version == "5" else None
+        if not message.qos:  # what is written at once needs no callback, for which paho makes two objects
+            self.client.on_publish = None
         info = self.client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        self.client.on_publish = self._on_publish
         self._watch_writer()
         if info.rc not in _FINE:
             return None
@@ -169,8 +179,8 @@ class Wire:
         while packets < _PACKETS_A_TURN:
             packets += max(1, len(self._unconfirmed))  # so many does paho read in one call
             self.client.loop_read()
-            sock: Any = self.client.socket()  # a socket or an SSLSocket; only the latter has `pending`
-            if self._pause is not None or sock is None or not hasattr(sock, "pending") or not sock.pending():
+            stream = self._stream
+            if self._pause is not None or stream is None or not stream.pending():
                 break
         else:
             self._loop.call_soon(self._guard, self._read)
@@ -181,12 +191,26 @@ class Wire:
             self.client.loop_write()
         self._watch_writer()
 
+    def _flush_soon(self) -> None:
+        """What this turn of the loop still publishes goes out with it."""
+        self._loop.call_soon(self._guard, self._write)
+
     def _write(self) -> None:
-        self.client.loop_write()
+        stream = self._stream
+        if stream is None:
+            return
+        try:
+            stream.flush()
+        except OSError as error:
+            self.close(str(error))
+            return
+        self._stuck = stream.unsent > 0
+        if self.client.want_write():
+            self.client.loop_write()
         self._watch_writer()
 
     def _watch_writer(self) -> None:
-        wanted = self._fd >= 0 and self.client.want_write()
+        wanted = self._fd >= 0 and (self._stuck or self.client.want_write())
         if wanted and not self._writing:
             self._loop.add_writer(self._fd, self._guard, self._write)
         elif self._writing and not wanted and self._fd >= 0:

@@ -15,6 +15,7 @@ from edged.config import schema
 from edged.config.units import Size
 from edged.errors import fault
 from edged.messages import Answer
+from edged.transports.mqtt.stream import Stream
 from tests.brokers import PASSWORD, USERNAME, Mosquitto, free_port, have_mosquitto
 from tests.certificates import Authority
 from tests.integration.mqtt.box import DIGITS, TREE, Box, User, run, running, until
@@ -89,9 +90,9 @@ def test_nagle_is_off_on_both_connections(broker: Mosquitto) -> None:
         async with running(Box(broker.url)) as box:
             wire = box.mqtt._link.wire
             assert wire is not None
-            sock = wire.client.socket()
-            assert isinstance(sock, socket.socket)
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            stream = wire.client.socket()
+            assert isinstance(stream, Stream)
+            assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(scenario)
 
@@ -596,9 +597,9 @@ def test_retained_readings_that_waited_come_again_after_a_loss(tmp_path: Path) -
                 await until(lambda: box.mqtt.facts().waiting == 4)
                 wire = box.mqtt._link.wire
                 assert wire is not None
-                sock = wire.client.socket()
-                assert isinstance(sock, socket.socket)
-                sock.shutdown(socket.SHUT_RDWR)
+                stream = wire.client.socket()
+                assert isinstance(stream, Stream)
+                stream._sock.shutdown(socket.SHUT_RDWR)
                 await until(lambda: box.mqtt.facts().reconnects == 1)
                 await until(lambda: box.mqtt.facts().waiting)
                 box.lane.size, box.lane.open = 100, True
