@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from edged.config.steps import Form, Postprocess, Preprocess
+from edged.config.steps import Form, Postprocess, Preprocess, ResultFormat
 from edged.errors import Fault
 from edged.rings import Ring
 from edged.tensors import Signature
@@ -52,6 +52,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
     `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores. `prepared`: the file is of
     session.write_prepared's making. `prepare` names a folder to put that form into; the worker then ends after Opened.
+    `result` is what inputs of the `forms` are answered with; the others get the protocol's response.
     """
 
     model: str
@@ -67,10 +68,14 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     cpus: tuple[int, ...] = ()
     prepared: bool = False
     prepare: str = ""
+    result: ResultFormat = "oip"
 
 
 class InputHead(msgspec.Struct, frozen=True, array_like=True):
-    """One input of a batch; `size` is its payload's bytes. The other fields are those of messages.Input."""
+    """One input of a batch; `size` is its payload's bytes. The other fields are those of messages.Input.
+
+    One whose own time stamp is before `oldest_ms` (ms since 1970; 0: any) is answered `too_old`.
+    """
 
     size: int
     form: int = -1
@@ -78,6 +83,7 @@ class InputHead(msgspec.Struct, frozen=True, array_like=True):
     json_length: int = -1
     binary: bool = False
     id: str = ""
+    oldest_ms: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):

@@ -29,6 +29,7 @@ from edged.delivery.store import Store
 from edged.delivery.trail import Trail
 from edged.errors import EdgedError
 from edged.observe import journal, status
+from edged.observe.clock import WallClock
 from edged.observe.heartbeat import Pulse, Running, stuck
 from edged.observe.metrics import Metrics
 from edged.observe.notify import notify, watchdog_interval_s
@@ -139,6 +140,7 @@ class Daemon:
                 on_refused=self._installer.refuse,
                 dropped=self._metrics.dropped,
                 bug=partial(self._metrics.fault, "mqtt"),
+                clock_synced=WallClock().synced,
             )
             self._router.on_room(self._mqtt.on_room)
         self._rest: Rest | None = None

@@ -89,6 +89,14 @@ CODES: Final[dict[str, Meaning]] = {
     ),
     "unsupported": Meaning(501, "edged does not do this.", "README.md says what it does."),
     "queue_full": Meaning(503, "The model's queue is full.", "Send slower, or raise queue.size."),
+    "rate_limited": Meaning(429, "The input came above its topic's max_rate.", "Send slower, or raise max_rate."),
+    "replaced": Meaning(
+        503, "A newer input of the same stream took its place.", "Nothing to do: the newer one counts."
+    ),
+    "too_old": Meaning(503, "The input was older than max_age when its turn came.", "Send fresher, or raise max_age."),
+    "no_partner": Meaning(
+        503, "The values of the model's other inputs did not come in time.", "Look for the topic that is silent."
+    ),
     "deadline": Meaning(503, "The deadline passed before the answer.", "Send slower, or raise the deadline."),
     "starting": Meaning(503, "The model is loading, or waits for its first push.", "Try again in a moment."),
     "over_memory": Meaning(503, "The model went over limits.memory.", "Raise limits.memory, or send less at once."),

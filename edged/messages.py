@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -44,12 +44,38 @@ class Answer(msgspec.Struct, frozen=True):
 Outcome = Answer | Fault
 
 
+JOINED: Final = -2  # the `form` of an input that is made of several messages; its payload is what `pack` made
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True):
+    """One value of a joined input: `form` and `content_type` are its own, `oldest_ms` as in channel.InputHead."""
+
+    form: int
+    content_type: str
+    oldest_ms: int
+    payload: bytes
+
+
+_VALUES: Final = msgspec.msgpack.Decoder(tuple[Value, ...])
+
+
+def pack(values: Sequence[Value]) -> bytes:
+    """Several values as one payload; `unpack` takes it apart."""
+    return msgspec.msgpack.encode(values)
+
+
+def unpack(payload: bytes | memoryview) -> tuple[Value, ...]:
+    """Raises msgspec.DecodeError for anything that `pack` did not make."""
+    return _VALUES.decode(payload)
+
+
 class Input(msgspec.Struct, frozen=True, eq=False):
     """One undecoded input. `reply` is called exactly once, in the loop, with its final outcome.
 
-    `form` is the index of the model's `inputs` entry that describes the payload, -1 for none.
+    `form` is the index of the model's `inputs` entry that describes the payload, -1 for none, JOINED for several.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
+    `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.
     """
 
     model: str
@@ -65,9 +91,17 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     content_type: str = ""
     json_length: int = -1
     binary: bool = False
+    max_age_s: float | None = None
+    stamped: bool = False
 
 
 _CLOSE: Final = ord("}")
+
+
+def with_members(answer: Answer, members: dict[str, object]) -> bytes:
+    """The answer's JSON object with more members at its end, for `output.format: prediction`."""
+    more = msgspec.json.encode({**members, **_flags(answer)})
+    return b"".join((answer.payload[:-1], b"," if len(answer.payload) > 2 else b"", more[1:]))
 
 
 def with_parameters(answer: Answer, parameters: dict[str, object]) -> tuple[bytes, int]:
@@ -76,10 +110,7 @@ def with_parameters(answer: Answer, parameters: dict[str, object]) -> tuple[byte
     The worker never writes that member, so that one place adds what only the daemon knows
     (`seq`, `age_ms`, `topic`). Returns (payload, json_length); json_length stays 0 for pure JSON.
     """
-    if answer.nonfinite:
-        parameters = {**parameters, "nonfinite": True}
-    if answer.retried:
-        parameters = {**parameters, "retried": True}
+    parameters = {**parameters, **_flags(answer)}
     if not parameters:
         return answer.payload, answer.json_length
     end = answer.json_length or len(answer.payload)
@@ -89,3 +120,8 @@ def with_parameters(answer: Answer, parameters: dict[str, object]) -> tuple[byte
     if not answer.json_length:
         return text, 0
     return text + answer.payload[end:], len(text)
+
+
+def _flags(answer: Answer) -> dict[str, object]:
+    flags: dict[str, object] = {"nonfinite": True} if answer.nonfinite else {}
+    return {**flags, "retried": True} if answer.retried else flags

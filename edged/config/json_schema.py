@@ -17,7 +17,7 @@ from edged.topics import NAME
 
 Schema = dict[str, Any]
 
-_UNITS: Final = (units.Duration, units.Size, units.Percent, units.Factor)
+_UNITS: Final = (units.Duration, units.Size, units.Percent, units.Factor, units.Rate)
 
 
 def _ref(name: str) -> Schema:

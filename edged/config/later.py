@@ -13,8 +13,7 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Mqtt: frozenset({"outbox", "home_assistant"}),
     schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
-    schema.Input: frozenset({"max_rate", "max_age", "hold", "share", "window"}),
-    schema.Output: frozenset({"format", "retain", "expire", "from"}),
-    schema.Queue: frozenset({"per"}),
+    schema.Input: frozenset({"share", "window"}),
+    schema.Output: frozenset({"from"}),
     schema.Push: frozenset({"trust", "install", "models", "remote", "mqtt", "connection"}),
 }

@@ -83,6 +83,14 @@ def line_of(node: Node, *names: str) -> Line:
     return line
 
 
+def line_of_item(node: Node, name: str, index: int, key: str) -> Line:
+    """The line of a key in an item of the list `name` below `node`; of `node` where that is not there."""
+    items = node.members[name].value if has(node, name) and isinstance(node, Mapping) else None
+    if isinstance(items, Sequence) and index < len(items.items):
+        return line_of(items.items[index], key)
+    return node.line
+
+
 def has(node: Node, name: str) -> bool:
     """Whether `node` is a mapping with this key."""
     return isinstance(node, Mapping) and name in node.members

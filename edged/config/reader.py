@@ -19,12 +19,12 @@ from msgspec import UNSET
 
 from edged.config import keys, later, nodes, variables
 from edged.config.mistakes import ConfigErrors, Mistake, Refusal
-from edged.config.units import Duration, Factor, Percent, Size
+from edged.config.units import Duration, Factor, Percent, Rate, Size
 
 _WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,3})?")
 TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_UNITS: Final = (Duration, Size, Percent, Factor)
+_UNITS: Final = (Duration, Size, Percent, Factor, Rate)
 
 
 class Reader:

@@ -12,10 +12,11 @@ import msgspec
 
 from edged.config import addresses, checks
 from edged.config.keys import Key
-from edged.config.steps import Form, Postprocess, Preprocess
-from edged.config.units import Duration, Factor, Percent, Size
+from edged.config.steps import Form, Postprocess, Preprocess, ResultFormat
+from edged.config.units import Duration, Factor, Percent, Rate, Size
 
-Overflow = Literal["reject", "drop-oldest", "block"]
+Overflow = Literal["reject", "drop-oldest", "drop-newest", "block", "latest"]
+Per = Literal["model", "stream"]
 QoS = Literal[0, 1]
 BASE: Final = "edged"
 LOOKED_UP: Final = "relative = $CREDENTIALS_DIRECTORY, then the configuration's folder"
@@ -115,6 +116,19 @@ class Input(msgspec.Struct, frozen=True):
     ]
     qos: Annotated[QoS, Key("with 1 an input that a crash cut short comes again")] = 1
     form: Form = Form()
+    max_rate: Annotated[
+        Rate | None, Key("of each topic; what comes above it is dropped", 1 / 3600, 100_000, default="none")
+    ] = None
+    max_age: Annotated[
+        Duration | None,
+        Key(
+            "what is older when its turn comes is dropped: by `time`, else since arrival", 0.001, _DAY_S, default="none"
+        ),
+    ] = None
+    hold: Annotated[
+        Duration | None,
+        Key("where several inputs run together: lends its last value for so long", 0.001, 30 * _DAY_S, default="none"),
+    ] = None
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -129,18 +143,30 @@ class Output(msgspec.Struct, frozen=True):
         ),
     ] = ""
     qos: Annotated[QoS, Key("the results' QoS")] = 1
+    format: Annotated[
+        ResultFormat, Key("what a result of `inputs` is: the protocol's response, or no more than is said here")
+    ] = "oip"
+    retain: Annotated[bool, Key("the broker keeps the newest result of each topic")] = False
+    expire: Annotated[
+        Duration | None,
+        Key(
+            "how long a result may be under way; then it is dropped, by MQTT 5 brokers too",
+            1,
+            30 * _DAY_S,
+            default="none",
+        ),
+    ] = None
 
 
 class Queue(msgspec.Struct, frozen=True):
     """A model's waiting inputs. `overflow` None: by source (reject HTTP, drop-oldest QoS 0, block QoS 1)."""
 
-    size: Annotated[int, Key("how many inputs may wait", 1, 100_000)] = 64
+    size: Annotated[int, Key("how many inputs may wait, of each stream with `per: stream`", 1, 100_000)] = 64
     overflow: Annotated[
         Overflow | None,
         Key(
             "what becomes of an input when the queue is full",
             default="by source: reject for HTTP, drop-oldest for QoS 0, block for QoS 1",
-            later=("drop-newest", "latest"),
         ),
     ] = None
     deadline: Annotated[
@@ -152,6 +178,7 @@ class Queue(msgspec.Struct, frozen=True):
             default="10s for HTTP, none for MQTT",
         ),
     ] = None
+    per: Annotated[Per, Key("stream: a queue for each topic, one input of each in turn")] = "model"
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -201,6 +228,11 @@ class Model(msgspec.Struct, frozen=True):
     queue: Queue = Queue()
     batch: Batch = Batch()
     limits: Limits = Limits()
+
+    @property
+    def joined(self) -> bool:
+        """Whether its inputs feed different tensors, so that they run together (RULES 16)."""
+        return len({one.form.tensor for one in self.inputs if one.form.tensor}) > 1
 
 
 class Probation(msgspec.Struct, frozen=True):

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET
 
-from edged.config import broker, checks, doors, files, identity, keys, nodes, schema
+from edged.config import broker, checks, doors, files, identity, joins, keys, nodes, schema
 from edged.config.chain import chain
 from edged.config.keys import Key
-from edged.config.nodes import has, line_of
+from edged.config.nodes import has, line_of, line_of_item
 from edged.config.overlay import overlay
 from edged.config.places import places
 from edged.config.reader import Reader, below, make
@@ -38,6 +38,7 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
 # What `defaults` may say: not what makes a model this one.
 OF_ONE_MODEL: Final = ("file", "inputs")
 DEFAULTS: Final = {name: note for name, note in WRITTEN[schema.Model].items() if name not in OF_ONE_MODEL}
+_PREDICTING: Final = ("argmax", "top_k", "labels", "min_score", "detect")
 # Which payload formats an option is for; auto may turn out to be any.
 _FOR_FORMAT: Final = {"fields": "values", "missing": "values", "time": "values", "dtype": "raw", "columns": "raw"}
 
@@ -115,6 +116,8 @@ def _model(reader: Reader, name: str, node: nodes.Node, tree: Tree | None) -> sc
         found["inputs"] = _inputs(reader, found["inputs"], f"{path}.inputs")
     model = schema.Model(name=name, **found)
     _check_overflow(reader, node, path, model)
+    _check_format(reader, node, path, model)
+    joins.check(reader, node, path, model)
     if _check_template(reader, node, path, model) and tree is not None:
         _check_loop(reader, node, path, model, tree)
     return model
@@ -179,12 +182,22 @@ def _check_overflow(reader: Reader, node: nodes.Node, path: str, model: schema.M
         reader.refuse(line_of(node, "queue", "overflow"), f"{path}.queue.overflow", what, "drop-oldest, or qos: 1")
 
 
+def _check_format(reader: Reader, node: nodes.Node, path: str, model: schema.Model) -> None:
+    """A prediction is what postprocess makes."""
+    made = any(step.__struct_config__.tag in _PREDICTING for step in model.postprocess)
+    if model.output.format == "prediction" and not made:
+        line = line_of(node, "output", "format")
+        what = "no step of postprocess makes a prediction"
+        reader.refuse(line, f"{path}.output.format", what, f"add one of {', '.join(_PREDICTING)}")
+
+
 def _check_template(reader: Reader, node: nodes.Node, path: str, model: schema.Model) -> bool:
     """Whether each `{name}` of the output is a level of each input; says so where not."""
     line, key = line_of(node, "output", "topic"), f"{path}.output.topic"
     unknown = [
         (name, one)
         for one in model.inputs
+        if one.hold is None or not model.joined  # no result is a held value's own
         for name in dict.fromkeys(template_names(model.output.topic))
         if name not in TopicFilter.parse(one.topic).names
     ]
@@ -202,16 +215,8 @@ def _check_loop(reader: Reader, node: nodes.Node, path: str, model: schema.Model
     for index, one in enumerate(model.inputs):
         topic = TopicFilter.parse(one.topic)
         result = model.output.topic or tree.result(model.name)
-        filled = fill(result, dict.fromkeys(topic.names, "any"))
+        filled = fill(result, dict.fromkeys([*topic.names, *template_names(result)], "any"))
         if any(topic.match(out) is not None for out in (filled, tree.error(model.name))):
-            line = _item_line(node, index)
+            line = line_of_item(node, "inputs", index, "topic")
             what = f"{one.topic} takes the model's own results ({result}) for inputs"
             reader.refuse(line, f"{path}.inputs[{index}].topic", what, "keep the two apart")
-
-
-def _item_line(node: nodes.Node, index: int) -> int:
-    if isinstance(node, nodes.Mapping) and "inputs" in node.members:
-        inputs = node.members["inputs"].value
-        if isinstance(inputs, nodes.Sequence) and index < len(inputs.items):
-            return line_of(inputs.items[index], "topic")
-    return node.line

@@ -164,6 +164,9 @@ Postprocess = UseOutput | Softmax | Sigmoid | Round | Argmax | TopK | Detect | E
 FormatName = Literal["auto", "oip", "values", "raw", "npy", "image"]
 
 
+ResultFormat = Literal["oip", "prediction", "value", "raw"]
+
+
 class Form(msgspec.Struct, frozen=True):
     """How one declared input's payload becomes a tensor.
 

@@ -9,9 +9,10 @@ from typing import Final
 from edged.config.mistakes import Refusal
 
 _DURATION: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_RATE: Final = {"/s": 1.0, "/min": 1 / 60, "/m": 1 / 60, "/h": 1 / 3600}
 _SIZE: Final = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # Bounded digits: no text can become infinity, or a number that takes long to make.
-_QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z%]*)")
+_QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z%/]*)")
 
 
 class Duration(float):
@@ -49,6 +50,14 @@ class Factor(float):
         return cls(_quantity(value, {"x": 1.0}, "a factor such as 3x", usual="x"))
 
 
+class Rate(float):
+    """How often a second, written `50/s`, `10/min` or `6/h`."""
+
+    @classmethod
+    def parse(cls, value: object) -> Rate:
+        return cls(_quantity(value, _RATE, "a rate such as 50/s or 10/min", usual="/s"))
+
+
 def spelled(value: object) -> str:
     """How a person writes `value` in YAML: `30s`, `256MiB`, `1%`, `3x`, `true`."""
     match value:
@@ -58,6 +67,8 @@ def spelled(value: object) -> str:
             return _largest(value, {"us": 1e-6, "ms": 1e-3, "s": 1.0, "h": 3600.0, "d": 86400.0})
         case Size():
             return _largest(value, {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
+        case Rate():
+            return f"{value:g}/s" if value >= 1 else f"{value * 60:g}/min" if value >= 1 / 60 else f"{value * 3600:g}/h"
         case Percent():
             return f"{value * 100:g}%"
         case Factor():
@@ -80,7 +91,7 @@ def _largest(value: float, units: dict[str, float] | dict[str, int]) -> str:
 
 def pattern(kind: type) -> str:
     """The regular expression of a quantity's text, for those who check without us."""
-    words = {Duration: tuple(_DURATION), Size: tuple(_SIZE), Percent: ("%",), Factor: ("x",)}[kind]
+    words = {Duration: tuple(_DURATION), Size: tuple(_SIZE), Percent: ("%",), Factor: ("x",), Rate: tuple(_RATE)}[kind]
     return rf"^[0-9]{{1,15}}(\.[0-9]{{1,9}})?\s*({'|'.join(words)})$|^0+(\.0+)?$"
 
 

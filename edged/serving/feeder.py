@@ -16,13 +16,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
+
 from edged.channel import Answers, InputHead, split
 from edged.config.schema import Model
 from edged.errors import Fault, fault
 from edged.messages import Admission, Answer, Input, Outcome
 from edged.serving.generation import Generation
-from edged.serving.lane import Lane, Ticket
+from edged.serving.lane import Lane
 from edged.serving.recent import Recent
+from edged.serving.turns import Ticket
 
 IN_FLIGHT: Final = 2
 _LABEL: Final = 64  # characters of a content type: senders may write 64 KiB, and a head has to fit its message
@@ -42,7 +45,7 @@ class Feeder:
     """The inputs of one model."""
 
     def __init__(self, settings: Model, observer: Observer, *, record: bool) -> None:
-        self.lane: Final = Lane(settings.queue.size, settings.queue.overflow)
+        self.lane: Final = Lane(settings.queue.size, settings.queue.overflow, settings.queue.per)
         self.on_idle: Callable[[], None] = lambda: None
         self.on_room: Callable[[str], None] = lambda _model: None
         self.version = ""
@@ -71,8 +74,9 @@ class Feeder:
     def offer(self, item: Input) -> Admission:
         """Takes an input, refuses it when the queue is full (its reply is called), or asks to wait."""
         offer = self.lane.offer(Ticket(item))
+        code = "replaced" if self.lane.overflow == "latest" else "queue_full"
         for evicted in offer.evicted:
-            self._drop(evicted, fault("queue_full", "a newer input took its place in the full queue"))
+            self._drop(evicted, fault(code, "a newer input took its place in the queue"))
         if offer.admission is Admission.REFUSED:
             return self.refuse(item, fault("queue_full", f"{self.lane.size} inputs are waiting already"))
         if offer.admission is Admission.TAKEN:
@@ -152,10 +156,11 @@ class Feeder:
 
     def _send(self, generation: Generation, batch: list[Ticket], *, alone: bool) -> bool:
         """Sends a batch; False when the channel takes no more just now, the batch back in its place."""
-        batch = [ticket for ticket in batch if not ticket.settled]
+        now_s = time.monotonic()
+        batch = [ticket for ticket in batch if not (ticket.settled or self._too_old(ticket, now_s))]
         if not batch:
             return True
-        heads = [_head(ticket.item) for ticket in batch]
+        heads = [_dated(ticket.item, now_s) for ticket in batch]
         payloads = [ticket.item.payload for ticket in batch]
         try:
             sent = generation.submit(heads, payloads, partial(self._done, generation, batch))
@@ -171,6 +176,14 @@ class Feeder:
             generation.when_writable(self._dispatch)
             return False
         self._running.append(batch)
+        return True
+
+    def _too_old(self, ticket: Ticket, now_s: float) -> bool:
+        """Whether an input has waited longer than its max_age; then its sender is told so."""
+        limit_s = ticket.item.max_age_s
+        if limit_s is None or now_s - ticket.item.arrived_s <= limit_s:
+            return False
+        self._drop(ticket, fault("too_old", f"it has waited longer than {limit_s:g} s"))
         return True
 
     def _lingers(self, generation: Generation) -> bool:
@@ -204,6 +217,8 @@ class Feeder:
             outcome: Outcome = head.fault or Answer(
                 bytes(part), head.json_length, version, head.ts_ms, head.nonfinite, ticket.retried
             )
+            if head.fault is not None and head.fault.code == "too_old":
+                self._observer.dropped(self._settings.name, "too_old")
             self._settle(ticket, outcome, version, now_s)
             if self._record and head.fault is None:
                 self._recent.add(_head(ticket.item), ticket.item.payload)
@@ -258,3 +273,12 @@ class Feeder:
 
 def _head(item: Input) -> InputHead:
     return InputHead(len(item.payload), item.form, item.content_type[:_LABEL], item.json_length, item.binary, item.id)
+
+
+def _dated(item: Input, now_s: float) -> InputHead:
+    """With what its own time stamp has to be at least, if the configuration says so and the clock can be trusted."""
+    head = _head(item)
+    if item.max_age_s is None or not item.stamped:
+        return head
+    oldest_ms = item.arrived_ms + round((now_s - item.arrived_s - item.max_age_s) * 1000)
+    return msgspec.structs.replace(head, oldest_ms=max(oldest_ms, 0))

@@ -5,7 +5,6 @@ Policy only: no clock, no socket. Times come in as arguments, in seconds of the 
 
 from __future__ import annotations
 
-import collections
 import heapq
 from collections.abc import Iterable
 from typing import Final
@@ -13,8 +12,9 @@ from typing import Final
 import msgspec
 
 from edged.channel import inline_room
-from edged.config.schema import Overflow
-from edged.messages import Admission, Input, Source
+from edged.config.schema import Overflow, Per
+from edged.messages import Admission, Source
+from edged.serving.turns import Line, Ticket, Turns
 
 # What happens when the queue is full and the configuration does not say (RULES 19).
 BY_SOURCE: Final[dict[Source, Overflow]] = {
@@ -25,17 +25,9 @@ BY_SOURCE: Final[dict[Source, Overflow]] = {
 
 
 BYTES: Final = 64 * 2**20  # of payloads that wait for one model, however few they are
-
-
-class Ticket:
-    """An input that was admitted. `settled`: its sender has its outcome; a run may still be under way."""
-
-    __slots__ = ("item", "retried", "settled")
-
-    def __init__(self, item: Input) -> None:
-        self.item = item
-        self.settled = False
-        self.retried = False
+# With a line for each stream: how many of them there may be, and how many inputs in all of them.
+STREAMS: Final = 1024
+SHARED: Final = 4096
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -46,73 +38,83 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Lane:
-    """Waiting inputs in the order they came. `overflow` None: as BY_SOURCE says."""
+    """Waiting inputs, in the order they came or, `per` stream, one of each stream in turn.
 
-    def __init__(self, size: int, overflow: Overflow | None = None) -> None:
+    `overflow` None: as BY_SOURCE says. `latest`: only the newest input of each stream waits, in the place of the one
+    before it; inputs without a stream (somebody waits for each of them) are never replaced.
+
+    Per stream, `size` is one stream's. A stream that has nothing waiting may always have one input wait, whatever
+    the others do; beyond that they share SHARED places, and BYTES in any case.
+    """
+
+    def __init__(self, size: int, overflow: Overflow | None = None, per: Per = "model") -> None:
         self.size: Final = size
-        self._overflow = overflow
-        self._waiting: collections.deque[Ticket] = collections.deque()
+        self.overflow: Final = overflow
+        self._per_stream = per == "stream"
+        self._shared = max(size, SHARED)
+        # With `latest` every line has one place, so turns are the order they came in.
+        self._turns = Turns() if per == "stream" or overflow == "latest" else None
+        self._waiting: Line | Turns = Line() if self._turns is None else self._turns
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._count = 0
         self._tidy_at = 0
-        self._bytes = 0
-        self._refused_room = False
+        self._blocked: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def offer(self, ticket: Ticket) -> Offer:
         """Takes the ticket, or says what the policy does when the queue is full."""
-        room = len(ticket.item.payload)
-        if self._fits(room):
+        item = ticket.item
+        room = len(item.payload)
+        if self.overflow == "latest" and (old := self._replaced(ticket)) is not None:
+            return Offer(Admission.TAKEN, (old,))
+        if self._fits(item.stream, room):
             self._append(ticket)
             return Offer(Admission.TAKEN)
-        source = ticket.item.source
-        policy = self._overflow or BY_SOURCE[source]
-        if policy == "block" and source is Source.MQTT_QOS1:
-            self._refused_room = True
+        policy = self.overflow or BY_SOURCE[item.source]
+        if policy == "block" and item.source is Source.MQTT_QOS1:
+            self._blocked.add(item.stream if self._per_stream else "")
             return Offer(Admission.BLOCKED)
-        if policy == "drop-oldest" and (evicted := self._evict(room)):
+        if policy == "drop-oldest" and (evicted := self._evict(item.stream, room)):
             self._append(ticket)
             return Offer(Admission.TAKEN, evicted)
         return Offer(Admission.REFUSED)
 
     def oldest(self) -> Ticket | None:
-        return self._waiting[0] if self._waiting else None
+        """The input whose turn is next."""
+        return self._waiting.next()
 
     def take(self, most: int) -> list[Ticket]:
         """The next batch: at most `most` inputs that fit one message, or one larger input alone."""
         batch: list[Ticket] = []
         size = 0
-        while self._waiting and len(batch) < most:
-            following = len(self._waiting[0].item.payload)
+        while (ticket := self._waiting.next()) is not None and len(batch) < most:
+            following = len(ticket.item.payload)
             if batch and not inline_room(size + following, len(batch) + 1):
                 break
-            batch.append(self._waiting.popleft())
+            batch.append(self._waiting.take())
             size += following
-        self._bytes -= size
         return batch
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
         """Returns tickets to the head, in their order; they may exceed the bounds. Settled ones stay out."""
         for ticket in reversed(list(tickets)):
             if not ticket.settled:
-                self._waiting.appendleft(ticket)
-                self._bytes += len(ticket.item.payload)
+                self._waiting.put_back(ticket)
 
     def drain(self) -> list[Ticket]:
         """Everything that waits, taken out."""
         tickets = list(self._waiting)
-        self._waiting.clear()
-        self._bytes = 0
+        self._waiting.remove_all(set(map(id, tickets)))
         return tickets
 
     def has_room_again(self) -> bool:
         """True once after a BLOCKED offer, when there is room."""
-        if self._refused_room and self._fits(0):
-            self._refused_room = False
-            return True
-        return False
+        if not self._blocked or not any(self._fits(stream, 0) for stream in self._blocked):
+            return False
+        self._blocked.clear()
+        return True
 
     def next_deadline_s(self) -> float | None:
         """The earliest deadline of any ticket that is not settled, waiting or running."""
@@ -130,18 +132,36 @@ class Lane:
         while (deadline_s := self.next_deadline_s()) is not None and deadline_s <= now_s:
             late.append(heapq.heappop(self._deadlines)[2])
         if late:
-            gone = set(map(id, late))
-            self._waiting = collections.deque(ticket for ticket in self._waiting if id(ticket) not in gone)
-            self._bytes = sum(len(ticket.item.payload) for ticket in self._waiting)
+            self._waiting.remove_all(set(map(id, late)))
         return late
 
-    def _fits(self, room: int) -> bool:
+    def _fits(self, stream: str, room: int) -> bool:
         """Whether an input of `room` bytes may wait too; one alone always may."""
-        return len(self._waiting) < self.size and (not self._waiting or self._bytes + room <= BYTES)
+        waiting = self._waiting
+        if not len(waiting):
+            return True
+        if waiting.bytes + room > BYTES:
+            return False
+        if self._turns is None or not self._per_stream:
+            return len(waiting) < self.size
+        line = self._turns.line(stream)
+        if line is None:
+            return self._turns.streams < STREAMS
+        return len(line) < self.size and len(waiting) < self._shared
 
     def _append(self, ticket: Ticket) -> None:
         self._waiting.append(ticket)
-        self._bytes += len(ticket.item.payload)
+        self._note_deadline(ticket)
+
+    def _replaced(self, ticket: Ticket) -> Ticket | None:
+        """The waiting input of the same stream, whose place `ticket` has taken; None when there is none, or no room."""
+        line = self._turns.line(ticket.item.stream) if self._turns is not None and ticket.item.stream else None
+        if line is None or self._waiting.bytes - line.bytes + len(ticket.item.payload) > BYTES:
+            return None
+        self._note_deadline(ticket)
+        return self._waiting.replace(ticket)
+
+    def _note_deadline(self, ticket: Ticket) -> None:
         if ticket.item.deadline_s is not None:
             self._tidy()
             self._count += 1
@@ -154,20 +174,24 @@ class Lane:
             heapq.heapify(self._deadlines)
             self._tidy_at = 2 * len(self._deadlines) + 8
 
-    def _evict(self, room: int) -> tuple[Ticket, ...]:
+    def _evict(self, stream: str, room: int) -> tuple[Ticket, ...]:
         """Makes room by dropping the oldest that may be: any when the configuration says so, else QoS 0 inputs.
 
-        None is dropped where that would not make enough of it.
+        Of the same stream where its line is full, else of the stream that takes most room. None is dropped where
+        that would not make enough of it.
         """
         evicted: list[Ticket] = []
-        for ticket in list(self._waiting):
-            if self._fits(room):
-                break
-            if self._overflow == "drop-oldest" or ticket.item.source is Source.MQTT_QOS0:
-                self._waiting.remove(ticket)
-                self._bytes -= len(ticket.item.payload)
-                evicted.append(ticket)
-        if self._fits(room):
-            return tuple(evicted)
-        self.put_back(evicted)
-        return ()
+        while not self._fits(stream, room):
+            line = self._turns.line(stream) if self._turns is not None and self._per_stream else None
+            if line is None and self._turns is not None and self._turns.streams >= STREAMS:
+                return ()  # to make an end of a stream it would take all that its line holds
+            found = (self._waiting if line is None or len(line) < self.size else line).droppable(self._may_drop)
+            if found is None:
+                self.put_back(evicted)
+                return ()
+            self._waiting.remove(found)
+            evicted.append(found)
+        return tuple(evicted)
+
+    def _may_drop(self, ticket: Ticket) -> bool:
+        return self.overflow == "drop-oldest" or ticket.item.source is Source.MQTT_QOS0

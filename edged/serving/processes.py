@@ -83,6 +83,7 @@ class Processes:
             preprocess=settings.preprocess,
             postprocess=settings.postprocess,
             cpus=settings.cpus,
+            result=settings.output.format,
         )
 
     async def _load(self, generation: Generation, opening: Open) -> Generation:

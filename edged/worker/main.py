@@ -21,22 +21,25 @@ from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form
 from edged.errors import EdgedError, Fault, fault
+from edged.messages import JOINED
 from edged.rings import Ring
 from edged.tensors import Signature
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
+from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
+from edged.worker.joined import decode_joined
 from edged.worker.prepared import largest_prepared
 from edged.worker.session import Array, Model, write_prepared
 from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
-from edged.worker.steps.table import outputs_used, postprocess, rounded_to
+from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to
 from edged.worker.view import View
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
@@ -120,6 +123,9 @@ class Worker:
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
+        self._shown = output_shown(opening.postprocess, signature)
+        if opening.result != "oip":
+            self._used += (self._shown,)
         channel.send(
             sock, Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain)
         )
@@ -189,8 +195,12 @@ class Worker:
         job, opening = Job(head), self._opening
         form = opening.forms[head.form] if 0 <= head.form < len(opening.forms) else _ANY_FORM
         try:
-            decoded = decode(form, head, part, self._model.signature)
-            job.feeds, job.rows, job.view = prepare(decoded, opening.preprocess, self._model.signature)
+            if head.form == JOINED:
+                decoded, made = decode_joined(opening.forms, part, opening.preprocess, self._model.signature)
+            else:
+                decoded = decode(form, head, part, self._model.signature)
+                made = prepare(decoded, opening.preprocess, self._model.signature)
+            job.feeds, job.rows, job.view = made
             check_shared(job.feeds, self._shared)
             # Without the picture: 134 MB of a large one are the run's now.
             job.decoded = decoded if decoded.picture is None else msgspec.structs.replace(decoded, picture=None)
@@ -267,15 +277,15 @@ class Worker:
             for name in decoded.requested or self._all
             if name in job.outputs  # an optional output may be absent
         ]
+        decimals = self._decimals if _takes_steps(job) else {}
         try:
-            payload, json_length, nonfinite = encode(
-                opening.model,
-                opening.version,
-                decoded.id or job.head.id,
-                outputs,
-                job.found,
-                self._decimals if _takes_steps(job) else {},
-            )
+            if opening.result == "oip" or job.head.form == -1:
+                payload, json_length, nonfinite = encode(
+                    opening.model, opening.version, decoded.id or job.head.id, outputs, job.found, decimals
+                )
+            else:
+                shown, json_length = job.outputs.get(self._shown), 0
+                payload, nonfinite = encode_brief(opening.result, job.found, shown, decimals.get(self._shown))
         except MemoryError:
             return AnswerHead(0, fault=fault("over_memory", "the answer does not fit into limits.memory")), b""
         if len(payload) > opening.message_limit:

@@ -8,15 +8,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
+
 from edged.config import schema
 from edged.errors import Fault, fault
-from edged.messages import Admission, Input, Source
+from edged.messages import JOINED, Admission, Input, Outcome, Source, Value, pack
 from edged.topics import Tree, is_name
+from edged.transports.mqtt.allowance import Allowance
 from edged.transports.mqtt.inputs import Arrival, Inputs, Target, answerable
+from edged.transports.mqtt.joining import Joined, Joiner, Owed, Part
 from edged.transports.mqtt.results import Receipt, Results, Sender
 from edged.transports.mqtt.waiting import WaitingRoom
 
 _log = logging.getLogger(__name__)
+_SWEEP_S: Final = 1.0  # how often it is looked who waits for a partner in vain
+_WHY_GONE: Final = {
+    "replaced": "a newer value came before its partners did",
+    "no_partner": "the values of the model's other inputs did not come in time",
+}
 _RETAINED: Final = 1024  # topics whose retained value is remembered
 
 
@@ -31,8 +40,9 @@ class Intake:
     """Everything between the connection and the lanes.
 
     `offer` is the router's; `acknowledge(number, mid)` tells the broker; `dropped(model, reason)`
-    counts, `bug()` a fault of our own. Reading pauses while the room is full; when the connection ends the pause
-    (`pause_ended`), what comes is dropped as `flood` until there is room.
+    counts, `bug()` a fault of our own; `later(delay_s, call)` calls back once. Reading pauses while the
+    room is full; when the connection ends the pause (`pause_ended`), what comes is dropped as `flood`
+    until there is room.
     """
 
     def __init__(
@@ -48,6 +58,8 @@ class Intake:
         reading: Reading,
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int],
+        clock_synced: Callable[[], bool] = lambda: True,
+        later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._tree = tree
         self._models = {model.name: model for model in models}
@@ -61,6 +73,17 @@ class Intake:
         self._reading = reading
         self._clock = clock
         self._wall_ms = wall_ms
+        self._clock_synced = clock_synced
+        self._rates = {
+            (model.name, form): Allowance(one.max_rate)
+            for model in models
+            for form, one in enumerate(model.inputs)
+            if one.max_rate is not None
+        }
+        owed = Owed()
+        self._joiners = {model.name: Joiner(model, owed) for model in models if model.joined}
+        self._later = later
+        self._sweep: object = None
         self._retained: dict[str, int] = {}
         self._flooding = False
         self._closed = False
@@ -77,7 +100,7 @@ class Intake:
             targets = [] if self._is_old(arrival) else self.inputs.targets(arrival.topic, arrival.identifiers)
             if not targets:
                 self._ignore(arrival)
-            receipt = Receipt(arrival, left=len(targets))
+            receipt = Receipt.of(arrival, left=len(targets))
             for target in targets:
                 self._admit(arrival, target, receipt)
         except Exception:  # noqa: BLE001  logged and counted
@@ -116,8 +139,10 @@ class Intake:
         if target.id and not is_name(target.id):
             target = Target(target.model, target.form, target.levels)
             reason = "an id has 1 to 64 letters, digits, _ and -"
+        joiner = self._joiners.get(target.model) if target.form >= 0 else None
         try:
-            output = self._results.output(target, response)
+            if joiner is None or model.inputs[target.form].hold is None:  # no answer is a held value's own
+                output = self._results.output(target, response)
         except ValueError as error:
             reason = f"its topic's levels make no output topic: {error}"
         sender = Sender(arrival, target, receipt, self._clock(), self._wall_ms(), output, response)
@@ -126,6 +151,11 @@ class Intake:
         elif len(arrival.payload) > model.limits.message:
             size = f"{len(arrival.payload)} bytes; limits.message is {model.limits.message}"
             self._refuse(sender, fault("input_too_large", size))
+        elif (rate := self._rates.get((target.model, target.form))) and not rate.take(arrival.topic, sender.arrived_s):
+            self._refuse(sender, fault("rate_limited", f"{arrival.topic} comes above its max_rate"))
+        elif joiner is not None:
+            part = Part(sender, self._oldest_ms(model.inputs[target.form], sender))
+            self._joined(joiner.take(part, sender.arrived_s))
         else:
             self._put(arrival.number, self._input(model, sender))
 
@@ -136,6 +166,7 @@ class Intake:
     def _input(self, model: schema.Model, sender: Sender) -> Input:
         arrival, target = sender.arrival, sender.target
         deadline = model.queue.deadline
+        entry = model.inputs[target.form] if target.form >= 0 else None
         return Input(
             model=target.model,
             payload=arrival.payload,
@@ -145,31 +176,96 @@ class Intake:
             arrived_ms=sender.arrived_ms,
             deadline_s=None if deadline is None else sender.arrived_s + deadline,
             id=target.id,
-            stream=arrival.topic,
+            # Somebody waits for the answer to a request: it is no reading that a newer one replaces.
+            stream="" if target.id or sender.response_topic else arrival.topic,
             form=target.form,
             content_type=arrival.content_type,
+            max_age_s=None if entry is None else entry.max_age,
+            stamped=entry is not None and bool(entry.form.time) and self._clock_synced(),
         )
 
-    def _put(self, number: int, item: Input) -> None:
-        overtakes = item.source is Source.MQTT_QOS1 and self.room.holds(item.model)
-        if overtakes or self._offer(item) is Admission.BLOCKED:
-            self._wait(number, item)
+    # --- inputs that run together (RULES 16) ----------------------------------------------------------
 
-    def _wait(self, number: int, item: Input) -> None:
+    def _oldest_ms(self, entry: schema.Input, sender: Sender) -> int:
+        if entry.max_age is None or not (entry.form.time and self._clock_synced()):
+            return 0
+        return max(0, sender.arrived_ms - round(entry.max_age * 1000))
+
+    def _joined(self, joined: Joined) -> None:
+        for receipt in joined.settled:
+            self._results.done(receipt)
+        for part, code in joined.gone:
+            self._refuse(part.sender, fault(code, _WHY_GONE[code]))
+        for parts in joined.met:
+            self._put(parts[-1].sender.arrival.number, self._together(parts))
+        if self._sweep is None and any(map(len, self._joiners.values())):
+            self._sweep = self._later(_SWEEP_S, self._swept)
+
+    def _swept(self) -> None:
+        self._sweep = None
+        for joiner in self._joiners.values():
+            self._joined(joiner.sweep(self._clock()))
+
+    def _together(self, parts: Sequence[Part]) -> Input:
+        """One input of several messages: the answer is the newest's, and acknowledges all of them."""
+        newest = parts[-1].sender
+        model = self._models[newest.target.model]
+        senders = [part.sender for part in parts]
+        payload = pack(
+            [
+                Value(part.form, sender.arrival.content_type, part.oldest_ms, sender.arrival.payload)
+                for part, sender in zip(parts, senders, strict=True)
+            ]
+        )
+
+        def settle(outcome: Outcome) -> None:
+            self._results.settle(newest, outcome)
+            for sender in senders[:-1]:
+                self._results.done(sender.receipt)
+
+        limits_s = [
+            sender.arrived_s + age_s - newest.arrived_s
+            for sender in senders
+            if (age_s := model.inputs[sender.target.form].max_age) is not None
+        ]
+        item = self._input(model, newest)
+        return msgspec.structs.replace(
+            item,
+            payload=payload,
+            reply=settle,
+            form=JOINED,
+            # Of one stream are the values that share their levels, whatever topic the newest came on.
+            stream="/".join(value for _, value in sorted(newest.target.levels.items())) or item.model
+            if item.stream
+            else "",
+            max_age_s=min(limits_s, default=None),
+            stamped=False,
+        )
+
+    # --- admission --------------------------------------------------------------------------------------
+
+    def _put(self, number: int, item: Input) -> None:
+        line = item.stream if self._models[item.model].queue.per == "stream" else ""
+        overtakes = item.source is Source.MQTT_QOS1 and self.room.holds(item.model, line)
+        if overtakes or self._offer(item) is Admission.BLOCKED:
+            self._wait(number, item, line)
+
+    def _wait(self, number: int, item: Input, line: str) -> None:
         if self.room.overfull or (self._flooding and self.room.full):
             self._dropped(item.model, "flood")
             item.reply(fault("queue_full", f"{len(self.room)} inputs wait already"))
             return
-        self.room.add(number, item)
+        self.room.add(number, item, line)
         if self.room.full and not self._flooding:
             self._reading.pause()
 
     def on_room(self, model: str) -> None:
         """The lane of `model` has room again."""
-        while (item := self.room.first(model)) is not None:
-            if self._offer(item) is Admission.BLOCKED:
-                break
-            self.room.leave(model)
+        for line in self.room.lines(model):
+            while (item := self.room.first(model, line)) is not None:
+                if self._offer(item) is Admission.BLOCKED:
+                    break
+                self.room.leave(model, line)
         self._eased()
 
     def pause_ended(self) -> None:
@@ -180,6 +276,8 @@ class Intake:
         """A new connection. With a kept session the broker sends again what was not acknowledged."""
         if session_present:
             self.room.forget(number)
+            for joiner in self._joiners.values():
+                joiner.forget(number)
         self._eased()
 
     def _eased(self) -> None:

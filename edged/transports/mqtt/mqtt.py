@@ -59,6 +59,7 @@ class Mqtt:
         bug: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tree = tree
         self._dropped = dropped
@@ -86,6 +87,7 @@ class Mqtt:
             dropped=self._drop,
             clock=clock,
             wall_ms=wall_ms,
+            clock_synced=clock_synced,
         )
         self._intake = Intake(
             tree,
@@ -96,8 +98,10 @@ class Mqtt:
             dropped=self._drop,
             bug=bug,
             reading=self,
+            later=lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call),
             clock=clock,
             wall_ms=wall_ms,
+            clock_synced=clock_synced,
         )
         own_topics = [Subscription(tree.info, 1), *self._intake.inputs.own]
         self._subscriptions = Subscriptions(own_topics, self._intake.inputs.foreign, clock)

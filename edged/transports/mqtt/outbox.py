@@ -33,7 +33,8 @@ _SHUNNED_S: Final = 60.0
 class Publication(msgspec.Struct, eq=False):
     """One message to publish. The fields after `retain` are MQTT 5's and are left out on 3.1.1.
 
-    `handed` is called once, when paho has the message or when it is dropped.
+    `handed` is called once, when paho has the message or when it is dropped. From `expires_s` of the
+    monotonic clock on nobody wants it any more.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class Publication(msgspec.Struct, eq=False):
     correlation: bytes | None = None
     status: str = ""
     handed: Callable[[], None] | None = None
+    expires_s: float | None = None
 
     @property
     def size(self) -> int:
@@ -108,7 +110,9 @@ class Outbox:
                 message = self._take()
             else:
                 return None
-            if message.size > self.packet_limit:
+            if message.expires_s is not None and message.expires_s <= self._clock():
+                self._give_up(message, "expired")
+            elif message.size > self.packet_limit:
                 self._give_up(message, "output_too_large")
             elif self._is_shunned(message.topic):
                 self._give_up(message, "refused_by_broker")

@@ -75,11 +75,16 @@ def user_property(message: MQTTMessage, name: str) -> str | None:
     return next((value for key, value in pairs if key == name), None)
 
 
-def publish_properties(message: Publication) -> Properties | None:
+def publish_properties(message: Publication, now_s: float) -> Properties | None:
+    """What MQTT 5 carries beside the payload; the expiry interval in whole seconds, never longer than what is left."""
+    # Not 0 in the last second: Mosquitto takes that for "never".
+    expiry_s = 0 if message.expires_s is None else max(1, int(message.expires_s - now_s))
     if message.correlation is None and not message.status:
-        return _content(message.content_type) if message.content_type else None
+        return _plain(message.content_type, expiry_s) if message.content_type or expiry_s else None
     properties = fresh(PacketTypes.PUBLISH)
     properties.ContentType = message.content_type
+    if expiry_s:
+        properties.MessageExpiryInterval = expiry_s
     properties.UserProperty = [("status", message.status)]
     if message.correlation is not None:
         properties.CorrelationData = message.correlation
@@ -87,11 +92,14 @@ def publish_properties(message: Publication) -> Properties | None:
     return found
 
 
-@lru_cache(maxsize=8)
-def _content(content_type: str) -> Properties:
+@lru_cache(maxsize=32)
+def _plain(content_type: str, expiry_s: int) -> Properties:
     """Shared by every result: making one costs more than sending it."""
     properties = fresh(PacketTypes.PUBLISH)
-    properties.ContentType = content_type
+    if content_type:
+        properties.ContentType = content_type
+    if expiry_s:
+        properties.MessageExpiryInterval = expiry_s
     found: Properties = properties
     return found
 

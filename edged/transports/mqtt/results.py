@@ -11,16 +11,20 @@ from typing import Final
 import msgspec
 
 from edged.config import schema
+from edged.config.steps import ResultFormat
 from edged.errors import Fault, as_json, fault
-from edged.messages import Answer, Outcome, with_parameters
+from edged.messages import Answer, Outcome, with_members, with_parameters
 from edged.topics import Tree, fill
 from edged.transports.mqtt.allowance import Allowance
 from edged.transports.mqtt.inputs import Arrival, Target
 from edged.transports.mqtt.outbox import Publication
 
 _ERRORS_A_SECOND: Final = 10
+# What the configuration asks to leave out is no error of whoever sent it: counted, and told to those who wait for it.
+_ASKED_FOR: Final = frozenset({"rate_limited", "replaced", "too_old", "no_partner"})
 _SEQUENCES: Final = 4096  # output topics whose `seq` is kept; the least recently used starts again at 1
 _JSON: Final = "application/json"
+_TEXT: Final = "text/plain"
 _BINARY: Final = "application/octet-stream"
 
 
@@ -30,11 +34,20 @@ class Receipt:
     Without the message, whose payload must not live for as long as its result waits.
     """
 
-    def __init__(self, arrival: Arrival, left: int) -> None:
-        self.number = arrival.number
-        self.mid = arrival.mid
-        self.owed = arrival.qos > 0
+    def __init__(self, number: int, mid: int, *, owed: bool, left: int) -> None:
+        self.number = number
+        self.mid = mid
+        self.owed = owed
         self.left = left
+
+    @classmethod
+    def of(cls, arrival: Arrival, left: int) -> Receipt:
+        return cls(arrival.number, arrival.mid, owed=arrival.qos > 0, left=left)
+
+    @classmethod
+    def settled(cls) -> Receipt:
+        """One that nobody waits for."""
+        return cls(0, 0, owed=False, left=1)
 
 
 class Sender(msgspec.Struct, frozen=True, eq=False):
@@ -70,6 +83,7 @@ class Results:
         dropped: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int],
+        clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tree = tree
         self._outputs = {model.name: model.output for model in models}
@@ -79,6 +93,7 @@ class Results:
         self._dropped = dropped
         self._clock = clock
         self._wall_ms = wall_ms
+        self._clock_synced = clock_synced
         self._errors = Allowance(_ERRORS_A_SECOND)
         self._sequences: OrderedDict[str, int] = OrderedDict()
 
@@ -96,12 +111,13 @@ class Results:
             problem = outcome if isinstance(outcome, Fault) else self._too_large(sender)
             message = self._error(sender, problem)
         if message is None:
-            self._done(sender.receipt)
+            self.done(sender.receipt)
             return
-        message.handed = partial(self._done, sender.receipt)
+        message.handed = partial(self.done, sender.receipt)
         self._publish(message)
 
-    def _done(self, receipt: Receipt) -> None:
+    def done(self, receipt: Receipt) -> None:
+        """One model's outcome for a message is final."""
         receipt.left -= 1
         if receipt.left == 0 and receipt.owed:
             self._acknowledge(receipt.number, receipt.mid)
@@ -120,11 +136,31 @@ class Results:
             "age_ms": now_ms - stamp,
             "topic": sender.arrival.topic,
         }
-        payload, json_length = with_parameters(answer, parameters)
+        if not self._clock_synced():
+            parameters["clock"] = "unsynced"
+        payload, content_type = self._payload(answer, parameters, self._format(target))
         qos = sender.arrival.qos if sender.response_topic else self._outputs[target.model].qos
         message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
-        message.content_type = _BINARY if json_length else _JSON
+        message.content_type = content_type
+        output = self._outputs[target.model]
+        # An answer to one request is kept by nobody: each id would be another topic at the broker, for ever.
+        message.retain = output.retain and not (sender.response_topic or target.id)
+        message.expires_s = None if output.expire is None else self._clock() + output.expire
         return message if message.size <= self._packet_limit() else None
+
+    def _format(self, target: Target) -> ResultFormat:
+        """What a result is: as the configuration says for `inputs`, the protocol's response on `infer`."""
+        return self._outputs[target.model].format if target.form >= 0 else "oip"
+
+    @staticmethod
+    def _payload(answer: Answer, parameters: dict[str, object], form: ResultFormat) -> tuple[bytes, str]:
+        """The payload with the parameters, where its form has room for them, and its content type."""
+        if form == "oip":
+            payload, json_length = with_parameters(answer, parameters)
+            return payload, _BINARY if json_length else _JSON
+        if form == "prediction":
+            return with_members(answer, parameters), _JSON
+        return answer.payload, _BINARY if form == "raw" else _TEXT
 
     def _too_large(self, sender: Sender) -> Fault:
         self._dropped(sender.target.model, "output_too_large")
@@ -135,9 +171,12 @@ class Results:
         )
 
     def _error(self, sender: Sender, problem: Fault) -> Publication | None:
-        """None when the model has had its errors of this second and nobody waits for this one."""
+        """None when nobody waits for this one, and it was dropped on purpose or beyond the errors of a second."""
         target = sender.target
-        awaited = sender.response_topic or target.id or sender.arrival.qos
+        awaited: object = sender.response_topic or target.id
+        if not awaited and problem.code in _ASKED_FOR:
+            return None
+        awaited = awaited or sender.arrival.qos
         if not awaited and not self._errors.take(target.model, self._clock()):
             self._dropped(target.model, "error_rate")
             return None

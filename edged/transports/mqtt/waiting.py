@@ -1,4 +1,4 @@
-"""The room of 256 for inputs that a full lane would not take: unacknowledged, in order per model (RULES 19)."""
+"""The room of 256 for inputs that a full lane would not take: unacknowledged, in order per line (RULES 19)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ _SLACK: Final = 128  # what paho may still hand over in the turn in which the ro
 
 
 class WaitingRoom:
-    """Blocked inputs of one connection; `number` is the connection they came on."""
+    """Blocked inputs, in a line for each model or, where `line` names one, for each stream of it.
+
+    An input comes with the number of its connection.
+    """
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[tuple[int, Input]]] = {}
+        self._lines: dict[str, dict[str, deque[tuple[int, Input]]]] = {}
         self._count = 0
         self._bytes = 0
 
@@ -31,37 +34,44 @@ class WaitingRoom:
     def overfull(self) -> bool:
         return self._count >= FULL + _SLACK or self._bytes >= 2 * BYTES
 
-    def holds(self, model: str) -> bool:
-        """Whether inputs of `model` wait: a newer one must not overtake them."""
-        return model in self._queues
+    def holds(self, model: str, line: str = "") -> bool:
+        """Whether inputs of that line wait: a newer one must not overtake them."""
+        return line in self._lines.get(model, ())
 
-    def add(self, number: int, item: Input) -> None:
-        self._queues.setdefault(item.model, deque()).append((number, item))
+    def lines(self, model: str) -> list[str]:
+        """The lines in which inputs of `model` wait."""
+        return list(self._lines.get(model, ()))
+
+    def add(self, number: int, item: Input, line: str = "") -> None:
+        self._lines.setdefault(item.model, {}).setdefault(line, deque()).append((number, item))
         self._count += 1
         self._bytes += len(item.payload)
 
-    def first(self, model: str) -> Input | None:
-        queue = self._queues.get(model)
+    def first(self, model: str, line: str = "") -> Input | None:
+        queue = self._lines.get(model, {}).get(line)
         return queue[0][1] if queue else None
 
-    def leave(self, model: str) -> None:
-        """The first input of `model` was taken."""
-        queue = self._queues[model]
+    def leave(self, model: str, line: str = "") -> None:
+        """The first input of that line was taken."""
+        queue = self._lines[model][line]
         _, item = queue.popleft()
         self._count -= 1
         self._bytes -= len(item.payload)
-        if not queue:
-            del self._queues[model]
+        self._tidy(model)
 
     def forget(self, number: int) -> int:
         """Drops inputs of connections before `number`: the broker sends them again. Returns how many."""
         before = self._count
-        for model, queue in list(self._queues.items()):
-            kept = deque(entry for entry in queue if entry[0] >= number)
-            self._count -= len(queue) - len(kept)
-            self._bytes -= sum(len(item.payload) for entry, item in queue if entry < number)
-            if kept:
-                self._queues[model] = kept
-            else:
-                del self._queues[model]
+        for model, lines in list(self._lines.items()):
+            for line, queue in lines.items():
+                lines[line] = kept = deque(entry for entry in queue if entry[0] >= number)
+                self._count -= len(queue) - len(kept)
+                self._bytes -= sum(len(item.payload) for entry, item in queue if entry < number)
+            self._tidy(model)
         return before - self._count
+
+    def _tidy(self, model: str) -> None:
+        """A line is there only while somebody stands in it."""
+        self._lines[model] = {line: queue for line, queue in self._lines[model].items() if queue}
+        if not self._lines[model]:
+            del self._lines[model]

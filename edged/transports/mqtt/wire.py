@@ -118,7 +118,7 @@ class Wire:
 
     def publish(self, message: Publication) -> int | None:
         """paho's packet identifier; 0 when the message is written already (QoS 0), None when it was not taken."""
-        properties = publish_properties(message) if self.version == "5" else None
+        properties = publish_properties(message, time.monotonic()) if self.version == "5" else None
         if not message.qos:  # what is written at once needs no callback, for which paho makes two objects
             self.client.on_publish = None
         info = self.client.publish(message.topic, message.payload, message.qos, message.retain, properties)

@@ -38,9 +38,12 @@ _PEEK: Final = msgspec.json.Decoder(_Peek)
 def decode(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:
     """One payload as tensors. Raises EdgedError: bad_input, or over_memory when it does not fit limits.memory."""
     try:
-        return FORMATS[detect(form, head, payload)](form, head, payload, signature)
+        decoded = FORMATS[detect(form, head, payload)](form, head, payload, signature)
     except MemoryError as error:
         raise EdgedError("over_memory", f"decoding {len(payload)} bytes takes more than limits.memory") from error
+    if decoded.ts_ms is not None and decoded.ts_ms < head.oldest_ms:
+        raise EdgedError("too_old", f"it is of {decoded.ts_ms}, {head.oldest_ms - decoded.ts_ms} ms too old")
+    return decoded
 
 
 def detect(form: Form, head: InputHead, payload: memoryview) -> str:

@@ -38,9 +38,9 @@ def check(
     """Every step that cannot fit the model, in words; empty when all may.
 
     Preprocess is checked against the model's only input; with several, which one it is for is known only
-    with a payload. `forms` are those of the configured inputs: whether they are pictures.
+    with a payload. `forms` are those of the configured inputs: whether they are pictures, and what they feed.
     """
-    found = list(_values(preprocess))
+    found = [*_values(preprocess), *_against_forms(forms, signature)]
     if len(signature.inputs) == 1 and not found:
         found += _against_input(preprocess, signature.inputs[0])
         found = found or list(outline.misfits(preprocess, forms, signature.inputs[0]))
@@ -60,6 +60,18 @@ def _values(steps: Sequence[Preprocess]) -> Iterator[str]:
                 yield f"preprocess normalize: {len(step.mean)} numbers in mean, {len(step.std)} in std"
             if 0.0 in step.std:
                 yield "preprocess normalize: std must not be 0"
+
+
+def _against_forms(forms: Sequence[Form], signature: Signature) -> Iterator[str]:
+    """Inputs of a model with several tensors: each topic feeds one, and all of them are fed (RULES 16)."""
+    names = [spec.name for spec in signature.inputs]
+    fed = {form.tensor for form in forms if form.tensor}
+    for tensor in sorted(fed.difference(names)):
+        yield f"inputs: the model has no input {tensor!r}{_meant(tensor, names)}"
+    if len(fed) > 1:
+        yield from (f"inputs: no topic feeds the model's input {name}" for name in names if name not in fed)
+    elif len(names) > 1 and any(form.format not in ("auto", "oip") for form in forms):
+        yield f"inputs: a payload is one tensor, the model has {len(names)}: give {', '.join(names)} a topic each"
 
 
 def _against_input(steps: Sequence[Preprocess], spec: TensorSpec) -> Iterator[str]:

@@ -32,6 +32,23 @@ def prepare(decoded: Decoded, steps: Sequence[Preprocess], signature: Signature)
     tensors, view = decoded.tensors, None
     if decoded.plain or decoded.steps:
         tensors, view = _stepped(decoded, steps, signature)
+    return _prepared(tensors, view)
+
+
+def together(values: Sequence[Decoded], steps: Sequence[Preprocess], signature: Signature) -> Prepared:
+    """The same for one input of several values, each for a tensor of its own, each through the steps."""
+    tensors: dict[str, Array] = {}
+    view: View | None = None
+    for value in values:
+        spec = next((spec for spec in signature.inputs if spec.name == value.stepped), None)
+        if spec is None or not value.plain:
+            raise bad_input("a value that runs together with others is one tensor", "Send numbers, bytes or a picture.")
+        tensors[spec.name], seen = _row(value, value.picture or value.tensors[spec.name], spec, steps)
+        view = view or seen
+    return _prepared(tensors, view)
+
+
+def _prepared(tensors: dict[str, Array], view: View | None) -> Prepared:
     rows = -1
     for tensor in tensors.values():
         size = tensor.shape[0] if tensor.ndim else 0

@@ -151,6 +151,12 @@ def outputs_used(steps: Sequence[Postprocess], signature: Signature) -> tuple[st
     return tuple(used)
 
 
+def output_shown(steps: Sequence[Postprocess], signature: Signature) -> str:
+    """The one output that stands for a result: what the last `output` step names, else the first."""
+    named = [step.name for step in steps if isinstance(step, UseOutput)]
+    return named[-1] if named else signature.outputs[0].name if signature.outputs else ""
+
+
 def rounded_to(steps: Sequence[Postprocess], signature: Signature) -> dict[str, int]:
     """The outputs that a `round` step rounds, and to how many decimals: what `encode` shows them with."""
     decimals: dict[str, int] = {}

@@ -405,11 +405,7 @@ LATER = {
     "sockets: {grpc: 127.0.0.1:8081}\n": "1: sockets.grpc",
     "sockets: {fast: /run/x}\n": "1: sockets.fast",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
-    "models: {a: {output: {retain: true}}}\n": "1: models.a.output.retain",
-    "models: {a: {queue: {per: stream}}}\n": "1: models.a.queue.per",
-    BROKER + "models: {a: {inputs: [{topic: t, hold: 5s}]}}\n": "2: models.a.inputs[0].hold",
     "push: {trust: trust.json}\n": "1: push.trust",
-    "models: {a: {queue: {overflow: latest}}}\n": "1: models.a.queue.overflow: latest",
     "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
 }
 
@@ -449,7 +445,10 @@ telemetry: 10s
         '10: models.one.inputs[0].topic: has no value (# begins a comment: did you mean "#scan"?)',
         "11: models.one.preprocess[0]: 'scal' is no step (did you mean scale?)",
         f"13: models.two.file: {folder.path}/nowhere.onnx does not exist",
-        "14: models.two.queue.overflow: expected reject, drop-oldest or block, found 'blok' (did you mean block?)",
+        (
+            "14: models.two.queue.overflow: "
+            "expected reject, drop-oldest, drop-newest, block or latest, found 'blok' (did you mean block?)"
+        ),
         "15: models.two: key given twice (first on line 12)",
         "16: telemetry: expected keys and values, found '10s'",
     ]

@@ -172,6 +172,54 @@ WRONG = {
         f"2: models.a.inputs[0].dtype: 'float' is no dtype {DTYPES}",
     ),
     # --- results
+    # --- inputs that run together
+    "a held value for nobody": (
+        inputs("{topic: x, hold: 5s}"),
+        (
+            "2: models.a.inputs[0].hold: there is no other input that it could lend its value to "
+            "(give each input of the model its `tensor`)"
+        ),
+    ),
+    "an input that feeds nothing": (
+        inputs("{topic: x, tensor: t}, {topic: y, tensor: u}, {topic: z}"),
+        (
+            "2: models.a.inputs[2].topic: the other inputs feed a tensor each, and this one does not say which "
+            "(add tensor)"
+        ),
+    ),
+    "a tensor that is fed twice": (
+        inputs("{topic: x, tensor: t}, {topic: y, tensor: u}, {topic: z, tensor: t}"),
+        "2: models.a.inputs[2].tensor: inputs[0] feeds t already (keep one)",
+    ),
+    "a whole request among values": (
+        inputs("{topic: x, tensor: t, format: oip}, {topic: y, tensor: u}"),
+        (
+            "2: models.a.inputs[0].format: a request of the protocol has all tensors in it, and runs alone "
+            "(send it to infer)"
+        ),
+    ),
+    "a level without a name among values": (
+        inputs("{topic: +/t, tensor: t}, {topic: u, tensor: u, hold: 5s}"),
+        (
+            "2: models.a.inputs[0].topic: inputs that run together meet by named levels "
+            "(give each + a name, and leave # out)"
+        ),
+    ),
+    "values that cannot meet": (
+        inputs("{topic: +cell/t, tensor: t}, {topic: +line/u, tensor: u}"),
+        "2: models.a.inputs[1].topic: it does not meet +cell/t: they need the same named levels (+cell)",
+    ),
+    "a held value with more levels than the others": (
+        inputs("{topic: t, tensor: t}, {topic: +line/u, tensor: u, hold: 5s}"),
+        "2: models.a.inputs[1].topic: it does not meet t: they need the same named levels (none)",
+    ),
+    "a prediction that nothing makes": (
+        model("postprocess: [softmax], output: {format: prediction}"),
+        (
+            "2: models.a.output.format: no step of postprocess makes a prediction "
+            "(add one of argmax, top_k, labels, min_score, detect)"
+        ),
+    ),
     "a level that no input has": (
         model('inputs: [{topic: cells/+cell/scan}], output: {topic: "x/{cel}"}'),
         "2: models.a.output.topic: {cel} is no level of the input cells/+cell/scan (it has {cell})",
@@ -486,3 +534,16 @@ def test_threads_auto_and_cores(folder: Folder) -> None:
         "cpus: -1": "cpus: -1 is out of range (it takes 0 to 4095)",
     }.items():
         assert mistake in folder.mistake(f"models: {{a: {{{text}}}}}\n")
+
+
+def test_when_every_input_holds_its_value_nothing_would_run(folder: Folder) -> None:
+    text = inputs("{topic: t, tensor: t, hold: 5s}, {topic: u, tensor: u, hold: 5s}")
+    found = folder.mistakes(text)
+    assert len(found) == 2
+    assert "every input holds its value" in found[0]
+
+
+def test_a_held_value_needs_none_of_the_results_levels(folder: Folder) -> None:
+    joined = "{topic: +cell/t, tensor: t}, {topic: room, tensor: u, hold: 5s}"
+    config = load(folder.write(model(f'inputs: [{joined}], output: {{topic: "out/{{cell}}"}}')))
+    assert config.models[0].joined

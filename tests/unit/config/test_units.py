@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.config.mistakes import Refusal
-from edged.config.units import Duration, Factor, Percent, Size, spelled
+from edged.config.units import Duration, Factor, Percent, Rate, Size, spelled
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,14 @@ def test_ratios_and_factors() -> None:
     assert Factor.parse("1.5x") == Factor(1.5)
 
 
-@pytest.mark.parametrize("kind", [Duration, Size, Percent, Factor])
+@pytest.mark.parametrize(("text", "a_second"), [("50/s", 50), ("90/min", 1.5), ("6/h", 1 / 600), ("0.5 /s", 0.5)])
+def test_rates(text: str, a_second: float) -> None:
+    rate = Rate.parse(text)
+    assert rate == pytest.approx(a_second)
+    assert Rate.parse(spelled(rate)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("kind", [Duration, Size, Percent, Factor, Rate])
 @pytest.mark.parametrize(
     "bad", ["", "1", 1, "-1s", "s", "1 parsec", True, False, None, [], "1e400s", "inf", "nan%", "1,5s"]
 )
@@ -59,7 +66,7 @@ def test_a_ratio_above_one_is_refused() -> None:
 
 @given(st.text() | st.integers() | st.floats() | st.booleans() | st.none())
 def test_anything_is_a_finite_quantity_or_refused(value: object) -> None:
-    for kind in (Duration, Size, Percent, Factor):
+    for kind in (Duration, Size, Percent, Factor, Rate):
         try:
             quantity = kind.parse(value)
         except Refusal:

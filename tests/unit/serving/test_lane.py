@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.channel import MESSAGE_LIMIT, inline_room
 from edged.messages import Admission, Input, Outcome, Source
-from edged.serving.lane import BYTES, Lane, Ticket
+from edged.serving.lane import BYTES, SHARED, STREAMS, Lane
+from edged.serving.turns import Ticket
 
 
 def ticket(
@@ -17,6 +21,7 @@ def ticket(
     name: str = "",
     size: int = 1,
     deadline_s: float | None = None,
+    stream: str = "",
 ) -> Ticket:
     def reply(_outcome: Outcome) -> None: ...
 
@@ -29,6 +34,7 @@ def ticket(
             arrived_s=0.0,
             id=name,
             deadline_s=deadline_s,
+            stream=stream,
         )
     )
 
@@ -163,3 +169,158 @@ def test_nothing_is_dropped_for_an_input_that_has_no_room_all_the_same() -> None
     assert lane.offer(ticket(Source.MQTT_QOS0, name="c", size=20)).admission is Admission.REFUSED
     assert names(lane.take(9)) == ["a"]
     assert names(lane.take(9)) == ["b"]
+
+
+# --- streams ----------------------------------------------------------------------------------------
+
+
+def send(lane: Lane, *named: str, source: Source = Source.MQTT_QOS0) -> list[Admission]:
+    """Offers inputs named `<stream><number>`."""
+    return [lane.offer(ticket(source, name=name, stream=name[0])).admission for name in named]
+
+
+def test_streams_are_served_in_turn() -> None:
+    lane = Lane(8, per="stream")
+    send(lane, "a1", "a2", "a3", "a4", "b1", "c1", "b2")
+    assert names(lane.take(4)) == ["a1", "b1", "c1", "a2"]
+    assert names(lane.take(9)) == ["b2", "a3", "a4"]
+
+
+def test_a_full_stream_costs_the_others_nothing() -> None:
+    lane = Lane(2, per="stream")
+    taken, blocked = Admission.TAKEN, Admission.BLOCKED
+    assert send(lane, "a1", "a2", "a3", "b1", source=Source.MQTT_QOS1) == [taken, taken, blocked, taken]
+    assert not lane.has_room_again()
+    lane.take(1)
+    assert lane.has_room_again()
+    drops = Lane(2, "drop-oldest", per="stream")
+    send(drops, "b1", "a1", "a2")
+    assert names(list(drops.offer(ticket(name="a3", stream="a")).evicted)) == ["a1"]
+    assert names(drops.take(9)) == ["b1", "a2", "a3"]
+
+
+def test_what_all_streams_share_is_bounded_and_a_quiet_one_has_its_place() -> None:
+    lane = Lane(SHARED, "drop-newest", per="stream")
+    assert set(send(lane, *["a"] * SHARED)) == {Admission.TAKEN}
+    assert send(lane, "a", "b", "b") == [Admission.REFUSED, Admission.TAKEN, Admission.REFUSED]
+    for number in range(2, STREAMS):
+        assert lane.offer(ticket(stream=str(number))).admission is Admission.TAKEN
+    assert lane.offer(ticket(stream="one too many")).admission is Admission.REFUSED
+    assert len(lane) == SHARED + STREAMS - 1
+
+
+def test_where_bytes_are_short_the_heaviest_stream_gives_way() -> None:
+    lane = Lane(64, "drop-oldest", per="stream")
+    for name in ("a1", "a2", "a3"):
+        lane.offer(ticket(name=name, stream="a", size=BYTES // 4))
+    lane.offer(ticket(name="b1", stream="b", size=BYTES // 8))
+    offer = lane.offer(ticket(name="c1", stream="c", size=BYTES // 4))
+    assert names(list(offer.evicted)) == ["a1"]
+    assert names(lane.take(1)) == ["a2"]
+
+
+def test_a_stream_too_many_drives_nobody_out() -> None:
+    lane = Lane(4, "drop-oldest", per="stream")
+    for number in range(STREAMS):
+        lane.offer(ticket(stream=str(number)))
+    assert lane.offer(ticket(stream="one too many")).admission is Admission.REFUSED
+    assert len(lane) == STREAMS
+
+
+def test_latest_leaves_the_newest_of_each_stream_in_the_place_of_the_first() -> None:
+    lane = Lane(8, "latest")
+    send(lane, "a1", "b1", source=Source.MQTT_QOS1)
+    offer = lane.offer(ticket(Source.MQTT_QOS1, name="a2", stream="a"))
+    assert (offer.admission, names(list(offer.evicted))) == (Admission.TAKEN, ["a1"])
+    assert names(lane.take(9)) == ["a2", "b1"]
+
+
+def test_latest_never_replaces_what_somebody_waits_for() -> None:
+    lane = Lane(2, "latest")
+    taken, refused = Admission.TAKEN, Admission.REFUSED
+    assert [lane.offer(ticket(name=name)).admission for name in "123"] == [taken, taken, refused]
+    assert names(lane.take(9)) == ["1", "2"]
+
+
+def test_latest_takes_no_more_bytes_than_there_are() -> None:
+    lane = Lane(8, "latest")
+    lane.offer(ticket(name="a1", stream="a", size=1))
+    lane.offer(ticket(name="b1", stream="b", size=BYTES - 1))
+    assert lane.offer(ticket(name="a2", stream="a", size=2)).admission is Admission.REFUSED
+    assert names(lane.take(1)) == ["a1"]
+
+
+def test_a_deadline_takes_tickets_of_any_stream_out() -> None:
+    lane = Lane(8, per="stream")
+    for name, at in (("a1", 1.0), ("b1", 9.0), ("a2", 9.0), ("c1", 1.0)):
+        lane.offer(ticket(name=name, stream=name[0], deadline_s=at))
+    assert sorted(names(lane.expire(2.0))) == ["a1", "c1"]
+    assert len(lane) == 2
+    assert names(lane.take(9)) == ["a2", "b1"]
+
+
+SOURCES = st.sampled_from(list(Source))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from("abcdefgh"), SOURCES, st.sampled_from([0, 1, 2000, 40_000, BYTES // 3])),
+        st.integers(1, 6),
+    ),
+    max_size=80,
+)
+OVERFLOWS = st.sampled_from([None, "reject", "drop-oldest", "drop-newest", "block", "latest"])
+
+
+@given(STEPS, OVERFLOWS, st.sampled_from(["model", "stream"]), st.integers(1, 5))
+def test_every_input_has_one_fate_and_nothing_is_unbounded(
+    steps: list[Any], overflow: Any, per: Any, size: int
+) -> None:
+    lane = Lane(size, overflow, per)
+    waiting: list[Ticket] = []  # as it came
+    for number, step in enumerate(steps):
+        if isinstance(step, int):
+            batch = lane.take(step)
+            assert set(batch) <= set(waiting)
+            for stream in {one.item.stream for one in batch}:
+                mine = [one for one in waiting if one.item.stream == stream]
+                taken = [one for one in batch if one.item.stream == stream]
+                assert taken == mine[: len(taken)]  # results of a topic leave in the order of its inputs
+            waiting = [one for one in waiting if one not in batch]
+        else:
+            stream, source, bytes_ = step
+            new = ticket(source, name=str(number), size=bytes_, stream=stream)
+            offer = lane.offer(new)
+            assert set(offer.evicted) <= set(waiting)
+            assert offer.admission is Admission.TAKEN or not offer.evicted
+            waiting = [one for one in waiting if one not in offer.evicted]
+            if offer.admission is Admission.TAKEN:
+                waiting.append(new)
+        streams = Counter(one.item.stream for one in waiting)
+        assert sorted(names(list(lane._waiting))) == sorted(names(waiting))
+        assert len(lane) == len(waiting)
+        assert lane._waiting.bytes == sum(len(one.item.payload) for one in waiting)
+        assert len(waiting) <= 1 or lane._waiting.bytes <= BYTES
+        assert max(streams.values(), default=0) <= (1 if overflow == "latest" else size)
+        assert per == "stream" or len(waiting) <= size
+
+
+@given(st.lists(st.sampled_from("aaaaab"), min_size=1, max_size=60), st.integers(1, 4))
+def test_no_stream_waits_longer_than_one_turn_of_the_others(streams: list[str], most: int) -> None:
+    lane = Lane(64, per="stream")
+    send(lane, *streams)
+    served = "".join(one.item.stream for _ in range(len(streams)) for one in lane.take(most))
+    assert sorted(served) == sorted(streams)
+    both = 2 * min(streams.count("a"), streams.count("b"))
+    assert all({served[at], served[at + 1]} == {"a", "b"} for at in range(0, both, 2))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(1, 8))
+def test_what_comes_back_keeps_the_order_of_its_stream(streams: list[str], most: int) -> None:
+    lane = Lane(64, per="stream")
+    for number, stream in enumerate(streams):
+        lane.offer(ticket(name=f"{number:02d}", stream=stream))
+    lane.put_back(lane.take(most))
+    served = [one for _ in streams for one in lane.take(1)]
+    for stream in "abc":
+        mine = [one.item.id for one in served if one.item.stream == stream]
+        assert mine == sorted(mine)
+    assert len(served) == len(streams)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from edged.config import schema
-from edged.config.units import Duration, Size
+from edged.config.steps import Form
+from edged.config.units import Duration, Rate, Size
 from edged.errors import fault
-from edged.messages import Admission, Answer, Input, Source
+from edged.messages import JOINED, Admission, Answer, Input, Source, unpack
 from edged.topics import Tree
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
@@ -35,6 +38,8 @@ class Bench:
         self.acknowledged: list[tuple[int, int]] = []
         self.dropped: list[tuple[str, str]] = []
         self.bugs = 0
+        self.synced = True
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.paused = False
         self.mid = 0
         shared: dict[str, Any] = {
@@ -42,9 +47,12 @@ class Bench:
             "dropped": lambda model, reason: self.dropped.append((model, reason)),
             "clock": lambda: self.now,
             "wall_ms": lambda: self.wall,
+            "clock_synced": lambda: self.synced,
         }
         results = Results(TREE, models, publish=self.publish, packet_limit=lambda: self.limit, **shared)
-        self.intake = Intake(TREE, models, results=results, offer=self.offer, bug=self.bug, reading=self, **shared)
+        self.intake = Intake(
+            TREE, models, results=results, offer=self.offer, bug=self.bug, reading=self, later=self.later, **shared
+        )
 
     def publish(self, message: Publication) -> None:
         self.published.append(message)
@@ -60,6 +68,19 @@ class Bench:
 
     def bug(self) -> None:
         self.bugs += 1
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self.timers.append((self.now + delay_s, call))
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass, and calls what is due."""
+        self.now += seconds
+        due, self.timers = self.timers, []
+        for at_s, call in due:
+            if at_s <= self.now:
+                call()
+            else:
+                self.timers.append((at_s, call))
 
     def pause(self) -> None:
         self.paused = True
@@ -241,6 +262,157 @@ def test_blocked_inputs_keep_their_order() -> None:
     bench.intake.on_room("m")
     assert [item.payload for item in bench.taken] == [b"0", b"1", b"2", b"3", b"4"]
     assert bench.acknowledged == []
+
+
+def test_a_blocked_topic_does_not_hold_up_another_where_each_has_its_queue() -> None:
+    both = (schema.Input("a"), schema.Input("b"))
+    bench = Bench(schema.Model("m", inputs=both, queue=schema.Queue(per="stream")))
+    full = {"a"}
+    take = bench.offer
+    bench.intake._offer = lambda item: Admission.BLOCKED if item.stream in full else take(item)
+    for topic in "aab":
+        bench.send(topic, topic.encode())
+    assert [item.payload for item in bench.taken] == [b"b"]
+    bench.send("a", b"last")
+    full.clear()
+    bench.intake.on_room("m")
+    assert [item.payload for item in bench.taken] == [b"b", b"a", b"a", b"last"]
+    assert len(bench.intake.room) == 0
+
+
+def test_above_max_rate_inputs_are_counted_and_acknowledged() -> None:
+    entry = schema.Input("cells/+", max_rate=Rate(2))
+    bench = Bench(schema.Model("m", inputs=(entry, schema.Input("free"))))
+    mids = [bench.send("cells/a") for _ in range(5)]
+    bench.send("cells/b")  # each topic has its own
+    for topic in ("free", INFER):
+        for _ in range(9):
+            bench.send(topic)
+    assert [item.stream for item in bench.taken] == [*["cells/a"] * 2, "cells/b", *["free"] * 9, *[INFER] * 9]
+    assert bench.dropped == [("m", "rate_limited")] * 3
+    assert bench.acknowledged == [(1, mid) for mid in mids[2:]]
+    assert bench.published == []
+    bench.send("cells/a", response_topic="me")
+    assert (bench.published[-1].topic, bench.json()["code"]) == ("me", "rate_limited")
+    bench.now += 0.5
+    bench.send("cells/a")
+    assert bench.taken[-1].stream == "cells/a"
+
+
+def test_max_age_goes_by_the_inputs_own_stamp_only_where_the_clock_is_right() -> None:
+    stamped = schema.Input("a", form=Form(format="values", time="ts"), max_age=Duration(5))
+    bench = Bench(schema.Model("m", inputs=(stamped, schema.Input("b", max_age=Duration(5)))))
+    bench.send("a")
+    bench.synced = False
+    for topic in ("a", "b", INFER):
+        bench.send(topic)
+    found = [(item.max_age_s, item.stamped) for item in bench.taken]
+    assert found == [(5, True), (5, False), (5, False), (None, False)]
+    bench.taken[0].reply(_answer())
+    assert bench.json()["parameters"]["clock"] == "unsynced"
+
+
+def test_a_result_is_kept_and_expires_as_the_configuration_says() -> None:
+    bench = Bench(schema.Model("m", output=schema.Output(retain=True, expire=Duration(5))))
+    bench.send(INFER)
+    bench.send(f"{INFER}/id")
+    bench.send(INFER, response_topic="me")
+    for item in bench.taken:
+        item.reply(_answer())
+    assert [one.retain for one in bench.published] == [True, False, False]
+    assert {one.expires_s for one in bench.published} == {105.0}
+    bench.taken[0].reply(fault("bad_input", "no"))
+    assert (bench.published[-1].retain, bench.published[-1].expires_s) == (False, None)
+
+
+JOINS = (
+    schema.Input("cells/+cell/a", form=Form(tensor="a")),
+    schema.Input("cells/+cell/b", form=Form(tensor="b", format="values", time="ts"), max_age=Duration(5)),
+    schema.Input("room", form=Form(tensor="c"), hold=Duration(60)),
+)
+
+
+def test_values_that_meet_run_once_and_are_acknowledged_together() -> None:
+    bench = Bench(schema.Model("m", inputs=JOINS, output=schema.Output(topic="out/{cell}")))
+    mids = [bench.send(topic, topic.encode()) for topic in ("room", "cells/1/a", "cells/2/b")]
+    assert (bench.taken, bench.acknowledged) == ([], [(1, mids[0])])
+    bench.now += 2
+    mids.append(bench.send("cells/1/b", b"last"))
+    (item,) = bench.taken
+    assert (item.form, item.source, item.max_age_s) == (JOINED, Source.MQTT_QOS1, 5.0)
+    found = [(value.form, value.oldest_ms, value.payload) for value in unpack(item.payload)]
+    assert found == [(2, 0, b"room"), (0, 0, b"cells/1/a"), (1, 995_000, b"last")]
+    item.reply(_answer())
+    assert (bench.published[0].topic, bench.json()["parameters"]["topic"]) == ("out/1", "cells/1/b")
+    assert sorted(bench.acknowledged) == [(1, mids[0]), (1, mids[1]), (1, mids[3])]
+
+
+def test_a_value_without_partner_is_given_up_counted_and_acknowledged() -> None:
+    bench = Bench(schema.Model("m", inputs=JOINS))
+    mid = bench.send("cells/1/a")
+    for _ in range(70):
+        bench.wait(1)
+    assert bench.dropped == [("m", "no_partner")]
+    assert bench.acknowledged == [(1, mid)]
+    assert (bench.published, bench.timers) == ([], [])
+
+
+def test_a_request_to_a_model_with_joined_inputs_runs_alone() -> None:
+    bench = Bench(schema.Model("m", inputs=JOINS))
+    bench.send(INFER)
+    assert bench.taken[0].form == -1
+
+
+def test_joined_values_that_are_blocked_keep_their_order() -> None:
+    bench = Bench(schema.Model("m", inputs=JOINS[:2]))
+    bench.room = 0
+    for number in range(3):
+        bench.send("cells/1/a", b"a%d" % number)
+        bench.send("cells/1/b", b"b%d" % number)
+    assert len(bench.intake.room) == 3
+    bench.room = 9
+    bench.intake.on_room("m")
+    found = [[value.payload for value in unpack(item.payload)] for item in bench.taken]
+    assert found == [[b"a%d" % number, b"b%d" % number] for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("form", "sent", "kind"),
+    [
+        ("value", b"7", "text/plain"),
+        ("raw", b"\x00\x01", "application/octet-stream"),
+        ("prediction", b'{"index":7}', "application/json"),
+    ],
+)
+def test_output_format_is_for_the_configured_inputs(form: Any, sent: bytes, kind: str) -> None:
+    bench = Bench(schema.Model("m", inputs=(schema.Input("a"),), output=schema.Output(format=form)))
+    bench.send("a")
+    bench.send(INFER)
+    bench.taken[0].reply(_answer(sent))
+    assert bench.published[-1].content_type == kind
+    if form == "prediction":
+        assert bench.json() == {"index": 7, "ts": 1_000_000, "seq": 1, "age_ms": 0, "topic": "a"}
+    else:
+        assert bench.published[-1].payload == sent
+    bench.taken[1].reply(_answer())
+    assert bench.json()["parameters"]["topic"] == INFER
+
+
+def test_a_request_is_of_no_stream() -> None:
+    bench = Bench()
+    bench.send(INFER)
+    bench.send(f"{INFER}/id")
+    bench.send(INFER, response_topic="me")
+    assert [item.stream for item in bench.taken] == [INFER, "", ""]
+
+
+def test_what_is_dropped_on_purpose_is_acknowledged_and_told_to_those_who_wait_alone() -> None:
+    bench = Bench()
+    mids = [bench.send(INFER), bench.send(f"{INFER}/id"), bench.send(INFER, response_topic="me")]
+    for item in bench.taken:
+        item.reply(fault("replaced", "a newer one"))
+    assert [one.topic for one in bench.published] == [TREE.error("m", "id"), "me"]
+    assert bench.acknowledged == [(1, mid) for mid in mids]
 
 
 def test_a_full_room_pauses_then_floods_then_recovers() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,3 +190,20 @@ def test_handed_is_called_once() -> None:
     _lose(bench)
     bench.send()
     assert handed == [1]
+
+
+def test_what_has_expired_is_never_sent() -> None:
+    bench = Bench()
+    handed: list[str] = []
+    for name, expires_s in (("early", 5.0), ("late", 9.0), ("never", None)):
+        message = Publication(name, b"", 1, handed=functools.partial(handed.append, name), expires_s=expires_s)
+        bench.outbox.put(message)
+    bench.now = 5.0
+    bench.outbox.opened(100, MAX_PACKET)
+    assert bench.topics() == ["late", "never"]
+    assert (bench.dropped, handed) == (["expired"], ["early", "late", "never"])
+    bench.now = 9.0  # neither was confirmed
+    bench.outbox.lost()
+    bench.outbox.opened(100, MAX_PACKET)
+    assert bench.topics() == ["never"]
+    assert bench.dropped == ["expired"] * 2

@@ -46,3 +46,16 @@ def test_order_is_kept_per_model() -> None:
     assert room.first("m") is second
     assert room.first("other") is other
     assert not room.holds("absent")
+
+
+def test_lines_of_a_model_stand_beside_each_other() -> None:
+    room = WaitingRoom()
+    for number, line in enumerate("aba"):
+        room.add(number, one(), line)
+    assert (room.holds("m", "a"), room.holds("m"), room.lines("m")) == (True, False, ["a", "b"])
+    room.leave("m", "b")
+    assert room.lines("m") == ["a"]
+    assert room.forget(2) == 1
+    assert len(room) == 1
+    room.leave("m", "a")
+    assert room.lines("m") == []
