@@ -84,6 +84,7 @@ class InputHead(msgspec.Struct, frozen=True, array_like=True):
     binary: bool = False
     id: str = ""
     oldest_ms: int = 0
+    copy: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):
@@ -139,7 +140,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
     """The outcome of one input: `fault` when it failed; then `own` says that the model is to blame.
 
-    `size` bytes of payload, JSON with `json_length` > 0 when raw tensors follow it.
+    `size` bytes of payload, JSON with `json_length` > 0 when raw tensors follow it. The last `copy` of them are the
+    result once more, for subscribers, where the input asked for that; -1: it has no room.
     """
 
     size: int
@@ -148,6 +150,7 @@ class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
     own: bool = False
     ts_ms: int | None = None
     nonfinite: bool = False
+    copy: int = 0
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers"):

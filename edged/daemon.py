@@ -28,6 +28,7 @@ from edged.delivery.installer import Installer
 from edged.delivery.store import Store
 from edged.delivery.trail import Trail
 from edged.errors import EdgedError
+from edged.messages import Admission, Input
 from edged.observe import journal, status
 from edged.observe.clock import WallClock
 from edged.observe.heartbeat import Pulse, Running, stuck
@@ -228,7 +229,7 @@ class Daemon:
 
     def _backend(self) -> Backend:
         return Backend(
-            offer=self._router.offer,
+            offer=self._offer,
             view=self._router.view,
             views=self._router.views,
             metrics=self._reporter.scrape,
@@ -236,6 +237,9 @@ class Daemon:
             control=self._control,
             refused=self._refused,
         )
+
+    def _offer(self, item: Input) -> Admission:
+        return self._router.offer(item if self._mqtt is None else self._mqtt.also(item))
 
     def _refused(self, model: str, code: str) -> None:
         if code == "internal":

@@ -30,6 +30,7 @@ class Admission(enum.Enum):
 class Answer(msgspec.Struct, frozen=True):
     """A result: `payload` is JSON, with raw tensors behind its first `json_length` bytes when that is > 0.
 
+    `copy` is what an input with `copy` has for subscribers; None where it would be above `limits.message`.
     `ts_ms` is the input's own time stamp when it had one. `nonfinite`: NaN or infinity became null.
     """
 
@@ -39,6 +40,7 @@ class Answer(msgspec.Struct, frozen=True):
     ts_ms: int | None = None
     nonfinite: bool = False
     retried: bool = False
+    copy: bytes | None = b""
 
 
 Outcome = Answer | Fault
@@ -76,6 +78,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
     `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.
+    `copy`: its result is published besides, as the configuration's `output` says.
     """
 
     model: str
@@ -93,6 +96,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     binary: bool = False
     max_age_s: float | None = None
     stamped: bool = False
+    copy: bool = False
 
 
 _CLOSE: Final = ord("}")

@@ -40,8 +40,9 @@ class Kind(NamedTuple):
 
 
 def fields(owner: type) -> dict[str, Any]:
-    """The annotations of a struct's fields, by name."""
-    return get_type_hints(owner, include_extras=True)
+    """The annotations of a struct's fields, by the names that a file has for them."""
+    hints = get_type_hints(owner, include_extras=True)
+    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(owner)}
 
 
 def kind(annotation: Any) -> Kind:

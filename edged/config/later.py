@@ -14,6 +14,5 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
     schema.Input: frozenset({"share", "window"}),
-    schema.Output: frozenset({"from"}),
     schema.Push: frozenset({"trust", "install", "models", "remote", "mqtt", "connection"}),
 }

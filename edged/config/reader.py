@@ -168,7 +168,8 @@ def make(owner: type[msgspec.Struct], found: Mapping[str, Any]) -> Any:
     """The struct, or UNSET when a key that it cannot do without is absent (which is noted already)."""
     if any(name not in found for name in required(owner)):
         return UNSET
-    return owner(**found)
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(owner)}
+    return owner(**{names[name]: value for name, value in found.items()})
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

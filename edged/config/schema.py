@@ -131,7 +131,7 @@ class Input(msgspec.Struct, frozen=True):
     ] = None
 
 
-class Output(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """Where results of `inputs` go; "" = edged/<device>/models/<model>/result."""
 
     topic: Annotated[
@@ -156,6 +156,9 @@ class Output(msgspec.Struct, frozen=True):
             default="none",
         ),
     ] = None
+    from_: Annotated[Literal["mqtt", "all"], Key("all: the results of requests over HTTP are published here, too")] = (
+        "mqtt"
+    )
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
 # What `defaults` may say: not what makes a model this one.
 OF_ONE_MODEL: Final = ("file", "inputs")
 DEFAULTS: Final = {name: note for name, note in WRITTEN[schema.Model].items() if name not in OF_ONE_MODEL}
-_PREDICTING: Final = ("argmax", "top_k", "labels", "min_score", "detect")
+_PREDICTING: Final = ("argmax", "top_k", "labels", "min_score", "detect", "error")
 # Which payload formats an option is for; auto may turn out to be any.
 _FOR_FORMAT: Final = {"fields": "values", "missing": "values", "time": "values", "dtype": "raw", "columns": "raw"}
 
@@ -205,6 +205,9 @@ def _check_template(reader: Reader, node: nodes.Node, path: str, model: schema.M
         named = [f"{{{level}}}" for level in TopicFilter.parse(one.topic).names if level]
         hint = f"it has {', '.join(named)}" if named else f"name a level of it: +{name}"
         reader.refuse(line, key, f"{{{name}}} is no level of the input {one.topic}", hint)
+    if model.output.from_ == "all" and template_names(model.output.topic):
+        what = "a request over HTTP has no topic whose levels could be put in"
+        reader.refuse(line_of(node, "output", "from"), f"{path}.output.from", what, "name a topic without {}")
     if not model.inputs and template_names(model.output.topic) and not has(node, "inputs"):
         reader.refuse(line, key, "names a level of an input's topic, and there are no inputs", "add inputs")
     return not unknown

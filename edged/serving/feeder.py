@@ -160,7 +160,7 @@ class Feeder:
         batch = [ticket for ticket in batch if not (ticket.settled or self._too_old(ticket, now_s))]
         if not batch:
             return True
-        heads = [_dated(ticket.item, now_s) for ticket in batch]
+        heads = [_asked(ticket.item, now_s) for ticket in batch]
         payloads = [ticket.item.payload for ticket in batch]
         try:
             sent = generation.submit(heads, payloads, partial(self._done, generation, batch))
@@ -214,8 +214,9 @@ class Feeder:
             tally.runs += 1
             tally.faults += head.own
             tally.nonfinite += head.nonfinite
+            body, copy = (part, b"") if not head.copy else _apart(part, head.copy)
             outcome: Outcome = head.fault or Answer(
-                bytes(part), head.json_length, version, head.ts_ms, head.nonfinite, ticket.retried
+                bytes(body), head.json_length, version, head.ts_ms, head.nonfinite, ticket.retried, copy
             )
             if head.fault is not None and head.fault.code == "too_old":
                 self._observer.dropped(self._settings.name, "too_old")
@@ -275,10 +276,15 @@ def _head(item: Input) -> InputHead:
     return InputHead(len(item.payload), item.form, item.content_type[:_LABEL], item.json_length, item.binary, item.id)
 
 
-def _dated(item: Input, now_s: float) -> InputHead:
-    """With what its own time stamp has to be at least, if the configuration says so and the clock can be trusted."""
+def _apart(part: memoryview, copy: int) -> tuple[memoryview, bytes | None]:
+    """An answer and its copy: None where the worker had no room for it, or makes no sense."""
+    return (part[:-copy], bytes(part[-copy:])) if 0 < copy <= len(part) else (part, None)
+
+
+def _asked(item: Input, now_s: float) -> InputHead:
+    """The head of an input that is run for its sender, unlike one of a trial: its age, its copy."""
     head = _head(item)
-    if item.max_age_s is None or not item.stamped:
-        return head
-    oldest_ms = item.arrived_ms + round((now_s - item.arrived_s - item.max_age_s) * 1000)
-    return msgspec.structs.replace(head, oldest_ms=max(oldest_ms, 0))
+    if item.max_age_s is not None and item.stamped:
+        oldest_ms = item.arrived_ms + round((now_s - item.arrived_s - item.max_age_s) * 1000)
+        head = msgspec.structs.replace(head, oldest_ms=max(oldest_ms, 0))
+    return msgspec.structs.replace(head, copy=True) if item.copy else head

@@ -19,7 +19,7 @@ import msgspec
 
 from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
-from edged.config.steps import Form
+from edged.config.steps import Form, ResultFormat
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import JOINED
 from edged.rings import Ring
@@ -39,7 +39,7 @@ from edged.worker.stack import Feeds, shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
-from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to
+from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to, value_shown
 from edged.worker.view import View
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
@@ -49,7 +49,8 @@ _FAULTS_ROOM: Final = channel.MESSAGE_LIMIT // 2  # bytes; the other half is for
 
 
 class Job(msgspec.Struct, eq=False):
-    """One input on its way through the worker. `rows` 0: it shares no first axis and runs alone."""
+    """One input on its way through the worker. `rows` 0: it shares no first axis and runs alone.
+    `shown`: the output that stands for the result where there is room for one."""
 
     head: InputHead
     decoded: Decoded | None = None
@@ -57,6 +58,7 @@ class Job(msgspec.Struct, eq=False):
     rows: int = 0
     view: View | None = None
     outputs: dict[str, Array] = {}
+    shown: Array | None = None
     found: dict[str, list[Any]] | None = None
     fault: Fault | None = None
     own: bool = False
@@ -124,6 +126,7 @@ class Worker:
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
         self._shown = output_shown(opening.postprocess, signature)
+        self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
             self._used += (self._shown,)
         channel.send(
@@ -235,6 +238,7 @@ class Worker:
             job.fail(EdgedError("over_memory", "the outputs do not fit into limits.memory"))
             return
         job.outputs = stepped if _takes_steps(job) else outputs
+        job.shown = stepped.get(self._shown)
         job.found = None if result is None else result.of(0, len(result.rows), job.view, job.feeds)
 
     def _run_stacked(self, group: list[Job]) -> bool:
@@ -255,6 +259,7 @@ class Worker:
         start = 0
         for job, own, changed in zip(group, parts, stepped_parts, strict=True):
             job.outputs = dict(zip(names, changed if _takes_steps(job) else own, strict=True))
+            job.shown = dict(zip(names, changed, strict=True)).get(self._shown)
             job.found = None if result is None else result.of(start, job.rows, job.view, job.feeds)
             start += job.rows
         return True
@@ -277,21 +282,38 @@ class Worker:
             for name in decoded.requested or self._all
             if name in job.outputs  # an optional output may be absent
         ]
-        decimals = self._decimals if _takes_steps(job) else {}
+        copy, copied = b"", 0
         try:
             if opening.result == "oip" or job.head.form == -1:
-                payload, json_length, nonfinite = encode(
-                    opening.model, opening.version, decoded.id or job.head.id, outputs, job.found, decimals
-                )
+                payload, json_length, nonfinite = self._response(job, outputs)
             else:
-                shown, json_length = job.outputs.get(self._shown), 0
-                payload, nonfinite = encode_brief(opening.result, job.found, shown, decimals.get(self._shown))
+                (payload, nonfinite), json_length = self._brief(job, opening.result), 0
+            if job.head.copy:
+                copy, copied = self._copy(job, outputs, opening.message_limit - len(payload))
         except MemoryError:
             return AnswerHead(0, fault=fault("over_memory", "the answer does not fit into limits.memory")), b""
         if len(payload) > opening.message_limit:
             text = f"the answer has {len(payload)} bytes, above the limit of {opening.message_limit}"
             return AnswerHead(0, fault=fault("output_too_large", text)), b""
-        return AnswerHead(len(payload), json_length, ts_ms=decoded.ts_ms, nonfinite=nonfinite), payload
+        size = len(payload) + len(copy)
+        head = AnswerHead(size, json_length, ts_ms=decoded.ts_ms, nonfinite=nonfinite, copy=copied)
+        return head, payload + copy if copy else payload
+
+    def _response(self, job: Job, outputs: Sequence[Output]) -> tuple[bytes, int, bool]:
+        opening, decimals = self._opening, self._decimals if _takes_steps(job) else {}
+        named = job.head.id if job.decoded is None else job.decoded.id or job.head.id
+        return encode(opening.model, opening.version, named, outputs, job.found, decimals)
+
+    def _brief(self, job: Job, kind: ResultFormat) -> tuple[bytes, bool]:
+        return encode_brief(kind, job.found, job.shown, self._decimals.get(self._shown), self._best)
+
+    def _copy(self, job: Job, outputs: Sequence[Output], room: int) -> tuple[bytes, int]:
+        """The result once more, as subscribers get it, and its length; -1 where it has no room."""
+        if self._opening.result == "oip":
+            copy = self._response(job, [(*output[:3], False) for output in outputs])[0]
+        else:
+            copy = self._brief(job, self._opening.result)[0]
+        return (copy, len(copy)) if len(copy) <= room else (b"", -1)
 
 
 def _takes_steps(job: Job) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from edged.messages import Answer, with_parameters
 members = st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.none(), st.booleans()), max_size=4)
 
 
-def answer(body: dict[str, object], tail: bytes = b"", **facts: bool) -> Answer:
+def answer(body: dict[str, object], tail: bytes = b"", **facts: Any) -> Answer:
     text = json.dumps(body).encode()
     return Answer(text + tail, len(text) if tail else 0, "1", **facts)
 

@@ -78,7 +78,7 @@ class Mqtt:
             settings, name, round(settings.session), _packet(largest), FULL, will=tree.status, manual_ack=True
         )
         self._link = Link(dialer, Lookout(dialer, tree, own), self, clock)
-        results = Results(
+        results = self._results = Results(
             tree,
             models,
             publish=self._outlet.publish,
@@ -147,6 +147,10 @@ class Mqtt:
     def publish(self, topic: str, payload: bytes, qos: int) -> None:
         """A message that is not retained. QoS 0 is dropped while there is no connection."""
         self._outlet.publish(Publication(topic, payload, qos))
+
+    def also(self, item: Input) -> Input:
+        """An input of another transport, whose result is published besides where `output.from` says so."""
+        return self._results.also(item)
 
     def on_room(self, model: str) -> None:
         """The lane of `model` has room again; what waited is offered in the next turn of the loop."""

@@ -13,7 +13,7 @@ import msgspec
 from edged.config import schema
 from edged.config.steps import ResultFormat
 from edged.errors import Fault, as_json, fault
-from edged.messages import Answer, Outcome, with_members, with_parameters
+from edged.messages import Answer, Input, Outcome, with_members, with_parameters
 from edged.topics import Tree, fill
 from edged.transports.mqtt.allowance import Allowance
 from edged.transports.mqtt.inputs import Arrival, Target
@@ -127,26 +127,60 @@ class Results:
         target = sender.target
         # With an id each topic is used once: there the sequence is the model's.
         counted = self._tree.result(target.model) if target.id and not sender.response_topic else sender.output
-        now_ms = sender.arrived_ms + round((self._clock() - sender.arrived_s) * 1000)
-        stamp = sender.arrived_ms if answer.ts_ms is None else answer.ts_ms
-        now_ms = now_ms if answer.ts_ms is None else self._wall_ms()
-        parameters: dict[str, object] = {
-            "ts": stamp,
-            "seq": self._sequence(counted),
-            "age_ms": now_ms - stamp,
-            "topic": sender.arrival.topic,
-        }
-        if not self._clock_synced():
-            parameters["clock"] = "unsynced"
+        parameters = self._parameters(answer, counted, sender.arrived_s, sender.arrived_ms)
+        parameters["topic"] = sender.arrival.topic
         payload, content_type = self._payload(answer, parameters, self._format(target))
         qos = sender.arrival.qos if sender.response_topic else self._outputs[target.model].qos
         message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
-        message.content_type = content_type
         output = self._outputs[target.model]
         # An answer to one request is kept by nobody: each id would be another topic at the broker, for ever.
         message.retain = output.retain and not (sender.response_topic or target.id)
-        message.expires_s = None if output.expire is None else self._clock() + output.expire
+        self._finish(message, content_type, output)
         return message if message.size <= self._packet_limit() else None
+
+    def _parameters(self, answer: Answer, counted: str, arrived_s: float, arrived_ms: int) -> dict[str, object]:
+        """`counted` is the topic whose sequence it belongs to."""
+        now_ms = arrived_ms + round((self._clock() - arrived_s) * 1000)
+        stamp = arrived_ms if answer.ts_ms is None else answer.ts_ms
+        now_ms = now_ms if answer.ts_ms is None else self._wall_ms()
+        parameters: dict[str, object] = {"ts": stamp, "seq": self._sequence(counted), "age_ms": now_ms - stamp}
+        if not self._clock_synced():
+            parameters["clock"] = "unsynced"
+        return parameters
+
+    def _finish(self, message: Publication, content_type: str, output: schema.Output) -> None:
+        message.content_type = content_type
+        message.expires_s = None if output.expire is None else self._clock() + output.expire
+
+    # --- results of other transports --------------------------------------------------------------------
+
+    def also(self, item: Input) -> Input:
+        """An input of another transport; with `output.from: all` its result is published besides being answered."""
+        output = self._outputs.get(item.model)
+        if output is None or output.from_ != "all":
+            return item
+
+        def reply(outcome: Outcome) -> None:
+            item.reply(outcome)
+            if isinstance(outcome, Answer):
+                self._publish_copy(item, outcome, output)
+
+        return msgspec.structs.replace(item, copy=True, reply=reply)
+
+    def _publish_copy(self, item: Input, answer: Answer, output: schema.Output) -> None:
+        if answer.copy is None:
+            self._dropped(item.model, "output_too_large")
+            return
+        topic = output.topic or self._tree.result(item.model)
+        copy = msgspec.structs.replace(answer, payload=answer.copy, json_length=0)
+        parameters = self._parameters(answer, topic, item.arrived_s, item.arrived_ms)
+        payload, content_type = self._payload(copy, parameters, output.format)
+        message = Publication(topic, payload, output.qos, retain=output.retain)
+        self._finish(message, content_type, output)
+        if message.size <= self._packet_limit():
+            self._publish(message)
+        else:
+            self._dropped(item.model, "output_too_large")
 
     def _format(self, target: Target) -> ResultFormat:
         """What a result is: as the configuration says for `inputs`, the protocol's response on `infer`."""

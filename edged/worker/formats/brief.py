@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from edged.tensors import BY_NUMPY
 from edged.worker.formats.decoded import Array
 from edged.worker.formats.elements import has_nonfinite, to_bytes, to_json
 
+Best = Literal["index", "score"]
 Found = Mapping[str, list[Any]]
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -19,7 +20,7 @@ _NOTHING: Final = {"label": None, "index": None, "score": None}
 
 
 def encode_brief(
-    kind: ResultFormat, found: Found | None, output: Array | None, decimals: int | None
+    kind: ResultFormat, found: Found | None, output: Array | None, decimals: int | None, best: Best = "index"
 ) -> tuple[bytes, bool]:
     """One input's result: (payload, whether a value of `output` is NaN or infinite).
 
@@ -28,8 +29,9 @@ def encode_brief(
 
     - prediction: a JSON object of what was found, the best one's members beside it. It ends with `}` and has no
       member of messages.with_parameters, which puts them behind.
-    - value: the best label, or its index; without a prediction the number of detections, or the output's numbers.
-      One is plain text, several are a JSON list; NaN and infinity are null.
+    - value: the best label, or else its `best`, which is the score for a distance: that has no classes. Without a
+      prediction the number of detections, or the output's numbers. One is plain text, several are a JSON list; NaN
+      and infinity are null.
     - raw: the output's bytes, row-major, little-endian, as the protocol's binary data.
     """
     if output is None:
@@ -40,7 +42,7 @@ def encode_brief(
         return bytes(to_bytes(output, datatype)), nonfinite
     if kind == "prediction":
         return _ENCODER.encode(_flat(found or {})), nonfinite
-    return _text(_values(found) if found else to_json(output, datatype, decimals)), nonfinite
+    return _text(_values(found, best) if found else to_json(output, datatype, decimals)), nonfinite
 
 
 def _flat(found: Found) -> dict[str, Any]:
@@ -51,20 +53,20 @@ def _flat(found: Found) -> dict[str, Any]:
     return {**_NOTHING, **best, **found}
 
 
-def _values(found: Found) -> list[Any]:
+def _values(found: Found, best: Best) -> list[Any]:
     if (detections := found.get("detections")) is not None:
         several = detections and isinstance(detections[0], list)
         return [len(row) for row in detections] if several else [len(detections)]
     prediction = found.get("prediction") or []
     rows = prediction if prediction and isinstance(prediction[0], list) else [prediction]
-    return [_best(row) for row in rows]
+    return [_best(row, best) for row in rows]
 
 
-def _best(row: list[Any]) -> Any:
-    """The label of a row's first entry, its index where it has none; None for an empty row."""
+def _best(row: list[Any], best: Best) -> Any:
+    """The label of a row's first entry, or else its `best`; None for an empty row."""
     while row and isinstance(row[0], list):  # places within a row
         row = row[0]
-    return row[0].get("label", row[0].get("index")) if row else None
+    return row[0].get("label", row[0].get(best)) if row else None
 
 
 def _text(values: list[Any]) -> bytes:

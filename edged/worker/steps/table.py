@@ -157,6 +157,11 @@ def output_shown(steps: Sequence[Postprocess], signature: Signature) -> str:
     return named[-1] if named else signature.outputs[0].name if signature.outputs else ""
 
 
+def value_shown(steps: Sequence[Postprocess]) -> Literal["index", "score"]:
+    """What of the best entry without a label stands for it: of a distance, which has no classes, the score."""
+    return "score" if any(isinstance(step, Error) for step in steps) else "index"
+
+
 def rounded_to(steps: Sequence[Postprocess], signature: Signature) -> dict[str, int]:
     """The outputs that a `round` step rounds, and to how many decimals: what `encode` shows them with."""
     decimals: dict[str, int] = {}

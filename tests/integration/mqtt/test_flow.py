@@ -224,3 +224,30 @@ def test_a_held_value_is_lent_to_every_run(broker: Mosquitto, tmp_path: Path) ->
         user.send("1/temp", "3")
         until(lambda: len(user.on(RESULT)) == 3)
         assert numbers(user, RESULT) == [101, 102, 103]
+
+
+def http(one: Box, numbers: list[float], **extra: Any) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(numbers)], "data": numbers}
+    code, answer = one.infer("m", [tensor], **extra)
+    assert (code, answer["model_name"]) == (200, "m")
+
+
+def test_results_of_http_requests_are_published_too(broker: Mosquitto, tmp_path: Path) -> None:
+    setup = "output: {from: all, topic: out}"
+    with flow(broker, tmp_path, setup) as (one, user):
+        http(one, [1.5])
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [2.5]}
+        body = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+        code, answer, headers = one.request("POST", "/v2/models/m/infer", body)
+        assert (code, len(answer) - int(headers["inference-header-content-length"])) == (200, 4)
+        until(lambda: len(user.on("out")) == 2)
+        assert numbers(user, "out") == [1.5, 2.5]
+        assert [found["parameters"]["seq"] for found in user.json("out")] == [1, 2]
+
+
+def test_they_are_as_the_steps_left_them(broker: Mosquitto, tmp_path: Path) -> None:
+    setup = "postprocess: [{round: 1}], output: {from: all, topic: out, format: value}"
+    with flow(broker, tmp_path, setup) as (one, user):
+        http(one, [1.26])
+        until(lambda: user.on("out"))
+        assert user.on("out")[0].payload == b"1.3"

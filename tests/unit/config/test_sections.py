@@ -213,11 +213,18 @@ WRONG = {
         inputs("{topic: t, tensor: t}, {topic: +line/u, tensor: u, hold: 5s}"),
         "2: models.a.inputs[1].topic: it does not meet t: they need the same named levels (none)",
     ),
+    "a request's result on a topic with levels": (
+        model('inputs: [{topic: +cell/x}], output: {topic: "x/{cell}", from: all}'),
+        (
+            "2: models.a.output.from: a request over HTTP has no topic whose levels could be put in "
+            "(name a topic without {})"
+        ),
+    ),
     "a prediction that nothing makes": (
         model("postprocess: [softmax], output: {format: prediction}"),
         (
             "2: models.a.output.format: no step of postprocess makes a prediction "
-            "(add one of argmax, top_k, labels, min_score, detect)"
+            "(add one of argmax, top_k, labels, min_score, detect, error)"
         ),
     ),
     "a level that no input has": (

@@ -12,7 +12,7 @@ from edged.config import schema
 from edged.config.steps import Form
 from edged.config.units import Duration, Rate, Size
 from edged.errors import fault
-from edged.messages import JOINED, Admission, Answer, Input, Source, unpack
+from edged.messages import JOINED, Admission, Answer, Input, Outcome, Source, unpack
 from edged.topics import Tree
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
@@ -49,7 +49,7 @@ class Bench:
             "wall_ms": lambda: self.wall,
             "clock_synced": lambda: self.synced,
         }
-        results = Results(TREE, models, publish=self.publish, packet_limit=lambda: self.limit, **shared)
+        self.results = results = Results(TREE, models, publish=self.publish, packet_limit=lambda: self.limit, **shared)
         self.intake = Intake(
             TREE, models, results=results, offer=self.offer, bug=self.bug, reading=self, later=self.later, **shared
         )
@@ -475,3 +475,42 @@ def test_a_bug_is_counted_and_the_message_acknowledged() -> None:
     mid = bench.send(INFER)
     assert bench.bugs == 1
     assert bench.acknowledged == [(1, mid)]
+
+
+# --- results of other transports --------------------------------------------------------------------
+
+
+def _request(bench: Bench, outcomes: list[Outcome]) -> Input:
+    return bench.results.also(Input("m", b"1", Source.HTTP, outcomes.append, bench.now, bench.wall, id="x"))
+
+
+def test_results_of_requests_are_published_where_the_configuration_says_so() -> None:
+    output = schema.Output(topic="out", from_="all", retain=True, format="prediction")
+    bench = Bench(schema.Model("m", output=output))
+    outcomes: list[Outcome] = []
+    item = _request(bench, outcomes)
+    assert item.copy
+    bench.now += 0.5
+    item.reply(_answer(copy=b'{"index":7}'))
+    item.reply(fault("bad_input", "no"))
+    assert [type(one).__name__ for one in outcomes] == ["Answer", "Fault"]
+    (found,) = bench.published
+    assert (found.topic, found.retain, bench.json()) == (
+        "out",
+        True,
+        {"index": 7, "ts": 1_000_000, "seq": 1, "age_ms": 500},
+    )
+
+
+def test_a_copy_that_has_no_room_is_counted_and_the_request_answered() -> None:
+    bench = Bench(schema.Model("m", output=schema.Output(from_="all")))
+    outcomes: list[Outcome] = []
+    _request(bench, outcomes).reply(_answer(copy=None))
+    bench.limit = 100
+    _request(bench, outcomes).reply(_answer(copy=b'{"a":"' + b"x" * 100 + b'"}'))
+    assert bench.dropped == [("m", "output_too_large")] * 2
+    assert (len(outcomes), bench.published) == (2, [])
+
+
+def test_results_of_requests_stay_with_those_who_asked_unless_it_is_said() -> None:
+    assert not _request(Bench(), []).copy

@@ -70,6 +70,11 @@ def test_without_a_prediction_a_value_is_the_output(output: Any, text: bytes) ->
     assert value_of(None, output) == text
 
 
+def test_a_distance_has_no_class_but_a_score() -> None:
+    found = {"prediction": [{"index": 0, "score": 0.125}]}
+    assert encode_brief("value", found, SCORES, None, "score")[0] == b"0.125"
+
+
 def test_a_value_is_rounded_as_the_steps_say() -> None:
     assert value_of(None, np.array([0.9], dtype=np.float32), 1) == b"0.9"
 
