@@ -72,7 +72,7 @@ def _with_options(reader: Reader, line: int, path: str, owner: type[msgspec.Stru
     if not names:
         reader.refuse(line, path, "takes no value", f"write it alone: - {EXAMPLES[owner]}")
         return UNSET
-    if owner in _WITH_KEYS and not (owner is steps.Resize and isinstance(options, nodes.Sequence)):
+    if owner in WITH_KEYS and not (owner is steps.Resize and isinstance(options, nodes.Sequence)):
         return _checked(reader, options, path, owner)
     if owner is steps.Labels and isinstance(options, nodes.Scalar):
         return _labels(reader, options, path)
@@ -89,7 +89,7 @@ def _checked(reader: Reader, node: nodes.Node, path: str, owner: type[msgspec.St
     step = reader.struct(node, path, owner)
     if step is UNSET or len(reader.mistakes) > before:
         return UNSET
-    agree = _WITH_KEYS[owner]
+    agree = WITH_KEYS[owner]
     try:
         if agree is not None:
             agree(step)
@@ -121,7 +121,7 @@ def _detect(step: steps.Detect) -> None:
 
 
 # The steps that are written with keys, and what says whether these agree.
-_WITH_KEYS: Final[dict[type, Callable[[Any], None] | None]] = {
+WITH_KEYS: Final[dict[type, Callable[[Any], None] | None]] = {
     steps.Normalize: _normalize,
     steps.Resize: _resize,
     steps.Pad: None,

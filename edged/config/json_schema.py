@@ -142,10 +142,13 @@ def _steps(table: Iterable[type[msgspec.Struct]]) -> Iterator[Schema]:
             yield {"const": name}
             yield _only(name, {"type": "null"})
             continue
-        values = [_value(keys.kind(known[step.__struct_fields__[0]])), _section(step)]
+        option = _value(keys.kind(known[step.__struct_fields__[0]]))
+        if step in chain.WITH_KEYS:
+            yield _only(name, {**_section(step), "type": "object"})
         if step is steps.Labels:
-            values.append({"type": "string", "description": "a file with one name per line"})
-        yield _only(name, {"anyOf": values})
+            option = {"anyOf": [option, {"type": "string", "description": "a file with one name per line"}]}
+        if step not in chain.WITH_KEYS or step is steps.Resize:  # which may be a bare [W, H]
+            yield _only(name, option)
 
 
 def _only(name: str, value: Schema) -> Schema:

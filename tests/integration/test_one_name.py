@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.box import Box, box
@@ -19,6 +22,24 @@ models: {{digits: {{file: {digits}/digits_v1_int8.onnx}}}}
 """
 
 
+@contextlib.contextmanager
+def systemd(one: Box) -> Iterator[Callable[[], str]]:
+    """A service manager's end of sd_notify: gives all that it was told so far."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(one.folder / "notify"))
+        sock.setblocking(False)
+        one.environment["NOTIFY_SOCKET"] = str(one.folder / "notify")
+        said: list[str] = []
+
+        def told() -> str:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    said.append(sock.recv(65_536).decode())
+            return "\n".join(said)
+
+        yield told
+
+
 def mqtt(one: Box) -> dict[str, object]:
     found: dict[str, object] = one.status()["daemon"]["mqtt"]
     return found
@@ -28,8 +49,10 @@ def test_the_later_daemon_waits_and_says_so_and_the_first_goes_on(digits: Path, 
     text = configuration(digits, broker)
     with box(text) as first:
         first.wait(lambda: mqtt(first)["connected"])
-        with box(text) as later, User(broker.port, "edged/press-07/#") as user:
+        with box(text, start=False) as later, systemd(later) as told, User(broker.port, "edged/press-07/#") as user:
+            later.start()
             later.wait(lambda: mqtt(later)["namesake"])
+            until(lambda: " is online as press-07" in told())
             # Both serve their sockets; the broker knows one of them.
             for one in (first, later):
                 assert one.request("GET", "/v2/health/ready")[0] == 200

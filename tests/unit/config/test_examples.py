@@ -6,9 +6,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edged.config import keys
 from edged.config.chain import TABLES
@@ -58,6 +60,32 @@ def test_every_setting_that_the_shipped_file_shows_is_valid(tmp_path: Path) -> N
     assert found.telemetry == Telemetry()
 
 
+def test_every_single_value_may_come_from_the_environment(tmp_path: Path) -> None:
+    plain = switched_on(tmp_path)
+    file = tmp_path / "edged.yaml"
+    text, environment = file.read_text(), {}
+    values = list(single_values(yaml.compose(text)))
+    assert len(values) > 50
+    for number, node in enumerate(sorted(values, key=lambda one: -one.start_mark.index)):
+        environment[f"V{number}"] = node.value
+        text = f'{text[: node.start_mark.index]}"${{V{number}}}"{text[node.end_mark.index :]}'
+    file.write_text(text)
+    assert load(file, environment) == plain
+
+
+def single_values(node: yaml.Node | None, under: str = "") -> Iterator[yaml.ScalarNode]:
+    """Every value that is written out; a step without options is the name of one."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from single_values(value, key.value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            if not (under in TABLES and isinstance(item, yaml.ScalarNode)):
+                yield from single_values(item)
+    elif isinstance(node, yaml.ScalarNode) and node.value:
+        yield node
+
+
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     """What it shows beside a key is that key's default, wherever the default is one value."""
     found = switched_on(tmp_path)
@@ -97,3 +125,28 @@ def test_the_documents_tables_are_the_schemas() -> None:
     assert "| `mqtt.keepalive` | `30s` | 5s to 1h |" in text
     assert "| `models.NAME.inputs[].topic` | required |" in text
     assert "| `top_k` | postprocess |" in text
+
+
+def test_the_examples_in_the_document_load(tmp_path: Path) -> None:
+    """As files of their own, with the secrets that they name beside them."""
+    Authority(tmp_path).issue("press-07")
+    (tmp_path / "mqtt-password").write_text("x")
+    (tmp_path / "mqtt-password").chmod(0o640)
+    text = (ROOT / "docs/configuration.md").read_text()
+    indented = [
+        re.sub("^    ", "", one, flags=re.MULTILINE) for one in re.findall(r"^(?:    .*\n)+", text, re.MULTILINE)
+    ]
+    examples = [one for one in indented if one.startswith("mqtt:")] + re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 3
+    for example in examples:
+        file = tmp_path / "edged.yaml"
+        file.write_text(example)
+        load(file, {})
+
+
+def test_the_unit_names_the_credentials_that_the_shipped_file_asks_for() -> None:
+    """LoadCredential=NAME:PATH makes NAME what `password_file`, `cert` and `key` find first."""
+    unit = (ROOT / "systemd/edged.service").read_text()
+    shown = re.findall(r"#(?:password_file|cert|key): (\S+)", SHIPPED.read_text())
+    assert len(shown) == 3
+    assert re.findall(r"#LoadCredential=([^:]+):/etc/edged/\1$", unit, re.MULTILINE) == shown

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from edged import cli
-from edged.config import json_schema
+from edged.config import chain, json_schema
 from tests.unit.config.test_examples import ROOT, switched_on
 from tests.unit.config.test_load import LATER, UNKNOWN, WHOLE
 
@@ -70,6 +70,8 @@ def test_it_refuses_what_is_misspelt_or_not_there_yet(text: str) -> None:
         "models: {a: {inputs: [{qos: 1}]}}",
         "models: {a: {inputs: {topic: a}}}",
         "models: {a: {preprocess: [softmax]}}",
+        "models: {a: {preprocess: [{resize: {short: 8}}]}}",
+        "models: {a: {preprocess: [{normalize: 2}]}}",
         "models: {a: {postprocess: [{top_k: 0}]}}",
         "models: {a: {postprocess: [{softmax: 1, argmax: 2}]}}",
         "models: {a: {output: {topic: {cell: }}}}",
@@ -102,6 +104,15 @@ def test_it_refuses_what_we_refuse(text: str) -> None:
 )
 def test_it_accepts_what_we_accept(text: str) -> None:
     assert accepts(text)
+
+
+@pytest.mark.parametrize("step", chain.EXAMPLES, ids=lambda step: step.__name__)
+def test_it_accepts_every_step_as_it_is_shown(step: type) -> None:
+    shown = chain.EXAMPLES[step]
+    section = next(name for name, table in chain.TABLES.items() if step in table.values())
+    assert accepts(
+        f"models: {{a: {{{section}: [{{{shown}}}]}}}}" if ":" in shown else f"models: {{a: {{{section}: [{shown}]}}}}"
+    )
 
 
 def test_it_accepts_the_file_that_uses_everything() -> None:

@@ -381,6 +381,32 @@ def test_where_truth_is_meant_yamls_words_count(folder: Folder, word: str, truth
     assert folder.load(f"push: {{record: {word}}}\n").push.record is truth
 
 
+@pytest.mark.parametrize("number", ["1e3", "1.0e3", "1000", "1000.0", "+1e+3"])
+def test_an_exponent_is_a_number_where_one_is_meant(folder: Folder, number: str) -> None:
+    """YAML 1.1 makes text of 1e3, and a number of 1.0e3."""
+    (model,) = folder.load(f"models: {{a: {{preprocess: [{{scale: {number}}}]}}}}\n").models
+    assert model.preprocess == (Scale(1000),)
+
+
+def test_loading_twice_gives_the_same_and_a_change_shows(folder: Folder) -> None:
+    """What a reload compares; nothing is remembered between two readings, and the environment is only read."""
+    folder.write("onnx", "digits.onnx")
+    folder.write("zero\n", "labels.txt")
+    folder.write("secret", "password").chmod(0o600)
+    Authority(folder.path).issue("box")
+    environment = dict(folder.environment)
+    first = folder.load(WHOLE)
+    assert folder.load(WHOLE) == first
+    assert folder.environment == environment
+    assert folder.load(WHOLE.replace("size: 8", "size: 9")) != first
+    folder.write("one\n", "labels.txt")
+    changed = folder.load(WHOLE)
+    assert changed != first
+    assert (changed.mqtt, changed.push) == (first.mqtt, first.push)
+    folder.write("other", "password")
+    assert folder.load(WHOLE).mqtt != first.mqtt
+
+
 # --- keys -----------------------------------------------------------------------------------------
 
 UNKNOWN = {
