@@ -30,6 +30,7 @@ _SETTLE_S: Final = 0.1  # retained messages follow the SUBACK; most brokers send
 _PACKET: Final = 2**20
 _SPREAD_S: Final = 1.0  # of those who wait for one name
 _PING_S: Final = 60.0
+_TURN_S: Final = 0.5  # how soon the wait notices that it is to end
 
 
 class Unreached(Exception):
@@ -79,18 +80,16 @@ class Lookout:
             self._look(visit, namesake, token, tell)
         except (Unreached, OSError):
             raise
-        except Exception as error:
-            # No byte of a broker may end more than the connection: paho raises whatever it stumbles over.
+        except Exception:  # noqa: BLE001  paho raises whatever it stumbles over; the connection itself will tell
             _log.debug("the broker sent what cannot be read", exc_info=True)
-            raise Unreached("a packet that cannot be read", Ending.CLOSED) from error
         finally:
             visit.close()
 
     def _look(self, visit: Visit, namesake: Namesake, token: str, tell: Callable[[str], None]) -> None:
         why, how = visit.connect()
-        if why and (visit.refusal is None or how is not None):
+        if why and how is not Ending.CLOSED and (how is not None or visit.refusal is None):
             raise Unreached(why, how)
-        # A broker that refuses this identity, or these topics, says nothing about the name.
+        # A broker that refuses this identity, or these topics, says nothing about the name; some do it by closing.
         if why or visit.subscribe(first_look(self._tree), _ANSWER_S) is None:
             return
         if not namesake.known:  # most brokers have sent what they retain before they answer the next packet
@@ -124,5 +123,5 @@ class Lookout:
                 if namesake.seen.shown != told:
                     told = namesake.seen.shown
                     tell(told)
-            if not visit.turn():
+            if not visit.turn(_TURN_S):
                 raise Unreached("the connection was lost while another machine was online under this name", None)

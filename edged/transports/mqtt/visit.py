@@ -86,9 +86,9 @@ class Visit:
         """Whether there is something left to write."""
         return self._client.want_write()
 
-    def turn(self) -> bool:
-        """Reads and writes for a moment; False when the connection is gone."""
-        return self._client.loop(_TURN_S) is MQTTErrorCode.MQTT_ERR_SUCCESS
+    def turn(self, limit_s: float = _TURN_S) -> bool:
+        """Reads and writes once there is something to, within the limit; False when the connection is gone."""
+        return self._client.loop(limit_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def close(self) -> None:
         """Says goodbye and closes."""

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edged.config import schema
+from edged.errors import EdgedError
 from edged.transports.mqtt import brokers
+from edged.transports.mqtt.publisher import Publisher
 from tests.brokers import Mosquitto, free_port, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
 
@@ -105,6 +108,33 @@ def test_back_to_the_first_once_it_answers(make: Make, monkeypatch: pytest.Monke
     run(scenario)
 
 
+def test_what_the_first_still_held_is_not_forgotten_at_the_second(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second keeps a session of before, which says nothing about inputs of the first."""
+    monkeypatch.setattr(brokers, "LOOK_S", 0.3)
+    first, second = make("first"), make("second")
+
+    async def scenario() -> None:
+        with second:
+            box = Box((first.url, second.url))
+            async with running(box):
+                assert at(box, second)
+                box.lane.size, box.lane.open = 1, False
+                with first:
+                    await until(lambda: at(box, first), 20)
+                    with User(first.port) as user:
+                        user.send(INFER, "queued")
+                        user.send(INFER, "waits for room")
+                    await until(lambda: box.mqtt.facts().waiting == 1)
+                await until(lambda: at(box, second), 20)
+                with User(second.port, RESULT) as user:
+                    box.lane.open = True
+                    box.lane.work()
+                    await until(lambda: len(user.on(RESULT)) == 2)
+                    assert [one["text"] for one in user.json(RESULT)] == ["queued", "waits for room"]
+
+    run(scenario)
+
+
 def test_a_port_that_takes_connections_and_is_no_broker_costs_a_moment_each_time_less_often(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +155,17 @@ def test_a_port_that_takes_connections_and_is_no_broker_costs_a_moment_each_time
                 assert box.mqtt.alive()
 
     run(scenario)
+
+
+def test_an_operators_push_finds_the_one_that_serves(make: Make) -> None:
+    first, second = make("first"), make("second")
+    settings = schema.Mqtt(url=(first.url, second.url))
+    with second, Publisher(settings, "operator", lambda *_: None) as publisher:
+        assert publisher.connect([TREE.status]).version == "5"
+    with Publisher(settings, "operator", lambda *_: None) as publisher, pytest.raises(EdgedError) as refused:
+        publisher.connect([TREE.status])
+    for broker in (first, second):
+        assert f"{broker.url}: nothing listens on" in refused.value.fault.message
 
 
 def test_what_is_wrong_with_each_is_said_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:

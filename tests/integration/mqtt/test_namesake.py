@@ -103,6 +103,21 @@ def test_of_two_that_come_online_at_one_moment_one_gives_way(
     run(scenario)
 
 
+def test_whoever_gives_way_takes_no_pushes_either(broker: Mosquitto) -> None:
+    async def scenario() -> None:
+        async with running(Box(broker.url, own=OTHER)) as box:
+            await until(lambda: box.mqtt.facts().pushes_connected)
+            await asyncio.to_thread(retained_online, broker, OWN, 3600)
+            await until(lambda: box.mqtt.facts().namesake == OWN.host)
+            await until(lambda: not box.mqtt.facts().pushes_connected)
+            with User(broker.port) as user:
+                user.send(TREE.push("digits"), b"model")
+            assert box.pushes == []
+            assert box.mqtt.alive()
+
+    run(scenario)
+
+
 def retained_online(broker: Mosquitto, own: Machine, interval_s: float = 10) -> None:
     """As a power cut leaves it, when the broker has not noticed yet, or did not keep the will."""
     with User(broker.port) as user:
