@@ -92,7 +92,7 @@ def runs(config: Config) -> dict[str, Any]:
         "device": config.device,
         "groups": list(config.groups),
         "mqtt": mqtt
-        and {"url": list(mqtt.url), "username": mqtt.username, "client_id": mqtt.client_id, "base": mqtt.base},
+        and {"url": list(mqtt.url), "username": mqtt.username or None, "client_id": mqtt.client_id, "base": mqtt.base},
         "sockets": [config.sockets.unix, *config.sockets.http, *config.sockets.metrics],
         "models": [
             {
