@@ -86,13 +86,17 @@ telemetry: {interval: 5s}
 """
 
 
-def test_a_whole_file_becomes_values(folder: Folder) -> None:
-    model = folder.write("onnx", "digits.onnx")
+def write_what_it_names(folder: Folder) -> None:
+    folder.write("onnx", "digits.onnx")
     folder.write("zero\none\r\n\n", "labels.txt")
     Authority(folder.path).issue("box")
     folder.write("secret\r\n", "password").chmod(0o600)
     folder.write("a" * 16 + "\n", "token").chmod(0o600)
     folder.write("b" * 16 + "\n", "admin").chmod(0o600)
+
+
+def test_a_whole_file_becomes_values(folder: Folder) -> None:
+    write_what_it_names(folder)
     found = folder.load(WHOLE)
     assert found.device == "press-07"
     assert found.groups == ("line-2", "pi4")
@@ -118,7 +122,7 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
         admin_token="b" * 16,
     )
     (digits,) = found.models
-    assert (digits.name, digits.file, digits.threads) == ("digits", str(model), 2)
+    assert (digits.name, digits.file, digits.threads) == ("digits", str(folder.path / "digits.onnx"), 2)
     assert digits.inputs == (
         Input("cells/+cell/scan", 0, Form("values", "image", ("pixels",), "nan", "ts")),
         Input("raw/+cell", 1, Form("raw", dtype="float32", columns=3)),
@@ -390,10 +394,7 @@ def test_an_exponent_is_a_number_where_one_is_meant(folder: Folder, number: str)
 
 def test_loading_twice_gives_the_same_and_a_change_shows(folder: Folder) -> None:
     """What a reload compares; nothing is remembered between two readings, and the environment is only read."""
-    folder.write("onnx", "digits.onnx")
-    folder.write("zero\n", "labels.txt")
-    folder.write("secret", "password").chmod(0o600)
-    Authority(folder.path).issue("box")
+    write_what_it_names(folder)
     environment = dict(folder.environment)
     first = folder.load(WHOLE)
     assert folder.load(WHOLE) == first
