@@ -60,6 +60,7 @@ class Feeder:
         self._recent = Recent()
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None
 
     @property
     def idle(self) -> bool:
@@ -81,7 +82,7 @@ class Feeder:
             return self.refuse(item, fault("queue_full", f"{self.lane.size} inputs are waiting already"))
         if offer.admission is Admission.TAKEN:
             self._arm_deadline()
-            self._dispatch()
+            self._dispatch_in_turn()
         return offer.admission
 
     def refuse(self, item: Input, problem: Fault) -> Admission:
@@ -147,12 +148,23 @@ class Feeder:
                 break
         self._tell_of_room()
 
+    def _dispatch_in_turn(self) -> None:
+        """At once when nothing runs; else behind what this turn of the loop still brings, so that it shares a batch."""
+        if not self._running:
+            self._dispatch()
+        elif len(self._running) < IN_FLIGHT and self._turn is None:
+            self._turn = self._loop.call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
+        self._turn = None
+        self._dispatch()
+
     def _tell_of_room(self) -> None:
         if self.lane.has_room_again():
             self.on_room(self._settings.name)
 
     def _suspect_runs(self) -> bool:
-        return bool(self._running) and any(ticket.retried for ticket in self._running[0])
+        return bool(self._running) and self._running[0][0].retried  # a suspect runs alone
 
     def _send(self, generation: Generation, batch: list[Ticket], *, alone: bool) -> bool:
         """Sends a batch; False when the channel takes no more just now, the batch back in its place."""

@@ -43,6 +43,22 @@ def test_inputs_that_wait_share_a_run_and_get_their_own_rows(play: Play) -> None
     play(scenario)
 
 
+def test_what_comes_in_one_turn_of_the_loop_shares_a_batch(play: Play) -> None:
+    """The first goes at once, the others behind it together: not one more alone only because there is room for two."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        live = bench.route.live
+        assert live is not None
+        inputs = [bench.send(ONE_SCAN) for _ in range(9)]
+        assert [flight.inputs for flight in live.flights] == [1]
+        await asyncio.sleep(0)
+        assert [flight.inputs for flight in live.flights][-1] == 8
+        assert all(isinstance(one, Answer) for one in await asyncio.gather(*inputs))
+
+    play(scenario)
+
+
 def test_a_bad_input_in_a_batch_fails_alone(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.gather(rows=10)))
