@@ -24,7 +24,13 @@ PIXELS: Final = 2**25  # 33.5 million, 100 MB as they are decoded: 8K has 33.2
 # A progressive JPEG repeats the whole picture in every scan, which an attacker may write in a few bytes each. Encoders
 # use 10 or so.
 _SCANS: Final = 16
+_SCANS_AT_ALL: Final = 1000
 _START_OF_SCAN: Final = b"\xff\xda"
+# Pillow reads a file's segments and chunks in Python, some 2 us each: 16 MiB of empty ones would take 10 s. Real files
+# have a few dozen segments before their pixels, and a chunk for every 8 KiB or more.
+_SEGMENTS: Final = 1000
+_CHUNKS: Final = 2**16
+_ALONE: Final = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a segment behind them (ITU-T T.81, table B.1)
 _HINT: Final = "Send the whole file of a JPEG or PNG picture."
 # EXIF 2.32, tag 0x0112: what turns a picture upright, by Pillow's name of it.
 _UPRIGHT: Final = {
@@ -141,9 +147,12 @@ def _decoded(data: bytes) -> Image.Image:
     kind = "JPEG" if data.startswith(JPEG) else "PNG" if data.startswith(PNG) else ""
     if not kind:
         raise bad_input(f"no JPEG or PNG picture begins with the bytes {data[:8].hex(' ')}", _HINT)
+    scans = data.count(_START_OF_SCAN) if kind == "JPEG" else 1
+    if scans > _SCANS_AT_ALL or not (_few_segments(data) if kind == "JPEG" else _few_chunks(data)):
+        raise bad_input(f"the {kind} picture is in too many parts", "Save it anew.")
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            _check_size(*image.size, data.count(_START_OF_SCAN) if kind == "JPEG" else 1)
+            _check_size(*image.size, scans)
             image.load()
             turn = _UPRIGHT.get(orientation(image.info.get("exif", b"")))
             found = _rgb(image)
@@ -160,6 +169,31 @@ def _check_size(width: int, height: int, scans: int) -> None:
         raise bad_input(f"the picture has {width} x {height} pixels, {PIXELS} are read", "Send it smaller.")
     if width * height * scans > PIXELS * _SCANS:
         raise bad_input(f"the JPEG picture of {width} x {height} pixels comes in {scans} scans", "Save it anew.")
+
+
+def _few_segments(data: bytes) -> bool:
+    """Whether a JPEG comes to its first scan, or its end, in a few steps."""
+    at = 2
+    for _ in range(_SEGMENTS):
+        if at + 1 >= len(data):
+            return True
+        mark = data[at + 1]
+        if data[at] != 0xFF or mark in (0x00, 0xFF):  # rubbish and filling, which are skipped
+            at += 1
+        elif data[at : at + 2] == _START_OF_SCAN:
+            return True
+        else:
+            at += 2 if mark in _ALONE else 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+    return False
+
+
+def _few_chunks(data: bytes) -> bool:
+    at = len(PNG)
+    for _ in range(_CHUNKS):
+        if at >= len(data):
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -64,9 +64,6 @@ def test_sixteen_bits_lose_the_lower_eight() -> None:
 def colour_16() -> bytes:
     """A PNG of one pixel, 16 bits in each of three channels."""
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     head = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
     line = b"\0" + struct.pack(">HHH", 0x1234, 0xFFFF, 0x00FF)
     return pictures.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(line)) + chunk(b"IEND", b"")
@@ -176,6 +173,39 @@ def test_a_picture_of_thousands_of_scans_is_refused() -> None:
     assert read(data).shape == (1024, 1024, 3)
     at = data.rindex(b"\xff\xda")
     assert "scans" in refused(data[:at] + data[at:-2] * 600 + data[-2:])
+
+
+def chunk(name: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize(
+    ("part", "into"),
+    [
+        (b"\xff\xfe\0\2", JPEG),  # an empty comment
+        (b"\xff\xe1\0\2", JPEG),
+        (b"\xff", JPEG),
+        (chunk(b"abCd"), PNG),
+        (chunk(b"tEXt", b"a\0b"), PNG),
+        (chunk(b"IDAT"), PNG),
+    ],
+)
+def test_a_picture_in_a_million_parts_is_refused_at_once(part: bytes, into: bytes) -> None:
+    """Pillow would take each for itself, for seconds."""
+    at = 2 if into is JPEG else into.index(b"IDAT") - 4
+    assert read(into[:at] + part * 500 + into[at:]).shape == PIXELS.shape
+    assert "too many parts" in refused(into[:at] + part * 100_000 + into[at:])
+
+
+def test_chunks_behind_the_pixels_count_as_well() -> None:
+    at = PNG.index(b"IEND") - 4
+    assert "too many parts" in refused(PNG[:at] + chunk(b"abCd") * 100_000 + PNG[at:])
+
+
+def test_scans_are_counted_in_a_small_picture_too() -> None:
+    data = file(PIXELS, "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    assert "too many parts" in refused(data[:at] + data[at:-2] * 2000 + data[-2:])
 
 
 @given(st.data())
