@@ -41,7 +41,7 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
         decoded = FORMATS[detect(form, head, payload)](form, head, payload, signature)
     except MemoryError as error:
         raise EdgedError("over_memory", f"decoding {len(payload)} bytes takes more than limits.memory") from error
-    if decoded.ts_ms is not None and decoded.ts_ms < head.oldest_ms:
+    if decoded.ts_ms is not None and head.oldest_ms and decoded.ts_ms < head.oldest_ms:
         raise EdgedError("too_old", f"it is of {decoded.ts_ms}, {head.oldest_ms - decoded.ts_ms} ms too old")
     return decoded
 
