@@ -75,6 +75,7 @@ class InputHead(msgspec.Struct, frozen=True, array_like=True):
     """One input of a batch; `size` is its payload's bytes. The other fields are those of messages.Input.
 
     One whose own time stamp is before `oldest_ms` (ms since 1970; 0: any) is answered `too_old`.
+    `memory`: the number of its stream where the worker is to remember what came on it; 0: nothing.
     """
 
     size: int
@@ -85,6 +86,7 @@ class InputHead(msgspec.Struct, frozen=True, array_like=True):
     id: str = ""
     oldest_ms: int = 0
     copy: bool = False
+    memory: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):

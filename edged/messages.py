@@ -78,6 +78,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
     `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.
+    `memory`: a number for its stream where the worker is to remember what came on it (`missing: last`), else 0.
     `copy`: its result is published besides, as the configuration's `output` says.
     """
 
@@ -97,6 +98,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     max_age_s: float | None = None
     stamped: bool = False
     copy: bool = False
+    memory: int = 0
 
 
 _CLOSE: Final = ord("}")

@@ -28,6 +28,8 @@ def _mistakes(model: schema.Model, index: int, one: schema.Input) -> list[tuple[
         found.append(("tensor", f"inputs[{others.index(one.form.tensor)}] feeds {one.form.tensor} already", "keep one"))
     if one.form.format == "oip":
         found.append(("format", "a request of the protocol has all tensors in it, and runs alone", "send it to infer"))
+    if one.form.missing == "last":
+        found.append(("missing", "last is for an input that runs alone", "send all members, or choose nan"))
     return found + _stream_mistakes(model, one)
 
 

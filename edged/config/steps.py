@@ -183,9 +183,10 @@ class Form(msgspec.Struct, frozen=True):
         tuple[str, ...],
         Key("values: the JSON members taken, in this order", default="the payload is the bare number or list"),
     ] = ()
-    missing: Annotated[Literal["reject", "nan"], Key("values: what an absent or null member does", later=("last",))] = (
-        "reject"
-    )
+    missing: Annotated[
+        Literal["reject", "nan", "last"],
+        Key("values: what an absent or null member does; last: the last value of the same topic stands in"),
+    ] = "reject"
     time: Annotated[str, Key("values: the JSON member with the time stamp", default="the arrival counts")] = ""
     dtype: Annotated[
         str, Key("raw: what the bytes are, little-endian", check=checks.dtype, default="the tensor's own")

@@ -294,9 +294,11 @@ def _apart(part: memoryview, copy: int) -> tuple[memoryview, bytes | None]:
 
 
 def _asked(item: Input, now_s: float) -> InputHead:
-    """The head of an input that is run for its sender, unlike one of a trial: its age, its copy."""
+    """The head of an input that is run for its sender, unlike one of a trial: age, copy and memory."""
     head = _head(item)
     if item.max_age_s is not None and item.stamped:
         oldest_ms = item.arrived_ms + round((now_s - item.arrived_s - item.max_age_s) * 1000)
         head = msgspec.structs.replace(head, oldest_ms=max(oldest_ms, 0))
-    return msgspec.structs.replace(head, copy=True) if item.copy else head
+    if item.copy or item.memory:
+        head = msgspec.structs.replace(head, copy=item.copy, memory=item.memory)
+    return head

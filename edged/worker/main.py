@@ -33,6 +33,7 @@ from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
 from edged.worker.joined import decode_joined
+from edged.worker.lasting import Lasting
 from edged.worker.prepared import largest_prepared
 from edged.worker.session import Array, Model, write_prepared
 from edged.worker.stack import Feeds, shape_key, stack, unstack
@@ -125,6 +126,7 @@ class Worker:
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
+        self._lasting = Lasting()
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
@@ -201,7 +203,7 @@ class Worker:
             if head.form == JOINED:
                 decoded, made = decode_joined(opening.forms, part, opening.preprocess, self._model.signature)
             else:
-                decoded = decode(form, head, part, self._model.signature)
+                decoded = self._completed(form, head, part)
                 made = prepare(decoded, opening.preprocess, self._model.signature)
             job.feeds, job.rows, job.view = made
             check_shared(job.feeds, self._shared)
@@ -212,6 +214,16 @@ class Worker:
         except MemoryError:
             job.fail(EdgedError("over_memory", "the input does not fit into limits.memory"))
         return job
+
+    def _completed(self, form: Form, head: InputHead, part: memoryview) -> Decoded:
+        """One payload decoded, with what its stream sent last in place of what it lacks where that is asked for."""
+        if not head.memory:
+            return decode(form, head, part, self._model.signature)
+        key = (head.form, head.memory)
+        part, sent = self._lasting.complete(key, form, part)
+        decoded = decode(form, head, part, self._model.signature)
+        self._lasting.keep(key, sent)
+        return decoded
 
     def _run(self, jobs: Sequence[Job]) -> None:
         """Runs what was decoded, stacked where possible; whose fault an error is shows only alone."""

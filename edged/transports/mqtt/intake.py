@@ -181,6 +181,7 @@ class Intake:
             form=target.form,
             content_type=arrival.content_type,
             max_age_s=None if entry is None else entry.max_age,
+            memory=_number(arrival.topic) if entry is not None and entry.form.missing == "last" else 0,
             stamped=entry is not None and bool(entry.form.time) and self._clock_synced(),
         )
 
@@ -284,3 +285,8 @@ class Intake:
         if not self.room.full:
             self._flooding = False
             self._reading.resume()
+
+
+def _number(topic: str) -> int:
+    """A number for a topic, above 0; which one differs from start to start, so that nobody can choose equal ones."""
+    return hash(topic) & (2**62 - 1) or 1

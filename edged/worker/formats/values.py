@@ -92,7 +92,7 @@ def _members(value: dict[str, Any], form: Form) -> Any:
     taken: list[Any] = []
     for path in form.fields:
         found = _member(value, path)
-        if found is None and form.missing == "reject":
+        if found is None and form.missing != "nan":
             raise bad_input(
                 f"member {path} is missing or null", "Send it, or allow it with `missing: nan` in the configuration."
             )
@@ -105,7 +105,7 @@ def _members(value: dict[str, Any], form: Form) -> Any:
     return taken
 
 
-def _array(value: Any, missing: Literal["reject", "nan"]) -> Array:
+def _array(value: Any, missing: Literal["reject", "nan", "last"]) -> Array:
     """A number or lists of one shape as an array; the elements are looked at before numpy sees them."""
     leaves = value if type(value) is list else [value]
     kinds = set(map(type, leaves))

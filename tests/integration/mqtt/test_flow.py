@@ -251,3 +251,13 @@ def test_they_are_as_the_steps_left_them(broker: Mosquitto, tmp_path: Path) -> N
         http(one, [1.26])
         until(lambda: user.on("out"))
         assert user.on("out")[0].payload == b"1.3"
+
+
+def test_a_missing_member_is_the_last_one_of_its_topic(broker: Mosquitto, tmp_path: Path) -> None:
+    setup = "inputs: [{topic: cells/+, format: values, fields: [a, b], missing: last}]"
+    with flow(broker, tmp_path, setup, content=models.identity(shape=("batch", 2))) as (_, user):
+        for cell, payload in (("1", {"a": 1}), ("1", {"a": 1, "b": 2}), ("2", {"b": 5}), ("1", {"b": 3})):
+            user.send(f"cells/{cell}", json.dumps(payload))
+        until(lambda: len(user.on(RESULT)) == 2 and len(user.on(ERROR)) == 2)
+        assert [answer["outputs"][0]["data"] for answer in user.json(RESULT)] == [[1, 2], [1, 3]]
+        assert {problem["code"] for problem in user.json(ERROR)} == {"bad_input"}

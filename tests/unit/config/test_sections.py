@@ -205,6 +205,10 @@ WRONG = {
             "(give each + a name, and leave # out)"
         ),
     ),
+    "a member remembered among values": (
+        inputs("{topic: t, tensor: t, missing: last}, {topic: u, tensor: u}"),
+        "2: models.a.inputs[0].missing: last is for an input that runs alone (send all members, or choose nan)",
+    ),
     "values that cannot meet": (
         inputs("{topic: +cell/t, tensor: t}, {topic: +line/u, tensor: u}"),
         "2: models.a.inputs[1].topic: it does not meet +cell/t: they need the same named levels (+cell)",
