@@ -35,7 +35,7 @@ def flow(
     file.write_bytes(content or models.identity(shape=("batch", 1)))
     configuration = f"""
 device: box
-mqtt: {{url: "{broker.url}", version: "{version}"}}
+mqtt: {{url: "{broker.url}", version: "{version}", keepalive: 5s}}
 models:
   m: {{file: {file}, limits: {{run: 60s}}, batch: {{max: 1}}, {model}}}
 """
@@ -261,3 +261,35 @@ def test_a_missing_member_is_the_last_one_of_its_topic(broker: Mosquitto, tmp_pa
         until(lambda: len(user.on(RESULT)) == 2 and len(user.on(ERROR)) == 2)
         assert [answer["outputs"][0]["data"] for answer in user.json(RESULT)] == [[1, 2], [1, 3]]
         assert {problem["code"] for problem in user.json(ERROR)} == {"bad_input"}
+
+
+def test_a_flood_past_the_waiting_room_pauses_reading_and_is_then_counted(tmp_path: Path) -> None:
+    """RULES 19, where the broker does not wait for acknowledgements: nothing is lost without a word."""
+    with (
+        Mosquitto(tmp_path, "max_queued_messages 0\nmax_inflight_messages 0") as broker,
+        flow(broker, tmp_path, "queue: {size: 4}", version="3.1.1") as (one, user),
+    ):
+        with held(one):
+            burst(user, *[("edged/box/models/m/infer", number) for number in range(600)])
+            one.wait(lambda: one.model("m")["dropped"].get("flood", 0) > 0)
+            assert one.model("m")["queue"] == 4
+        until(lambda: len(user.on(RESULT)) + len(user.on(ERROR)) == 600, 30)
+        found = numbers(user, RESULT)
+        assert found == sorted(found)
+        assert {problem["code"] for problem in user.json(ERROR)} == {"queue_full"}
+        assert len(user.on(ERROR)) == one.model("m")["dropped"]["flood"]
+        assert one.status()["daemon"]["mqtt"]["reconnects"] == 0
+        code, metrics, _ = one.request("GET", "/metrics")
+        assert (code, b'edged_dropped_total{model="m",reason="flood"}' in metrics) == (200, True)
+
+
+def test_with_mqtt_5_the_broker_waits_and_nothing_is_dropped(broker: Mosquitto, tmp_path: Path) -> None:
+    """RULES 19: Receive Maximum is the size of the waiting room."""
+    with flow(broker, tmp_path, "queue: {size: 4}", version="5") as (one, user):
+        with held(one):
+            burst(user, *[("edged/box/models/m/infer", number) for number in range(600)])
+            one.wait(lambda: one.model("m")["queue"] == 4)
+            time.sleep(3)  # longer than reading is ever paused here
+            assert one.model("m")["dropped"] == {}
+        until(lambda: len(user.on(RESULT)) == 600, 30)
+        assert numbers(user, RESULT) == list(range(600))
