@@ -73,8 +73,8 @@ def over_mqtt(plan: Plan, clients: Clients, folder: Path, qos: int, tell: Tell) 
                 (f"peer/{model.name}/in", f"peer/{model.name}/out"),
             )
             with subjects.peer("paho_raw.py", model.file, broker.port, qos, *others) as peer:
-                mine = subjects.mqtt_target(box.process.pid, broker.port, topics, model, bare=False)
-                theirs = subjects.mqtt_target(peer, broker.port, others, model, bare=True)
+                mine = subjects.mqtt_target(box.process.pid, broker.port, topics, model)
+                theirs = subjects.mqtt_target(peer, broker.port, others, model)
                 targets = {EDGED_MQTT.format(qos=qos): mine, PAHO.format(qos=qos): theirs}
 
                 def load(target: Target, count: int, seconds: float) -> Report:

@@ -68,7 +68,7 @@ def peers_memory(model: Model, folder: Path) -> dict[str, int]:
     with subjects.broker(folder / "broker") as broker:
         topics = ("peer/in", "peer/out")
         with subjects.peer("paho_raw.py", model.file, broker.port, 1, *topics) as pid:
-            subjects.mqtt_target(pid, broker.port, topics, model, bare=True)
+            subjects.mqtt_target(pid, broker.port, topics, model)
             found["paho"] = pss_bytes(pid)
     return found
 

@@ -57,7 +57,7 @@ def configuration(
         document["models"][model.name] = settings
         if broker is not None:
             settings["inputs"] = [{"topic": f"{model.name}/in", "qos": qos, "format": "raw"}]
-            settings["output"] = {"topic": f"{model.name}/out", "qos": qos}
+            settings["output"] = {"topic": f"{model.name}/out", "qos": qos, "format": "raw"}
     return json.dumps(document)  # which is YAML too
 
 
@@ -133,8 +133,8 @@ def http_target(pid: int, where: str, model: Model, parts: tuple[str, dict[str, 
     return Target(pid, where, request)
 
 
-def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, *, bare: bool) -> Target:
-    """Sends until the first answer comes, and checks it. `bare`: the answer is the tensor alone, else a JSON result."""
+def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model) -> Target:
+    """Sends until the first answer comes, and checks it."""
     found: list[bytes] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
 
@@ -158,9 +158,6 @@ def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model, *, b
     finally:
         client.disconnect()
         client.loop_stop()
-    if not bare:
-        data = json.loads(answer)["outputs"][0]["data"]
-        answer = array("f", data).tobytes()
     _check(model, answer)
     return Target(pid, topics[0], model.input_file, topics[1])
 

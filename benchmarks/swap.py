@@ -115,7 +115,7 @@ def over_mqtt(model: Model, clients: Clients, folder: Path, seconds: float) -> C
     """A swap of `model` while four QoS 1 messages are always outstanding."""
     with _box(model, folder) as (box, broker):
         topics = (f"{model.name}/in", f"{model.name}/out")
-        target = subjects.mqtt_target(box.process.pid, broker.port, topics, model, bare=False)
+        target = subjects.mqtt_target(box.process.pid, broker.port, topics, model)
 
         def load(times: Path) -> Report:
             return clients.mqtt(broker.port, 1, topics, target.request, IN_FLIGHT, seconds, times)
