@@ -8,10 +8,11 @@ import msgspec
 class Facts(msgspec.Struct, frozen=True):
     """A snapshot for status and telemetry. `since_ms` is wall clock; an URL carries no secret.
 
-    `url` is the broker that serves or was tried last, of `urls` in their order. `version` is "" while there
-    is no connection; `waiting` are inputs that a full lane left waiting; `queued` are messages that the
-    broker has not confirmed; `refused` and `quarantined` are filters. `namesake` is the host of
-    another machine that is online under our name, while we wait for it.
+    `connected`: all is subscribed, so that what is sent now is heard. `url` is the broker that serves or was
+    tried last, of `urls` in their order. `version` is "" while there is no connection; `waiting` are inputs
+    that a full lane left waiting; `queued` are messages that the broker has not confirmed; `refused` and
+    `quarantined` are filters. `namesake` is the host of another machine that is online under our name, while
+    we wait for it.
     """
 
     connected: bool

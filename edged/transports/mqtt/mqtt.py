@@ -106,6 +106,7 @@ class Mqtt:
         own_topics = [Subscription(tree.info, 1), *self._intake.inputs.own]
         self._subscriptions = Subscriptions(own_topics, self._intake.inputs.foreign, clock)
         self._unopened: Greeting | None = None  # a connection on which nothing is published yet
+        self._open_number = 0  # of the last one on which all is subscribed
         self._pushes = Pushes(
             Dialer(settings, f"{name}-ota", 0, _packet(push.max_size), 1),
             tree,
@@ -165,7 +166,7 @@ class Mqtt:
     def facts(self) -> Facts:
         wire = self._link.wire
         return Facts(
-            connected=wire is not None,
+            connected=wire is not None and self._open_number == wire.number,
             version=self._link.version if wire is not None else "",
             url=self._link.broker.url,
             urls=self._urls,
@@ -295,6 +296,7 @@ class Mqtt:
         """All is subscribed, or the broker does not answer: whoever sees `online` now is heard."""
         if self._unopened is said:
             self._unopened = None
+            self._open_number = said.number
             self._outlet.opened(said)
 
 
