@@ -42,7 +42,8 @@ _Stat = tuple[int, int, int, int]
 class PreparedModels:
     """The cache under `folder`. `in_use` gives the hashes of the models that run: what else there is gets removed.
 
-    One form is made at a time, as making one takes as much memory as loading the model.
+    One form is made at a time, as making one takes as much memory as loading the model; what is there already, or not
+    to be had, does not wait for that.
     """
 
     def __init__(self, folder: Path, *, depends_on: str | None = None) -> None:
@@ -60,22 +61,24 @@ class PreparedModels:
         """
         if not self._kind or not sha256:
             return ""
-        async with self._turn:
-            try:
-                return await self._path(sha256, Path(file), prepare)
-            except OSError as error:
-                log.warning("no prepared models: %s: %s", self._folder, error.strerror or error)
-            except EdgedError as error:
-                log.warning("the model %.12s cannot be prepared: %s", sha256, error.fault.message)
-            self._give_up(sha256)
-            return ""
-
-    async def _path(self, sha256: str, file: Path, prepare: Prepare) -> str:
         entry = self._entry(sha256)
-        if await asyncio.to_thread(self._intact, entry):
+        try:
+            if await asyncio.to_thread(self._intact, entry):
+                return str(entry / PREPARED_MODEL)
+            if sha256 in self._hopeless or not await asyncio.to_thread(self._worth, Path(file)):
+                return ""
+            async with self._turn:
+                if not await asyncio.to_thread(self._intact, entry):  # else another model of this file has made it
+                    await self._make(entry, sha256, Path(file), prepare)
             return str(entry / PREPARED_MODEL)
-        if sha256 in self._hopeless or not await asyncio.to_thread(self._worth, file):
-            return ""
+        except OSError as error:
+            log.warning("no prepared models: %s: %s", self._folder, error.strerror or error)
+        except EdgedError as error:
+            log.warning("the model %.12s cannot be prepared: %s", sha256, error.fault.message)
+        self._give_up(sha256)
+        return ""
+
+    async def _make(self, entry: Path, sha256: str, file: Path, prepare: Prepare) -> None:
         before = await asyncio.to_thread(_stat, file)
         making = await asyncio.to_thread(self._begin, entry)
         try:
@@ -85,7 +88,6 @@ class PreparedModels:
             shutil.rmtree(making, ignore_errors=True)  # at most three files
         log.info("prepared the model %.12s for this box's CPU: %s", sha256, entry)
         await asyncio.to_thread(self.prune, self.in_use() | {sha256})
-        return str(entry / PREPARED_MODEL)
 
     async def distrust(self, sha256: str) -> None:
         """Removes a form that could not be loaded, and makes no other one."""

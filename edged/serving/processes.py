@@ -33,13 +33,26 @@ class Processes:
         self._starter: Final = starter
         self._on_end: Final = on_end
         self._loop = asyncio.get_running_loop()
+        self._starting: list[str] = []
         self._running: dict[asyncio.Task[None], Generation] = {}
 
     def __iter__(self) -> Iterator[Generation]:
         return iter(self._running.values())
 
+    def hashes(self) -> frozenset[str]:
+        """Of the model files that run here, or are about to."""
+        return frozenset([*(generation.release.sha256 for generation in self), *self._starting])
+
     async def start(self, release: Release, tally: Tally, *, low: bool) -> Generation:
         """A process that has loaded `release`, of `low` priority or not. Raises EdgedError when it cannot be loaded."""
+        self._starting.append(release.sha256)
+        try:
+            return await self._start(release, tally, low=low)
+        finally:
+            self._starting.remove(release.sha256)
+
+    async def _start(self, release: Release, tally: Tally, *, low: bool) -> Generation:
+        """From the prepared form where there is one; else, or when that fails, from the model's own file."""
         opening, prepared = self._opening(release), ""
         if self.prepared is not None:
             prepared = await self.prepared.path(release.sha256, release.file, partial(self._prepare, release, low=low))

@@ -98,8 +98,7 @@ class Route:
 
     def in_use(self) -> frozenset[str]:
         """The hashes of the models that run here, or should."""
-        running = {generation.release.sha256 for generation in self.processes}
-        return frozenset(running | ({self.release.sha256} if self.release else set()))
+        return self.processes.hashes() | ({self.release.sha256} if self.release else set())
 
     async def serve(self, release: Release) -> None:
         """Starts `release` and makes it live; returns after the first try.

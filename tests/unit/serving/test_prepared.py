@@ -169,6 +169,38 @@ def test_only_what_is_in_use_is_kept(bench: Bench) -> None:
     assert bench.entries() == []
 
 
+def test_what_is_there_or_not_to_be_had_does_not_wait_for_another_to_be_made(bench: Bench) -> None:
+    """A model that crashed must come back at once, whatever is being tried meanwhile."""
+    known = (bench.sha256, str(bench.file))
+    path = bench.path()
+    small = bench.folder / "small.onnx"
+    small.write_bytes(b"small")
+    large = bench.folder / "large.onnx"
+    large.write_bytes(b"l" * SMALLEST)
+
+    async def scenario() -> None:
+        go, begun = asyncio.Event(), asyncio.Event()
+
+        async def slowly(folder: Path) -> None:
+            begun.set()
+            await go.wait()
+            await bench.prepare(folder)
+
+        sha256 = hashlib.sha256(large.read_bytes()).hexdigest()
+        making = [asyncio.create_task(bench.models.path(sha256, str(large), slowly)) for _ in range(2)]
+        async with asyncio.timeout(30):
+            await begun.wait()
+            assert await bench.models.path(*known, bench.prepare) == path
+            assert await bench.models.path("5" * 64, str(small), bench.prepare) == ""
+            go.set()
+            first, second = await asyncio.gather(*making)
+        assert first == second != ""
+
+    bench.models = bench.again()
+    asyncio.run(scenario())
+    assert bench.made == 2
+
+
 def test_a_full_disk_and_one_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     assert (bench.path(), bench.made) == ("", 0)
