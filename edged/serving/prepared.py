@@ -4,7 +4,7 @@
         model.onnx weights.bin      written by a process that does nothing else; 0440, never changed afterwards
         SHA256SUMS                  as sha256sum writes it; looked at before the first load, and when a file changed
 
-The weights are mapped from disk, so that all processes share them (docs/adr/0009). It is only a cache: whatever is
+The weights are mapped from disk, so that all processes share them (docs/adr/0012). It is only a cache: whatever is
 wrong with it, the model is loaded from its own file. Temporary name, fsync, rename, as in the store.
 """
 

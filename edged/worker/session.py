@@ -184,7 +184,7 @@ def write_prepared(file: str | Path, folder: str | Path, *, threads: int = 1) ->
     """Writes the model as onnxruntime runs it on this CPU: PREPARED_MODEL, and PREPARED_WEIGHTS beside it.
 
     The weights are optimised and packed for the CPU's kernels already, and are mapped from the file: loading costs
-    less, and all processes share one copy (docs/adr/0009). Raises EdgedError as Model.open.
+    less, and all processes share one copy (docs/adr/0012). Raises EdgedError as Model.open.
     """
     options = _options(threads)
     options.optimized_model_filepath = str(Path(folder) / PREPARED_MODEL)
