@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,8 @@ import uvloop
 from edged import __version__
 from edged.config.identity import instance
 from edged.config.places import places
-from edged.config.schema import Config
+from edged.config.schema import Config, Model, Push
+from edged.control import Control
 from edged.delivery.audit import Decision, Entry
 from edged.delivery.installer import Installer
 from edged.delivery.store import Store
@@ -36,6 +38,7 @@ from edged.observe.metrics import Metrics
 from edged.observe.notify import notify, watchdog_interval_s
 from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
+from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
 from edged.serving.router import Router
@@ -56,10 +59,13 @@ _LOADING_S: Final = 10.0  # how often systemd hears that models are still loadin
 log = logging.getLogger("edged")
 
 
-def main(config: Config) -> int:
-    """Runs the daemon until SIGTERM, SIGINT or its terminal is closed. Exit code 0, or 70 after a fault of its own."""
+def main(config: Config, read: Callable[[], Config] | None = None) -> int:
+    """Runs the daemon until SIGTERM, SIGINT or its terminal is closed. Exit code 0, or 70 after a fault of its own.
+
+    `read` gives the configuration's file anew, for a reload.
+    """
     journal.setup()
-    return uvloop.run(_run(config))
+    return uvloop.run(_run(config, read))
 
 
 @contextmanager
@@ -70,13 +76,14 @@ def _using(state: Path) -> Iterator[None]:
         raise EdgedError("no_state", f"{state} cannot be used: {error.strerror or error}") from error
 
 
-async def _run(config: Config) -> int:
-    daemon = Daemon(config)
+async def _run(config: Config, read: Callable[[], Config] | None) -> int:
+    daemon = Daemon(config, read)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(daemon.broken)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # else nohup wants it to go on
-            loop.add_signal_handler(number, daemon.leave.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.leave.set)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup wants it to go on
+        loop.add_signal_handler(signal.SIGHUP, partial(daemon.hang_up, terminal=_has_terminal()))
     starting = asyncio.create_task(daemon.start())
     leaving = asyncio.create_task(daemon.leave.wait())
     try:
@@ -91,23 +98,29 @@ async def _run(config: Config) -> int:
     return BROKEN if daemon.fell else 0
 
 
+def _has_terminal() -> bool:
+    """Whether there is a terminal that may be closed (tty(4)); when it is, it cannot be opened any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class Daemon:
     """Every part of the running daemon. `leave` is set to end it; `fell` says that a bug did."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read: Callable[[], Config] | None = None) -> None:
         self.leave = asyncio.Event()
         self.fell = False
-        self._config = config
         self._place = places()
         self._trail = Trail(self._place.state, self._tell)
         self._machine = Machine(instance(self._place.state), socket.gethostname())
         self._tree = tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
         self._metrics = Metrics(model.name for model in config.models)
         self._starter = Starter()
-        self._router = Router(
-            Route(model, self._starter, self._metrics, record=config.push.record) for model in config.models
-        )
         self._prepared = PreparedModels(self._place.cache)
+        self._router = Router(map(partial(self._route, config.push), config.models))
         self._router.use_prepared(self._prepared)
         self._reporter = Reporter(
             tree,
@@ -117,6 +130,7 @@ class Daemon:
             mqtt=self._mqtt_facts,
             info=self._info,
             audit=lambda: status.Audit(self._trail.behind, self._trail.lost),
+            reload=lambda: self._reload.last,
             retain=self._retain,
             publish=self._publish,
         )
@@ -128,6 +142,17 @@ class Daemon:
             publish=self._reporter.install_changed,
             audit=self._trail.add,
         )
+        self._reload = Reload(
+            config,
+            read,
+            router=self._router,
+            installer=self._installer,
+            route=lambda model: self._route(self._reload.config.push, model),
+            followers=self,
+            audit=self._trail.add,
+            summary=self._summary,
+        )
+        self._control = Control(config.device, self._place.state, self._trail, self._installer, self._reload)
         self._mqtt: Mqtt | None = None
         if config.mqtt is not None:
             self._mqtt = Mqtt(
@@ -142,6 +167,8 @@ class Daemon:
                 dropped=self._metrics.dropped,
                 bug=partial(self._metrics.fault, "mqtt"),
                 clock_synced=WallClock().synced,
+                groups=config.groups,
+                ask=self._control.remote,
             )
             self._router.on_room(self._mqtt.on_room)
         self._rest: Rest | None = None
@@ -152,7 +179,7 @@ class Daemon:
         """Bottom-up: state, processes, listeners, broker. Returns when every model answers, waits or failed."""
         with _using(self._place.state):
             self._place.state.mkdir(parents=True, exist_ok=True)
-        self._rest = Rest(bind(self._config.sockets), self._backend())
+        self._rest = Rest(bind(self._reload.config.sockets), self._backend())
         clear_leftovers(self._place.runtime)
         await self._starter.warm()
         with _using(self._place.state):
@@ -169,7 +196,8 @@ class Daemon:
         await self._loaded(models)
         await asyncio.to_thread(self._prepared.prune, self._prepared.in_use())
         await self._reporter.sample()
-        for work in (self._installer.run(), self._reporter.run(float(self._config.telemetry.interval)), self._tick()):
+        interval_s = float(self._reload.config.telemetry.interval)
+        for work in (self._installer.run(), self._reporter.run(interval_s), self._tick(), self._reload.serve()):
             self._spawn(work)
         notify(READY=1, STATUS=self._summary())
         log.info("%s", self._summary())
@@ -201,6 +229,7 @@ class Daemon:
         await self._trail.close()
         if self._mqtt is not None:
             await self._mqtt.stop()  # before the rest is abandoned: an unacknowledged input comes back
+        await self._reload.stop()
         await self._installer.stop(clean=not self.fell)
         for task in self._tasks:
             task.cancel()
@@ -215,7 +244,45 @@ class Daemon:
         self.fell = True
         self.leave.set()
 
+    # --- another configuration ----------------------------------------------------------------------
+
+    def hang_up(self, *, terminal: bool) -> None:
+        """SIGHUP: the end of the terminal that it was started from, or the wish for a reload."""
+        if terminal and not _has_terminal():
+            self.leave.set()
+        else:
+            self._reload.want()
+
+    def follow(self, config: Config, renumbered: Callable[[Input], Input]) -> None:
+        """What the parts that know the models have to know of a change (reload.Followers)."""
+        for route in self._router:
+            route.feeder.record(on=config.push.record)
+        if self._mqtt is not None:
+            self._mqtt.adopt(config.models, config.groups, config.push, renumbered)
+        if self._rest is not None:
+            self._rest.adopt()
+        self._reporter.interval_s = float(config.telemetry.interval)
+        self._reporter.info_changed()
+
+    def came(self, route: Route) -> None:
+        name = route.settings.name
+        self._metrics.add(name)
+        route.on_change = self._reporter.model_changed
+        self._reporter.model_changed(name)
+
+    def reloaded(self) -> None:
+        self._reporter.info_changed()
+
+    def went(self, model: str) -> None:
+        self._metrics.remove(model)
+        self._reporter.model_removed(model)
+
     # --- models -------------------------------------------------------------------------------------
+
+    def _route(self, push: Push, model: Model) -> Route:
+        route = Route(model, self._starter, self._metrics, record=push.record)
+        route.processes.prepared = self._prepared
+        return route
 
     async def _serve(self, route: Route) -> None:
         name = route.settings.name
@@ -234,7 +301,7 @@ class Daemon:
             views=self._router.views,
             metrics=self._reporter.scrape,
             status=self._reporter.status,
-            control=self._control,
+            control=self._control.local,
             refused=self._refused,
         )
 
@@ -245,11 +312,6 @@ class Daemon:
         if code == "internal":
             self._metrics.fault("http")
         self._metrics.answered(model, "", code, 0.0)
-
-    async def _control(self, verb: str, model: str, by: str) -> dict[str, Any]:
-        if verb != "rollback":
-            raise EdgedError("not_found", f"no verb {verb!r} here")
-        return await self._installer.rollback(model, by)
 
     # --- what the box says --------------------------------------------------------------------------
 
@@ -269,25 +331,27 @@ class Daemon:
         return None if self._mqtt is None else self._mqtt.facts()
 
     def _info(self) -> Mapping[str, object]:
-        flags = [] if self._config.push.require_signature else ["unsigned_ok"]
+        config = self._reload.config
+        flags = [] if config.push.require_signature else ["unsigned_ok"]
         return {
             "edged": __version__,
-            "device": self._config.device,
+            "device": config.device,
             **msgspec.structs.asdict(self._machine),
-            "groups": self._config.groups,
+            "groups": config.groups,
             "models": [
                 {"name": one.name, "state": one.state, "version": one.version, "message_limit": one.message_limit}
                 for one in self._router.views()
             ],
-            "inputs": {model.name: [entry.topic for entry in model.inputs] for model in self._config.models},
-            "telemetry_interval_s": float(self._config.telemetry.interval),
+            "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
+            "telemetry_interval_s": float(config.telemetry.interval),
             "flags": flags,
+            "reload": msgspec.to_builtins(self._reload.last) if self._reload.last else None,
         }
 
     def _summary(self) -> str:
         words = [f"{one.name} {one.version} {one.state}".replace("  ", " ") for one in self._router.views()]
         facts = self._mqtt_facts()
-        waits = f"; MQTT waits: {facts.namesake} is online as {self._config.device}" if facts and facts.namesake else ""
+        waits = f"; MQTT waits: {facts.namesake} is online as {self._tree.device}" if facts and facts.namesake else ""
         return (", ".join(words) or "no models") + waits
 
     # --- by the clock -------------------------------------------------------------------------------

@@ -130,6 +130,9 @@ CODES: Final[dict[str, Meaning]] = {
     "no_state": Meaning(
         500, "The state directory cannot be used.", "Name one that edged may write in the variable STATE_DIRECTORY."
     ),
+    "needs_restart": Meaning(
+        409, "The change takes effect at a restart alone: nothing was reloaded.", "`systemctl restart edged`"
+    ),
     "bad_config": Meaning(500, "The configuration is not valid.", "`edged check` shows every mistake."),
     "no_listener": Meaning(500, "A socket cannot be opened for listening.", "Does another edged run on this box?"),
     "no_daemon": Meaning(503, "No daemon answers on the socket.", "Is it running? `systemctl status edged`"),

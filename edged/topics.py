@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -123,6 +124,11 @@ class Tree(msgspec.Struct, frozen=True):
     @property
     def event(self) -> str:
         return f"{self.root}/event"
+
+    def requests(self, groups: Sequence[str]) -> tuple[str, ...]:
+        """The filters for requests: to this box, to all, to each of its groups."""
+        whom = [self.root, f"{self.base}/all", *(f"{self.base}/group/{group}" for group in groups)]
+        return tuple(f"{one}/request/+" for one in whom)
 
     def infer(self, model: str) -> str:
         return f"{self.root}/models/{model}/infer"

@@ -76,6 +76,10 @@ class Process:
             raise RuntimeError("the broker is not running")
         return self._process.pid
 
+    def says(self, text: str) -> bool:
+        """Whether its log has `text`: a filter, once somebody has subscribed to it."""
+        return text in self.log.read_text(errors="replace")
+
     def stop(self) -> None:
         """SIGTERM, as an operator would."""
         self._end(kill=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edged.cli import local
 from edged.config.mistakes import ConfigErrors, Mistake
 from edged.topics import Tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edged.config.nodes import Line
     from edged.config.schema import Config, Model
     from edged.errors import Fault
@@ -23,6 +23,7 @@ edged check
 edged check --config edged.yaml
 edged check --config edged.yaml --json
 edged check --schema > edged.schema.json
+edged check --reload && systemctl reload edged
 """
 
 
@@ -33,6 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object: valid, file, files, mistakes, runs")
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of the configuration, read nothing"
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="ask the running daemon too whether it can take it without a restart"
     )
 
 
@@ -52,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(json.dumps(_answer(path, errors=errors), indent=2))
         return 2
+    if args.reload:
+        local.Daemon([Path(config.sockets.unix)]).post("/edged/reload/check")
     if args.json:
         print(json.dumps(_answer(path, config=config), indent=2))
     else:

@@ -6,7 +6,7 @@ import argparse
 import datetime
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from edged.errors import EdgedError
 
 if TYPE_CHECKING:
     from edged.delivery.audit import Entry
+    from edged.delivery.history import Question
 
 HELP = "show what was decided on this box: pushes, switches, rollbacks, reloads; 1 where the chain is broken"
 EXAMPLES = """
@@ -35,14 +36,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 where the chain is whole, whatever was asked for; 1 where it is not, which stderr tells."""
-    since = _since(args.since)
+    from edged.delivery.history import walk
+
+    question = _question(args)
     intact = True
     try:
-        for line, entry, problem in _walk(_folder()):
+        for line, entry, problem in walk(_folder(), question):
             if problem:
                 intact = False
                 print(f"edged: the audit is broken: {problem}", file=sys.stderr)
-            if entry is None or (args.model and entry.model != args.model) or entry.ts < since:
+            if entry is None:
                 continue
             print(line.decode(errors="replace") if args.json else _shown(entry))
     except PermissionError as error:
@@ -51,15 +54,6 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise EdgedError("no_state", f"{error.filename}: {error.strerror}") from error
     return 0 if intact else 1
-
-
-def _walk(folder: Path) -> Iterator[tuple[bytes, Entry | None, str]]:
-    from edged.delivery.audit import Chain
-    from edged.delivery.trail import lines
-
-    chain = Chain()
-    for line in lines(folder):
-        yield line, *chain.take(line)
 
 
 def _folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -76,18 +70,13 @@ def _folder(environment: Mapping[str, str] = os.environ) -> Path:
     raise EdgedError("no_state", f"there is no audit in {own} or {_SERVICE}", "Has edged run on this box?")
 
 
-def _since(text: str) -> str:
-    """The earliest time stamp that counts, in the form of the lines: such texts compare as their times do."""
-    if not text:
-        return ""
-    from edged.config.units import Duration
+def _question(args: argparse.Namespace) -> Question:
+    from edged.delivery.history import Question, since
 
     try:
-        age_s = Duration.parse(text)
-        when = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age_s)
-    except (ValueError, OverflowError) as error:
-        raise EdgedError("bad_config", f"--since {text}: {error}", "Such as 30m, 12h or 7d.") from error
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return Question(args.model, since(args.since, datetime.datetime.now(datetime.UTC)))
+    except ValueError as error:
+        raise EdgedError("bad_config", f"--since {args.since}: {error}", "Such as 30m, 12h or 7d.") from error
 
 
 def _shown(entry: Entry) -> str:

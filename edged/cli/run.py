@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from edged.errors import EdgedError
 
@@ -33,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
     from edged.config.load import find, from_models, load
     from edged.daemon import main
 
-    config = from_models(dict(map(_model, args.model))) if args.model else load(find(args.config), need_models=False)
-    return main(config)
+    if args.model:
+        return main(from_models(dict(map(_model, args.model))))
+    path = find(args.config)
+    return main(load(path, need_models=False), partial(load, path))
 
 
 def _model(text: str) -> tuple[str, str]:

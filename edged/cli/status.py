@@ -97,6 +97,9 @@ def report(status: Status) -> Iterator[str]:
     yield from _mqtt(daemon.mqtt)
     if daemon.audit.waiting or daemon.audit.lost:
         yield f"audit: {daemon.audit.waiting} lines wait for the disk, {daemon.audit.lost} are lost"
+    if daemon.reload is not None and daemon.reload.code:
+        yield f"{plain(daemon.reload.message)} [{daemon.reload.code}]"
+        yield f"  {plain(daemon.reload.hint)}"
     yield ""
     if not status.models:
         yield "no model is configured"

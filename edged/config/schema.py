@@ -18,6 +18,7 @@ from edged.config.units import Duration, Factor, Percent, Rate, Size
 Overflow = Literal["reject", "drop-oldest", "drop-newest", "block", "latest"]
 Per = Literal["model", "stream"]
 QoS = Literal[0, 1]
+Remote = Literal["ping", "install", "log", "rollback", "reload"]
 BASE: Final = "edged"
 LOOKED_UP: Final = "relative = $CREDENTIALS_DIRECTORY, then the configuration's folder"
 _HOUR_S: Final = 3600
@@ -255,6 +256,15 @@ class Push(msgspec.Struct, frozen=True):
     require_signature: Annotated[bool, Key("false allows the simple push: a bare .onnx file in one message")] = True
     max_size: Annotated[Size, Key("the largest model file", 2**10, 2**34)] = Size(256 * 2**20)
     record: Annotated[bool, Key("keep the last 16 inputs in memory, to try a new model on")] = True
+    remote: Annotated[
+        tuple[Remote, ...],
+        Key(
+            "what may be asked of this box over MQTT, by whoever may publish to it",
+            one=True,
+            distinct=True,
+            default="`[ping, install, log]`",
+        ),
+    ] = ("ping", "install", "log")
     probation: Probation = Probation()
 
 

@@ -13,10 +13,11 @@ from typing import Final
 
 import msgspec
 
-from edged.config.schema import Push
+from edged.config.schema import Model, Push
 from edged.delivery import probation, rollout
 from edged.delivery.examiner import Examined, examine
 from edged.delivery.ledger import Audit, Ledger, Publish, Pushed, unwritable
+from edged.delivery.renewal import Prepared, Renewal, perform, prepare
 from edged.delivery.report import Course, Subject
 from edged.delivery.reversal import put_live, ready, retire_previous
 from edged.delivery.rollout import Action, Event, Phase, Record, Stored, Verdict
@@ -53,7 +54,6 @@ class Installation:
         self._shelf: Final = shelf
         self._store: Final = store
         self._route: Final = route
-        self._settings: Final = settings
         self._ledger: Final = Ledger(shelf, store, settings, publish, audit)
         self._turn: Final = turn
         self._clock: Final = clock
@@ -64,6 +64,7 @@ class Installation:
         self._faulty: Fault | None = None
         self._undo: asyncio.Future[dict[str, object]] | None = None
         self._undo_by = ""
+        self._renewal: Renewal | None = None
         route.on_faulty = self._on_faulty
 
     async def open(self, record: Record) -> None:
@@ -122,6 +123,25 @@ class Installation:
         self._wake.set()
         return await asyncio.shield(self._undo)
 
+    async def is_outdated(self) -> bool:
+        """Whether the factory model answers, and its file holds something else by now."""
+        return await self._shelf.is_outdated(self._ledger.record)
+
+    async def prepare(self, settings: Model) -> Prepared:
+        """Makes ready what other settings need, and changes nothing. Raises EdgedError."""
+        return await prepare(self._route, self._shelf, self._ledger.record, settings)
+
+    async def renew(self, prepared: Prepared, cut: Callable[[], None]) -> None:
+        """Makes it take effect when no trial is under way, with `cut`. Raises EdgedError when it cannot."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._renewal = Renewal(prepared, cut, done)
+        self._wake.set()
+        await done  # `stop` cancels it
+
+    def adopt(self, settings: Push) -> None:
+        """Other settings for the next push."""
+        self._ledger.settings = settings
+
     def _on_faulty(self, generation: Generation, problem: Fault) -> bool:
         """The route asks whether a model whose process ends again and again is replaced from here."""
         record = self._ledger.record
@@ -140,7 +160,11 @@ class Installation:
         self._ledger.rest()
         while True:
             phase = self._ledger.record.phase
-            if phase is Phase.PROBATION:
+            if self._renewal is not None and phase is not Phase.TRIAL:
+                await perform(self._route, self._shelf, self._ledger.record, self._renewal)
+                self._renewal = None
+                self._ledger.say(self._ledger.course)
+            elif phase is Phase.PROBATION:
                 await self._watch()
             elif phase is Phase.TRIAL:
                 async with self._turn:
@@ -160,6 +184,8 @@ class Installation:
     async def stop(self) -> None:
         """After `run` was cancelled: a clean stop costs no attempt."""
         self._answer_undo(EdgedError("stopping", "the daemon stops"))
+        if self._renewal is not None:
+            self._renewal.done.cancel()
         if self._ledger.record.phase is not Phase.IDLE or self._ledger.behind:
             self._ledger.record = rollout.stopped(self._ledger.record)
             await self._ledger.note()
@@ -228,7 +254,7 @@ class Installation:
             if self._clock() > until_s:
                 break
             await asyncio.sleep(0.05)
-        factor = float(self._settings.probation.max_latency)
+        factor = float(self._ledger.settings.probation.max_latency)
         return await examine(self._route, release, factor=factor, clock=self._clock)
 
     async def _failed(self, problem: Fault, flags: tuple[str, ...] = ()) -> None:
@@ -262,12 +288,14 @@ class Installation:
     # --- probation, and back ------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        ledger, settings = self._ledger, self._settings.probation
+        ledger, settings = self._ledger, self._ledger.settings.probation
         watch = self._seen = self._seen or Watch(ledger.record.watched, self._clock)
         tick_s = min(TICK_S, max(0.02, settings.time / 10))
         noted_s = self._clock()
         while self._undo is None:
             self._wake.clear()
+            if self._renewal is not None:
+                return
             watched, cpu_s = watch.look(self._route.live)
             ledger.record = msgspec.structs.replace(ledger.record, watched=watched)
             problem = self._faulty or (self._route.fault if self._route.live is None else None)

@@ -56,26 +56,29 @@ class Installer:
         audit: Audit = journal,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        turn = asyncio.Lock()
-        self._settings: Final = settings
+        self._turn: Final = asyncio.Lock()
+        self._settings = settings
         self._store: Final = store
         self._audit: Final = audit
         self._inbox: Final[asyncio.Queue[_Arrived]] = asyncio.Queue(INBOX)
         self._inbox_bytes = 0
-        self._tasks: Final[list[asyncio.Task[None]]] = []
-        self._models: Final = {
-            model.name: Installation(
-                Shelf(model.name, model.file, store),
-                store,
-                route(model.name),
-                settings,
-                turn=turn,
-                publish=publish,
-                audit=audit,
-                clock=clock,
-            )
-            for model in models
-        }
+        self._publish: Final = publish
+        self._clock: Final = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
+        self._models: Final = {model.name: self._installation(model, route(model.name)) for model in models}
+
+    def _installation(self, model: Model, route: Route) -> Installation:
+        return Installation(
+            Shelf(model.name, model.file, self._store),
+            self._store,
+            route,
+            self._settings,
+            turn=self._turn,
+            publish=self._publish,
+            audit=self._audit,
+            clock=self._clock,
+        )
 
     async def open(self) -> None:
         """Takes the store and counts the attempts. Raises EdgedError state_in_use, OSError."""
@@ -98,17 +101,51 @@ class Installer:
     async def run(self) -> None:
         """Works until `stop`. What it raises is a mistake in edged, and ends the daemon."""
         async with asyncio.TaskGroup() as group:
-            self._tasks.append(group.create_task(self._receive()))
-            self._tasks.extend(group.create_task(one.run()) for one in self._models.values())
+            self._group = group
+            self._tasks[""] = group.create_task(self._receive())
+            for name, one in self._models.items():
+                self._tasks[name] = group.create_task(one.run())
 
     async def stop(self, *, clean: bool = True) -> None:
         """Ends the trial under way and closes the store; a `clean` stop gives back the attempts that began."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for installation in self._models.values() if clean else ():
             await installation.stop()
         await asyncio.to_thread(self._store.close)
+
+    # --- other settings -----------------------------------------------------------------------------
+
+    def model(self, name: str) -> Installation:
+        """Raises KeyError for an unknown one."""
+        return self._models[name]
+
+    async def newcomer(self, model: Model, route: Route) -> Installation:
+        """A model that is not here yet, with what the store knows of it; `add` makes it one of the box's."""
+        installation = self._installation(model, route)
+        await installation.open(self._store.record(model.name))
+        return installation
+
+    def add(self, name: str, installation: Installation) -> None:
+        """From now on it takes pushes."""
+        if self._group is None:
+            raise RuntimeError("not before `run`")
+        self._models[name] = installation
+        self._tasks[name] = self._group.create_task(installation.run())
+
+    async def remove(self, name: str) -> None:
+        """Forgets a model; what the store knows of it stays, for the day on which it comes back."""
+        installation, task = self._models.pop(name), self._tasks.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await installation.stop()
+
+    def adopt(self, settings: Push) -> None:
+        """Other settings for pushes that arrive from now on."""
+        self._settings = settings
+        for installation in self._models.values():
+            installation.adopt(settings)
 
     # --- in the loop --------------------------------------------------------------------------------
 
@@ -152,12 +189,14 @@ class Installer:
     async def _receive(self) -> None:
         while True:
             arrived = await self._inbox.get()
-            installation = self._models[arrived.model]
             digest = await asyncio.to_thread(hashlib.sha256, arrived.payload)
             subject = Subject(digest.hexdigest(), 0, len(arrived.payload))
             problem, version = self._refusal(arrived)
             self._inbox_bytes -= subject.size
-            if problem is not None:
+            installation = self._models.get(arrived.model)
+            if installation is None:  # taken out of the configuration meanwhile
+                log.warning("a push for an unknown model", extra={"model": arrived.model, "code": "unknown_model"})
+            elif problem is not None:
                 installation.reject(subject, problem)
             else:
                 installation.push(Pushed(arrived.payload, subject.sha256, version))

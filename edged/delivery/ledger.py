@@ -45,7 +45,7 @@ class Ledger:
         self.behind = False  # the store does not have the record yet
         self._shelf: Final = shelf
         self._store: Final = store
-        self._settings: Final = settings
+        self.settings = settings
         self._publish: Final = publish
         self._audit: Final = audit
 
@@ -102,7 +102,7 @@ class Ledger:
 
     def status(self) -> dict[str, object]:
         """The status document as it is now."""
-        return status(self.record, self.course, self._shelf.factory, self._settings)
+        return status(self.record, self.course, self._shelf.factory, self.settings)
 
     def decided(
         self,
@@ -138,7 +138,7 @@ class Ledger:
 
     def _send(self, course: Course) -> None:
         try:
-            self._publish(self._shelf.model, status(self.record, course, self._shelf.factory, self._settings))
+            self._publish(self._shelf.model, status(self.record, course, self._shelf.factory, self.settings))
         except Exception:  # whether an installation goes on does not depend on telling of it
             log.exception("the status could not be published", extra=self.fields("internal"))
 

@@ -25,14 +25,29 @@ class Shelf:
 
     def __init__(self, model: str, factory_file: str, store: Store) -> None:
         self.model: Final = model
-        self._file: Final = factory_file
+        self._file = factory_file
         self._store: Final = store
         self.factory: Stored | None = None
 
     async def open(self) -> None:
         """Looks at the factory file; one that cannot be read is as good as none."""
-        if self._file:
-            self.factory = await asyncio.to_thread(_factory, Path(self._file))
+        self.factory = await self.look(self._file)
+
+    async def look(self, factory_file: str) -> Stored | None:
+        """What the factory model would be by another configuration, or by what the file holds now; changes nothing."""
+        return await asyncio.to_thread(_factory, Path(factory_file)) if factory_file else None
+
+    async def is_outdated(self, record: Record) -> bool:
+        """Whether the factory model answers by this record, and its file holds another one by now."""
+        now = self.active(record)
+        if now is None or not now.factory:
+            return False
+        found = await self.look(self._file)
+        return found is not None and found != now
+
+    def adopt(self, factory_file: str, factory: Stored | None) -> None:
+        """What `look` has found is the factory model from now on."""
+        self._file, self.factory = factory_file, factory
 
     def active(self, record: Record) -> Stored | None:
         """What answers by this record: the factory model where it names nothing else."""
@@ -42,7 +57,15 @@ class Shelf:
 
     def release(self, stored: Stored) -> Release:
         """A stored release as what serving loads."""
-        file = self._file if stored.factory else str(self._store.path(stored.sha256))
+        return self._release(stored, self._file)
+
+    def future(self, record: Record, factory_file: str, factory: Stored | None) -> Release | None:
+        """What would answer by this record with another factory model."""
+        stored = factory if record.active is None or record.active.factory else record.active
+        return self._release(stored, factory_file) if stored else None
+
+    def _release(self, stored: Stored, factory_file: str) -> Release:
+        file = factory_file if stored.factory else str(self._store.path(stored.sha256))
         return Release(self.model, str(stored.version), stored.sha256, file)
 
     async def intact(self, stored: Stored) -> bool:

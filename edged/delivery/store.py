@@ -118,6 +118,11 @@ class Store:
             self._staged -= record.needs()
             sync_folder(self._root)
 
+    def record(self, model: str) -> Record:
+        """What is known about a model; an empty record where that is nothing."""
+        with self._lock:
+            return self._state.models.get(model, Record())
+
     # --- files --------------------------------------------------------------------------------------
 
     def path(self, sha256: str) -> Path:

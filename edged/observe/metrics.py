@@ -31,6 +31,7 @@ _BOUNDS_S: Final[tuple[float, ...]] = (
     *(low * (high / low) ** (part / _SPLIT) for low, high in pairwise(BUCKETS_S) for part in range(_SPLIT)),
     BUCKETS_S[-1],
 )
+_NONE: Final = [0] * (len(_BOUNDS_S) + 1)
 _VERSIONS: Final = 16  # versions of one model with series of their own; older ones end, so that pushes do not add up
 
 
@@ -91,6 +92,16 @@ class Metrics:
         self._faults: defaultdict[str, int] = defaultdict(int)
         self._marks: deque[_Mark] = deque([self._mark()], maxlen=2)
 
+    def add(self, model: str) -> None:
+        """Another model: counted from 0."""
+        self._tallies[model] = _Tally()
+
+    def remove(self, model: str) -> None:
+        """A model that is gone: its series end. What is still answered counts for no model."""
+        del self._tallies[model]
+        for mark in self._marks:
+            mark.counts.pop(model, None)
+
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None:
         """One input has its final outcome: "ok" or an error code, `seconds` after it arrived.
 
@@ -143,7 +154,7 @@ class Metrics:
         for name, tally in self._tallies.items():
             if name == UNKNOWN:
                 continue
-            before, buckets_before = mark.counts[name]
+            before, buckets_before = mark.counts.get(name, (0, _NONE))
             requests, errors = tally.totals()
             recent = [now - then for now, then in zip(tally.buckets, buckets_before, strict=True)]
             found[name] = Figures(

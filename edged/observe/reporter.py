@@ -38,6 +38,7 @@ class Reporter:
         mqtt: Callable[[], MqttFacts | None],
         info: Callable[[], Mapping[str, object]],
         audit: Callable[[], status.Audit] = status.Audit,
+        reload: Callable[[], status.Reloaded | None] = lambda: None,
         retain: Retain,
         publish: Publish,
     ) -> None:
@@ -48,12 +49,14 @@ class Reporter:
         self._mqtt = mqtt
         self._info = info
         self._audit = audit
+        self._reload = reload
         self._retain = retain
         self._publish = publish
         self._started_s = time.monotonic()
         self._resources: Resources | None = None
         self._installs: dict[str, Mapping[str, object]] = {}
         self._seq = 0
+        self.interval_s = 0.0
         self._sampling = asyncio.Lock()
         self._samples: set[asyncio.Task[Resources]] = set()
 
@@ -69,6 +72,7 @@ class Reporter:
             uptime_s=round(time.monotonic() - self._started_s, 3),
             mqtt=msgspec.to_builtins(mqtt) if mqtt else None,
             audit=self._audit(),
+            reload=self._reload(),
         )
         built = status.build(daemon, self._models(), self._metrics.figures(), self._resources, self._installs)
         found: dict[str, Any] = msgspec.to_builtins(built)
@@ -100,6 +104,13 @@ class Reporter:
         self._samples.add(sample := asyncio.create_task(self.sample()))  # of the new process, for the status
         sample.add_done_callback(self._samples.discard)
 
+    def model_removed(self, model: str) -> None:
+        """It is gone, and so is what the broker keeps of it."""
+        self._installs.pop(model, None)
+        self._retain(self._tree.model_status(model), b"")
+        self._retain(self._tree.install(model), b"")
+        self.info_changed()
+
     def info_changed(self) -> None:
         self._retain(self._tree.info, msgspec.json.encode(self._info()))
 
@@ -112,9 +123,10 @@ class Reporter:
             return self._resources
 
     async def run(self, interval_s: float) -> None:
-        """Publishes telemetry each interval, until cancelled."""
+        """Publishes telemetry each interval, until cancelled; `interval_s` may change meanwhile."""
+        self.interval_s = interval_s
         while True:
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self.interval_s)
             resources = await self.sample()
             self._seq += 1
             document = telemetry.build(

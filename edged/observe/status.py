@@ -58,6 +58,16 @@ class Audit(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
+class Reloaded(msgspec.Struct, frozen=True):
+    """The last reload of the configuration: `at_ms` is wall clock, `code` "" when it took effect."""
+
+    at_ms: int
+    message: str
+    code: str = ""
+    hint: str = ""
+    by: str = ""
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The daemon. `mqtt` is null where no broker is configured, else what the MQTT transport says of itself."""
 
@@ -67,6 +77,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     uptime_s: float
     mqtt: dict[str, object] | None = None
     audit: Audit = Audit()
+    reload: Reloaded | None = None
 
 
 class Status(msgspec.Struct, frozen=True):

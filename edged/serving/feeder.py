@@ -25,6 +25,7 @@ from edged.messages import Admission, Answer, Input, Outcome
 from edged.serving.generation import Generation
 from edged.serving.lane import Lane
 from edged.serving.recent import Recent
+from edged.serving.terms import Terms
 from edged.serving.turns import Ticket
 
 IN_FLIGHT: Final = 2
@@ -45,7 +46,7 @@ class Feeder:
     """The inputs of one model."""
 
     def __init__(self, settings: Model, observer: Observer, *, record: bool) -> None:
-        self.lane: Final = Lane(settings.queue.size, settings.queue.overflow, settings.queue.per)
+        self.lane = Lane(settings.queue.size, settings.queue.overflow, settings.queue.per)
         self.on_idle: Callable[[], None] = lambda: None
         self.on_room: Callable[[str], None] = lambda _model: None
         self.version = ""
@@ -90,6 +91,19 @@ class Feeder:
         self._drop(Ticket(item), problem)
         return Admission.REFUSED
 
+    def adopt(self, terms: Terms) -> None:
+        """Other settings from now on; what waits or runs keeps the form it came with, under its new number."""
+        self._settings = terms.settings
+        queue = terms.settings.queue
+        self.lane = self.lane.adopted(queue.size, queue.overflow, queue.per)
+        self.on_room(terms.settings.name)  # what waits for room asks again, whatever it was told
+        if terms.moved == tuple(range(len(terms.moved))):
+            return
+        running = [ticket for batch in self._running for ticket in batch]
+        for ticket in [*running, *self._suspects, *self.lane]:
+            ticket.item = terms.renumbered(ticket.item)
+        self._recent = Recent()  # their numbers are of another day
+
     def use(self, generation: Generation | None) -> None:
         """Feeds `generation` from now on; None = nobody for now."""
         self._generation = generation
@@ -118,6 +132,12 @@ class Feeder:
         for batch in reversed(batches):
             self.lane.put_back(batch)
         return poison
+
+    def record(self, *, on: bool) -> None:
+        """Whether inputs are kept for a trial; those that were kept are forgotten when not."""
+        self._record = on
+        if not on:
+            self._recent = Recent()
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
         """The last real inputs that were answered, newest last: at most 16 and 4 MiB; none when not to `record`."""

@@ -6,7 +6,7 @@ Policy only: no clock, no socket. Times come in as arguments, in seconds of the 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -48,8 +48,8 @@ class Lane:
     """
 
     def __init__(self, size: int, overflow: Overflow | None = None, per: Per = "model") -> None:
-        self.size: Final = size
-        self.overflow: Final = overflow
+        self.size = size
+        self.overflow = overflow
         self._per_stream = per == "stream"
         self._shared = max(size, SHARED)
         # With `latest` every line has one place, so turns are the order they came in.
@@ -62,6 +62,18 @@ class Lane:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return iter(self._waiting)
+
+    def adopted(self, size: int, overflow: Overflow | None, per: Per) -> Lane:
+        """A lane under other settings with everything that waits here, though it may be above the new bounds."""
+        lane = Lane(size, overflow, per)
+        for ticket in self:
+            lane._waiting.append(ticket)
+        for _, _, ticket in self._deadlines:
+            lane._note_deadline(ticket)  # of what runs too
+        return lane
 
     def offer(self, ticket: Ticket) -> Offer:
         """Takes the ticket, or says what the policy does when the queue is full."""

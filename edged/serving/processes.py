@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from edged.channel import Open
-from edged.config.schema import Model
 from edged.errors import EdgedError
 from edged.serving.cores import cores, threads
 from edged.serving.generation import Generation, Release, Tally
 from edged.serving.memory import Guard
 from edged.serving.prepared import PreparedModels
 from edged.serving.starter import Starter
+from edged.serving.terms import Terms
 
 log = logging.getLogger("edged.serving")
 
@@ -26,10 +26,9 @@ log = logging.getLogger("edged.serving")
 class Processes:
     """All processes of a model that have not ended. `on_end` is given to each that loads the model."""
 
-    def __init__(self, settings: Model, starter: Starter, on_end: Callable[[Generation, bool], None]) -> None:
+    def __init__(self, starter: Starter, on_end: Callable[[Generation, bool], None]) -> None:
         self.prepared: PreparedModels | None = None
         self.neighbours: Callable[[], int] = lambda: 1  # how many models share the box, this one counted
-        self._settings: Final = settings
         self._starter: Final = starter
         self._on_end: Final = on_end
         self._loop = asyncio.get_running_loop()
@@ -43,64 +42,54 @@ class Processes:
         """Of the model files that run here, or are about to."""
         return frozenset([*(generation.release.sha256 for generation in self), *self._starting])
 
-    async def start(self, release: Release, tally: Tally, *, low: bool) -> Generation:
-        """A process that has loaded `release`, of `low` priority or not. Raises EdgedError when it cannot be loaded."""
+    async def start(self, release: Release, tally: Tally, terms: Terms, *, low: bool) -> Generation:
+        """A process that has loaded `release` under `terms`, of `low` priority or not.
+
+        Raises EdgedError when it cannot be loaded.
+        """
         self._starting.append(release.sha256)
         try:
-            return await self._start(release, tally, low=low)
+            return await self._start(release, tally, terms, low=low)
         finally:
             self._starting.remove(release.sha256)
 
-    async def _start(self, release: Release, tally: Tally, *, low: bool) -> Generation:
+    async def _start(self, release: Release, tally: Tally, terms: Terms, *, low: bool) -> Generation:
         """From the prepared form where there is one; else, or when that fails, from the model's own file."""
-        opening, prepared = self._opening(release), ""
+        opening, prepared = self._opening(release, terms), ""
         if self.prepared is not None:
-            prepared = await self.prepared.path(release.sha256, release.file, partial(self._prepare, release, low=low))
+            write = partial(self._prepare, release, terms, low=low)
+            prepared = await self.prepared.path(release.sha256, release.file, write)
         if prepared and self.prepared is not None:
             try:
                 quick = msgspec.structs.replace(opening, file=prepared, prepared=True)
-                return await self._load(await self._process(release, tally, low=low), quick)
+                return await self._load(await self._process(release, tally, terms, low=low), quick, terms)
             except EdgedError as error:
                 text = "the prepared form cannot be loaded: %s; the model is loaded from its own file"
                 log.warning(text, error.fault.message, extra={"model": release.model, "version": release.version})
                 await self.prepared.distrust(release.sha256)
-        return await self._load(await self._process(release, tally, low=low), opening)
+        return await self._load(await self._process(release, tally, terms, low=low), opening, terms)
 
-    async def _process(self, release: Release, tally: Tally, *, low: bool) -> Generation:
+    async def _process(self, release: Release, tally: Tally, terms: Terms, *, low: bool) -> Generation:
         """A process that has loaded nothing yet, of `low` priority or not."""
         worker = await self._starter.start(f"edged-{release.model}-{release.version}", candidate=low)
-        generation = Generation(worker, release, tally, message_limit=self._settings.limits.message)
+        generation = Generation(worker, release, tally, message_limit=terms.settings.limits.message)
         generation.low = low
-        Guard(generation, int(self._settings.limits.memory))
+        Guard(generation, int(terms.settings.limits.memory))
         reaper = self._loop.create_task(self._reap(generation))
         self._running[reaper] = generation
         reaper.add_done_callback(self._running.pop)
         return generation
 
-    async def _prepare(self, release: Release, folder: Path, *, low: bool) -> None:
+    async def _prepare(self, release: Release, terms: Terms, folder: Path, *, low: bool) -> None:
         """Has a process of its own write the prepared form of a release."""
-        generation = await self._process(release, Tally(), low=low)
-        await generation.prepare(msgspec.structs.replace(self._opening(release), prepare=str(folder)))
+        generation = await self._process(release, Tally(), terms, low=low)
+        await generation.prepare(msgspec.structs.replace(self._opening(release, terms), prepare=str(folder)))
 
-    def _opening(self, release: Release) -> Open:
-        settings = self._settings
-        return Open(
-            model=release.model,
-            version=release.version,
-            file=release.file,
-            threads=threads(settings, models=self.neighbours(), cores=cores()),
-            memory=int(settings.limits.memory),
-            message_limit=int(settings.limits.message),
-            batch_max=settings.batch.max,
-            forms=tuple(entry.form for entry in settings.inputs),
-            preprocess=settings.preprocess,
-            postprocess=settings.postprocess,
-            cpus=settings.cpus,
-            result=settings.output.format,
-        )
+    def _opening(self, release: Release, terms: Terms) -> Open:
+        return terms.opening(release, threads(terms.settings, models=self.neighbours(), cores=cores()))
 
-    async def _load(self, generation: Generation, opening: Open) -> Generation:
-        run_s = self._settings.limits.run
+    async def _load(self, generation: Generation, opening: Open, terms: Terms) -> Generation:
+        run_s = terms.settings.limits.run
         generation.on_end = self._on_end
         await generation.load(opening, run_limit_s=None if run_s is None else float(run_s))
         if not generation.alive:

@@ -25,6 +25,7 @@ from edged.serving.memory import lacking
 from edged.serving.priority import restore
 from edged.serving.processes import Processes
 from edged.serving.starter import Starter
+from edged.serving.terms import Terms
 from edged.tensors import Signature
 
 # A failed model may come back, and for so long what can wait for it does. Then it is answered: on MQTT it
@@ -46,7 +47,7 @@ class Route:
         record: bool,
         available: Callable[[], int | None] = memory_available,
     ) -> None:
-        self.settings: Final = settings
+        self.terms = Terms.of(settings)
         self.feeder: Final = Feeder(settings, observer, record=record)
         self.release: Release | None = None
         self.live: Generation | None = None
@@ -55,13 +56,14 @@ class Route:
         self.fault: Fault | None = None
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
-        self.processes: Final = Processes(settings, starter, self._on_end)
+        self.processes: Final = Processes(starter, self._on_end)
         self.feeder.on_idle = self._assign
         self._available = available
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._deaths = Deaths()
         self._next: Generation | None = None
+        self._cut: Callable[[], None] = _nothing
         self._switched: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._vacated = False  # its process was ended so that another one fits
@@ -69,6 +71,10 @@ class Route:
         self._revival: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._given_up = False
+
+    @property
+    def settings(self) -> Model:
+        return self.terms.settings
 
     def offer(self, item: Input) -> Admission:
         """Takes an input, refuses it with a fault (its reply is called), or asks to wait."""
@@ -89,12 +95,16 @@ class Route:
         """The last real inputs, for a trial: at most 16 and 4 MiB."""
         return self.feeder.recent()
 
-    async def start(self, release: Release, tally: Tally | None = None, *, candidate: bool = False) -> Generation:
-        """A loaded generation that nobody routes to. Raises EdgedError when it cannot be loaded.
+    async def start(
+        self, release: Release, tally: Tally | None = None, *, candidate: bool = False, terms: Terms | None = None
+    ) -> Generation:
+        """A loaded generation that nobody routes to, under `terms` or the present ones.
 
         A `candidate` has a low priority while another generation answers; with none, senders wait for it.
+        Raises EdgedError when it cannot be loaded.
         """
-        return await self.processes.start(release, tally or Tally(), low=candidate and not self._vacated)
+        low = candidate and not self._vacated
+        return await self.processes.start(release, tally or Tally(), terms or self.terms, low=low)
 
     def in_use(self) -> frozenset[str]:
         """The hashes of the models that run here, or should."""
@@ -119,15 +129,21 @@ class Route:
         self._given_up = True
         self.feeder.abandon(_failed(self.fault or problem))
 
-    async def switch(self, to: Generation) -> None:
+    def adopt(self, terms: Terms) -> None:
+        """Other settings from now on, also for what waits and for what would run again."""
+        self.terms = terms
+        self.feeder.adopt(terms)
+
+    async def switch(self, to: Generation, cut: Callable[[], None] | None = None) -> None:
         """Makes `to` live once the old generation has nothing in flight; the old one stays as `previous`.
 
+        `cut` is called in that moment: before it no input has reached `to`, after it none reaches the old one.
         Raises EdgedError trial_crash when `to` ended before that, superseded when another switch took its place.
         """
         if self._switched is not None and not self._switched.done():
             self._switched.set_exception(EdgedError("superseded", "another switch took its place"))
         switched = self._loop.create_future()
-        self._next, self._switched = to, switched
+        self._next, self._switched, self._cut = to, switched, cut or _nothing
         self.feeder.pause()
         if self.feeder.idle:
             self._assign()
@@ -187,10 +203,10 @@ class Route:
         while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def stop(self) -> None:
-        """Answers what is left with `stopping`, and ends every process."""
+    async def stop(self, why: Fault | None = None) -> None:
+        """Answers what is left with `why`, else `stopping`, and ends every process."""
         self.feeder.use(None)
-        self.feeder.abandon(fault("stopping", "the daemon stopped before the answer"))
+        self.feeder.abandon(why or fault("stopping", "the daemon stopped before the answer"))
         self.release = None
         if self._patience is not None:
             self._patience.cancel()
@@ -220,6 +236,7 @@ class Route:
                     self.previous.close()
                 self.previous = old
                 self._deaths.forgive()
+            self._cut()
             self._go_live(to)
             if renewed and old is not None:
                 old.close()
@@ -323,6 +340,10 @@ class Route:
     def _revive(self, work: Coroutine[None, None, None]) -> None:
         self._revival = self._loop.create_task(work)
         self._revival.add_done_callback(_surface)
+
+
+def _nothing() -> None:
+    """Nothing happens at a switch but the switch."""
 
 
 def _surface(revival: asyncio.Task[None]) -> None:

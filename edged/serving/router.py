@@ -34,11 +34,22 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = {route.settings.name: route for route in routes}
+        self._on_room: Callable[[str], None] = lambda _model: None
         for route in self:
             route.processes.neighbours = self._routes.__len__
 
     def __iter__(self) -> Iterator[Route]:
-        return iter(self._routes.values())
+        return iter(list(self._routes.values()))
+
+    def add(self, route: Route) -> None:
+        """Another model, from now on."""
+        route.feeder.on_room = self._on_room
+        route.processes.neighbours = self._routes.__len__
+        self._routes[route.settings.name] = route
+
+    def remove(self, model: str) -> Route:
+        """From now on its inputs are `unknown_model`; what its route has taken is still the route's to answer."""
+        return self._routes.pop(model)
 
     def route(self, model: str) -> Route:
         """Raises KeyError for a model that is not configured."""
@@ -61,6 +72,7 @@ class Router:
 
     def on_room(self, callback: Callable[[str], None]) -> None:
         """`callback` gets the name of each model whose lane said BLOCKED and has room again."""
+        self._on_room = callback
         for route in self:
             route.feeder.on_room = callback
 

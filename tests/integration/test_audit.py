@@ -75,7 +75,7 @@ def entries(one: Box, *words: str) -> list[dict[str, Any]]:
 
 def test_a_push_and_the_way_back_are_on_the_disk_and_on_the_event_topic(broker: Mosquitto, listener: Listener) -> None:
     with box(configuration(broker.url, push=QUICK)) as one:
-        one.wait(lambda: "started" in listener.words)
+        one.wait(lambda: "started" in listener.words and broker.says("edged/box/models/digits/push"))
         push(broker.port, V2)
         one.wait(lambda: "committed" in listener.words, 60)
         assert one.request("POST", "/edged/models/digits/rollback")[0] == 200
@@ -151,7 +151,7 @@ def test_a_full_disk_does_not_stop_serving(broker: Mosquitto, listener: Listener
             one.start()
             filler = state / "filler"
             with HttpSender(one, pause_s=0.002) as http:
-                one.wait(lambda: "started" in listener.words)
+                one.wait(lambda: "started" in listener.words and broker.says("edged/box/models/digits/push"))
                 filler.write_bytes(b"x" * (os.statvfs(state).f_bavail * os.statvfs(state).f_frsize))
                 audit = state / "audit.jsonl"
                 # A file may grow within its last block: until that is full, there is room.

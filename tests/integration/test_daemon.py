@@ -59,12 +59,3 @@ def test_a_state_directory_that_cannot_be_used_is_told_in_a_line() -> None:
         assert one.process.wait(20) == 1
         assert "[no_state]" in one.tail()
         assert "Traceback" not in one.tail()
-
-
-def test_a_closed_terminal_is_a_clean_stop() -> None:
-    with box(ONE_MODEL) as one:
-        assert one.process is not None
-        one.process.send_signal(signal.SIGHUP)
-        assert one.process.wait(20) == 0
-        assert "stopped" in one.tail()
-        assert not one.socket.exists()

@@ -32,7 +32,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_systemd_reads_it_without_a_word(tmp_path: Path) -> None:
     installed = tmp_path / "edged.service"
     # The program is not installed on the machine that runs the tests; everything else is checked as shipped.
-    installed.write_text(UNIT.read_text().replace(f"ExecStart={PROGRAM}", "ExecStart=/bin/true"))
+    installed.write_text(UNIT.read_text().replace(PROGRAM, "/bin/true"))
     done = run("systemd-analyze", "verify", "--man=no", str(installed))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -62,6 +62,8 @@ def test_the_user_and_the_groups_are_made(tmp_path: Path) -> None:
         ("StartLimitIntervalSec", "0"),
         ("RestartPreventExitStatus", "2"),
         ("KillMode", "mixed"),
+        ("ExecReload", f"{PROGRAM} check --config /etc/edged/edged.yaml --reload"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("OOMPolicy", "continue"),
         ("LimitNICE", "+0"),
         ("RuntimeDirectoryPreserve", "yes"),

@@ -50,9 +50,19 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Inputs:
-    """What the models of this box listen to."""
+    """What the models of this box listen to; `before`: what they listened to under the settings before.
 
-    def __init__(self, tree: Tree, models: Sequence[schema.Model]) -> None:
+    The plan has the topics of requests too: those to `groups` and to all boxes as if they were foreign ones,
+    because a broker may forbid them.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        models: Sequence[schema.Model],
+        groups: Sequence[str] = (),
+        before: Inputs | None = None,
+    ) -> None:
         self._tree = tree
         self._prefix = f"{tree.root}/models/"
         self._names = {model.name for model in models}
@@ -61,12 +71,32 @@ class Inputs:
             for model in models
             for form, one in enumerate(model.inputs)
         ]
-        own = [name for model in models for name in (tree.infer(model.name), f"{tree.infer(model.name)}/+")]
+        mine, *common = tree.requests(groups)
+        own = [mine, *(name for model in models for name in (tree.infer(model.name), f"{tree.infer(model.name)}/+"))]
         foreign = [(TopicFilter.parse(one.topic).wire, one.qos) for model in models for one in model.inputs]
+        foreign += [(wire, 1) for wire in common]  # last: a broker that forbids one may close the connection over it
         self.plan = plan(own, foreign)
         self.own: tuple[Subscription, ...] = self.plan[: len(own)]
         self.foreign: tuple[Subscription, ...] = self.plan[len(own) :]
         self._known: dict[str, tuple[Target, ...]] = {}
+        self._gone: dict[tuple[str, str], TopicFilter] = {}
+        if before is not None:
+            self._gone = {key: one for key, one in before.entries().items() if key not in self.entries()}
+
+    def entries(self) -> dict[tuple[str, str], TopicFilter]:
+        """Every filter that is or was listened to, by model and text."""
+        own = [(name, TopicFilter.parse(self._tree.infer(name) + leaf)) for name in self._names for leaf in ("", "/+")]
+        named = [*own, *((name, one) for name, _, one in self._filters)]
+        return self._gone | {(name, one.text): one for name, one in named}
+
+    def orphans(self, topic: str) -> list[Target]:
+        """Whose input a topic was, when it is nobody's now: the broker may send some before it has heard of it."""
+        found = {}
+        for (model, _), one in self._gone.items():
+            if one.match(topic) is not None:
+                last = topic.rpartition("/")[2]
+                found[model] = Target(model, -1, {}, last if topic == f"{self._tree.infer(model)}/{last}" else "")
+        return list(found.values())
 
     def targets(self, topic: str, identifiers: Iterable[int] = ()) -> list[Target]:
         """Who takes a message. Each model once, by its first entry that matches.

@@ -49,6 +49,7 @@ class Intake:
         self,
         tree: Tree,
         models: Sequence[schema.Model],
+        groups: Sequence[str] = (),
         *,
         results: Results,
         offer: Callable[[Input], Admission],
@@ -63,7 +64,7 @@ class Intake:
     ) -> None:
         self._tree = tree
         self._models = {model.name: model for model in models}
-        self.inputs = Inputs(tree, models)
+        self.inputs = Inputs(tree, models, groups)
         self.room = WaitingRoom()
         self._results = results
         self._offer = offer
@@ -74,19 +75,35 @@ class Intake:
         self._clock = clock
         self._wall_ms = wall_ms
         self._clock_synced = clock_synced
-        self._rates = {
-            (model.name, form): Allowance(one.max_rate)
-            for model in models
-            for form, one in enumerate(model.inputs)
-            if one.max_rate is not None
-        }
-        owed = Owed()
-        self._joiners = {model.name: Joiner(model, owed) for model in models if model.joined}
+        self._rates = _rates(models)
+        self._owed = Owed()
+        self._joiners = {model.name: Joiner(model, self._owed) for model in models if model.joined}
         self._later = later
         self._sweep: object = None
         self._retained: dict[str, int] = {}
         self._flooding = False
         self._closed = False
+
+    def adopt(
+        self, models: Sequence[schema.Model], groups: Sequence[str], renumbered: Callable[[Input], Input]
+    ) -> None:
+        """Other models, or other settings of theirs; what waits in the room is `renumbered`.
+
+        Values that wait for a partner under other inputs have none any more.
+        """
+        before = self._models
+        same = {one.name for one in models if one.name in before and before[one.name].inputs == one.inputs}
+        for name in self._joiners.keys() - same:
+            self._joined(self._joiners[name].sweep(float("inf")))
+        self._joiners = {
+            one.name: self._joiners[one.name] if one.name in same else Joiner(one, self._owed)
+            for one in models
+            if one.joined
+        }
+        self._models = {model.name: model for model in models}
+        self._rates = _rates(models)
+        self.inputs = Inputs(self._tree, models, groups, self.inputs)
+        self.room.replace(renumbered)
 
     def close(self) -> None:
         """Takes nothing more: what comes stays unacknowledged, so a kept session brings it back."""
@@ -99,7 +116,7 @@ class Intake:
         try:
             targets = [] if self._is_old(arrival) else self.inputs.targets(arrival.topic, arrival.identifiers)
             if not targets:
-                self._ignore(arrival)
+                self._turn_away(arrival)
             receipt = Receipt.of(arrival, left=len(targets))
             for target in targets:
                 self._admit(arrival, target, receipt)
@@ -126,6 +143,20 @@ class Intake:
             self._retained.clear()
         self._retained[arrival.topic] = mark
         return False
+
+    def _turn_away(self, arrival: Arrival) -> None:
+        """A message that no model takes: answered where one did before the settings changed."""
+        orphans = [] if arrival.retain else self.inputs.orphans(arrival.topic)
+        if not orphans:
+            self._ignore(arrival)
+        receipt = Receipt.of(arrival, left=len(orphans))
+        for target in orphans:
+            response = arrival.response_topic
+            response = "" if answerable(self._tree, response) else response
+            told = target if is_name(target.id) else Target(target.model, -1, {})
+            sender = Sender(arrival, told, receipt, self._clock(), self._wall_ms(), "", response)
+            problem = fault("unknown_model", f"{arrival.topic} is no input of {target.model} any more")
+            self._refuse(sender, problem)
 
     def _ignore(self, arrival: Arrival) -> None:
         if arrival.qos:
@@ -285,6 +316,15 @@ class Intake:
         if not self.room.full:
             self._flooding = False
             self._reading.resume()
+
+
+def _rates(models: Sequence[schema.Model]) -> dict[tuple[str, int], Allowance]:
+    return {
+        (model.name, form): Allowance(one.max_rate)
+        for model in models
+        for form, one in enumerate(model.inputs)
+        if one.max_rate is not None
+    }
 
 
 def _number(topic: str) -> int:

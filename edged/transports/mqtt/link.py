@@ -113,6 +113,12 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._end.wait(), limit_s)
 
+    def redial(self, dialer: Dialer) -> None:
+        """The next connection is `dialer`'s, and the present one ends, with its session kept."""
+        self._dialer = dialer
+        if self.wire is not None:
+            self.wire.goodbye()
+
     def alive(self) -> bool:
         """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
         if self._stopped:

@@ -25,6 +25,7 @@ from edged.transports.mqtt.outbox import MAX_PACKET, Publication
 from edged.transports.mqtt.outlet import Outlet
 from edged.transports.mqtt.packets import Greeting, arrival
 from edged.transports.mqtt.pushes import Pushes
+from edged.transports.mqtt.requests import Ask, Requests, nobody
 from edged.transports.mqtt.results import Results
 from edged.transports.mqtt.subscriptions import Subscription, Subscriptions
 from edged.transports.mqtt.waiting import FULL
@@ -40,8 +41,9 @@ class Mqtt:
 
     `own` tells this machine from another one of its name.
     `offer` is the router's, which later tells `on_room`; `on_push(model, payload, version, retained)` and
-    `on_refused(model, fault)` are delivery's; `dropped(model, reason)` counts an input or result
-    that was not served, `bug()` a fault of edged itself.
+    `on_refused(model, fault)` are delivery's; `ask` does what requests to this box, to `groups` and to all
+    boxes ask for; `dropped(model, reason)` counts an input or result that was not served, `bug()` a fault of
+    edged itself.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class Mqtt:
         on_refused: Callable[[str, Fault], None],
         dropped: Callable[[str, str], None],
         bug: Callable[[], None],
+        groups: Sequence[str] = (),
+        ask: Ask = nobody,
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._settings = settings
         self._tree = tree
         self._dropped = dropped
         self._bug = bug
@@ -72,13 +77,11 @@ class Mqtt:
         self._counts = Counts()
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
         self._rooms: set[str] = set()
-        name = settings.client_id or f"edged-{tree.device}"
-        largest = max((int(model.limits.message) for model in models), default=0)
-        dialer = Dialer(
-            settings, name, round(settings.session), _packet(largest), FULL, will=tree.status, manual_ack=True
-        )
+        self._name = settings.client_id or f"edged-{tree.device}"
+        self._largest = _largest(models)
+        dialer = self._dialer()
         self._link = Link(dialer, Lookout(dialer, tree, own), self, clock)
-        results = self._results = Results(
+        self._results = results = Results(
             tree,
             models,
             publish=self._outlet.publish,
@@ -92,6 +95,7 @@ class Mqtt:
         self._intake = Intake(
             tree,
             models,
+            groups,
             results=results,
             offer=offer,
             acknowledge=self._acknowledge,
@@ -103,12 +107,21 @@ class Mqtt:
             wall_ms=wall_ms,
             clock_synced=clock_synced,
         )
-        own_topics = [Subscription(tree.info, 1), *self._intake.inputs.own]
-        self._subscriptions = Subscriptions(own_topics, self._intake.inputs.foreign, clock)
+        self._requests = Requests(
+            tree,
+            groups,
+            ask,
+            publish=self._outlet.publish,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._counts.drop,
+            bug=bug,
+            clock=clock,
+        )
+        self._subscriptions = Subscriptions(self._own_topics(), self._intake.inputs.foreign, clock)
         self._unopened: Greeting | None = None  # a connection on which nothing is published yet
         self._open_number = 0  # of the last one on which all is subscribed
         self._pushes = Pushes(
-            Dialer(settings, f"{name}-ota", 0, _packet(push.max_size), 1),
+            Dialer(settings, f"{self._name}-ota", 0, _packet(push.max_size), 1),
             tree,
             [model.name for model in models],
             push.max_size,
@@ -123,9 +136,36 @@ class Mqtt:
         self._outlet.retain(self._tree.status, b"online")
         self._link.start()
 
+    def adopt(
+        self,
+        models: Sequence[schema.Model],
+        groups: Sequence[str],
+        push: schema.Push,
+        renumbered: Callable[[Input], Input],
+    ) -> None:
+        """Other models, or other settings of theirs, from this turn on; the subscriptions follow.
+
+        `renumbered` is asked about inputs that wait for room. A larger `limits.message` than the broker was
+        told at the connect needs another one: QoS 1 inputs of the moment between wait in the session.
+        """
+        self._intake.adopt(models, groups, renumbered)
+        self._requests.groups = tuple(groups)
+        self._results.adopt(models)
+        for batch in self._subscriptions.adopt(self._own_topics(), self._intake.inputs.foreign):
+            self._unsubscribe(batch)
+        self._subscribe()
+        names = [model.name for model in models]
+        self._pushes.adopt(
+            names, push.max_size, Dialer(self._settings, f"{self._name}-ota", 0, _packet(push.max_size), 1)
+        )
+        if (largest := _largest(models)) > self._largest:
+            self._largest = largest
+            self._link.redial(self._dialer())
+
     def stop_taking(self) -> None:
         """From now on no input is taken; answers of earlier ones still go out."""
         self._intake.close()
+        self._requests.stop()
 
     async def stop(self) -> None:
         """Sends what waits and `offline`, 2 s at most, then says goodbye.
@@ -192,6 +232,8 @@ class Mqtt:
         self._served = url
         self._pushes.follow(self._link.broker)
         self._subscriptions.begin()
+        for batch in self._subscriptions.stale() if said.session_present else ():
+            self._unsubscribe(batch)
         self._unopened = said
         asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
         self._subscribe()
@@ -224,11 +266,16 @@ class Mqtt:
             self._counts.drop("bad_topic")
             if message.qos:
                 self._acknowledge(number, message.mid)
+            return
+        verb = self._requests.verb(came.topic)
+        if came.topic == self._tree.info:
+            self._same_name(came)
+        elif verb is None:
+            self._intake.take(came)
         else:
-            if came.topic == self._tree.info:
-                self._same_name(came)
-            else:
-                self._intake.take(came)
+            if came.qos:
+                self._acknowledge(number, came.mid)
+            self._requests.take(came, verb)
 
     def _same_name(self, came: Arrival) -> None:
         """Two of one name that came online at one moment saw nobody before: one of them gives way, always the same."""
@@ -285,6 +332,17 @@ class Mqtt:
         self._rooms.discard(model)
         self._intake.on_room(model)
 
+    def _own_topics(self) -> list[Subscription]:
+        return [Subscription(self._tree.info, 1), *self._intake.inputs.own]
+
+    def _dialer(self) -> Dialer:
+        session, packet = round(self._settings.session), _packet(self._largest)
+        return Dialer(self._settings, self._name, session, packet, FULL, will=self._tree.status, manual_ack=True)
+
+    def _unsubscribe(self, filters: Sequence[str]) -> None:
+        if self._link.wire is not None and self._link.wire.open:
+            self._link.wire.unsubscribe(filters)
+
     def _subscribe(self) -> None:
         wire = self._link.wire
         if wire is not None and wire.open and (batch := self._subscriptions.next()) is not None:
@@ -303,6 +361,10 @@ class Mqtt:
 def _raise(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
+
+
+def _largest(models: Sequence[schema.Model]) -> int:
+    return max((int(model.limits.message) for model in models), default=0)
 
 
 def _packet(payload: int) -> int:

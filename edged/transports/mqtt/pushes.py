@@ -24,7 +24,7 @@ from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
 from edged.transports.mqtt.packets import subscribe_arguments, user_property
 from edged.transports.mqtt.subscriptions import Subscription
-from edged.transports.mqtt.versions import Ending, Versions
+from edged.transports.mqtt.versions import Ending, Version, Versions
 
 _log = logging.getLogger(__name__)
 _SILENCE_S: Final = 5.0
@@ -51,7 +51,9 @@ class Pushes:
     ) -> None:
         self._dialer = dialer
         # Exact filters: a wildcard gets no retained messages on RabbitMQ, and asks for other names' pushes.
+        self._tree = tree
         self._models = {tree.push(model): model for model in models}
+        self._renew = False
         self._max_size = max_size
         self._on_push = on_push
         self._on_refused = on_refused
@@ -85,6 +87,12 @@ class Pushes:
         """The name is another machine's: its pushes are not ours."""
         self._target = None
         self._wake.set()
+
+    def adopt(self, models: Sequence[str], max_size: int, dialer: Dialer) -> None:
+        """Other models, or another limit, which the broker is told with a new connection. The thread follows."""
+        self._models = {self._tree.push(model): model for model in models}
+        if max_size != self._max_size:
+            self._max_size, self._dialer, self._renew = max_size, dialer, True
 
     async def stop(self, limit_s: float = 2.0) -> None:
         self._stop.set()
@@ -126,6 +134,7 @@ class Pushes:
 
     def _connection(self, broker: Broker, versions: Versions) -> tuple[str, Ending | None]:
         """One connection from dialling to its end: why it ended, and how when there was no good CONNACK."""
+        self._renew = False
         version = versions.current
         client = self._dialer.client(version)
         client.on_connect = self._on_connect
@@ -139,6 +148,8 @@ class Pushes:
             return explain(error, broker), None
         silent = not self._serve(client, broker, versions)
         was_connected, self._connected = self._connected, False
+        if self._renew:
+            return "connecting anew, as push.max_size has changed", None
         if was_connected:
             return "the connection was lost", None
         if self._unsupported:
@@ -153,28 +164,32 @@ class Pushes:
     def _serve(self, client: Client, broker: Broker, versions: Versions) -> bool:
         """Runs the connection until it ends or another is wanted; False when the broker said nothing at all."""
         deadline_s = time.monotonic() + _SILENCE_S
-        subscribed = False
-        while not self._stop.is_set() and self._target == broker:
+        subscribed: dict[str, str] = {}
+        while not self._stop.is_set() and not self._renew and self._target == broker:
             try:
                 if client.loop(_TURN_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                     return True
             except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
                 _log.exception("the push connection failed on what the broker sent")
                 return True
-            if self._connected and not subscribed:
-                subscribed = True
+            if self._connected and subscribed is not (models := self._models):
                 versions.worked()
-                filters = [Subscription(topic, 1) for topic in self._models]
-                for start in range(0, len(filters), 8):
-                    batch = filters[start : start + 8]
-                    client.subscribe(
-                        **subscribe_arguments(batch, versions.current, identifiers=False, retain_as_published=True)
-                    )
+                self._subscribe(client, versions.current, subscribed, models)
+                subscribed = models
             if not self._connected and time.monotonic() > deadline_s:
                 client.connect_async("closed")  # the documented way to drop a connection at once
                 return False
         client.disconnect()
         return True
+
+    @staticmethod
+    def _subscribe(client: Client, version: Version, before: dict[str, str], now: dict[str, str]) -> None:
+        if gone := [topic for topic in before if topic not in now]:
+            client.unsubscribe(gone)
+        filters = [Subscription(topic, 1) for topic in now if topic not in before]
+        for start in range(0, len(filters), 8):
+            batch = filters[start : start + 8]
+            client.subscribe(**subscribe_arguments(batch, version, identifiers=False, retain_as_published=True))
 
     def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._connected = not reason.is_failure

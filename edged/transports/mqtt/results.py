@@ -97,6 +97,10 @@ class Results:
         self._errors = Allowance(_ERRORS_A_SECOND)
         self._sequences: OrderedDict[str, int] = OrderedDict()
 
+    def adopt(self, models: Sequence[schema.Model]) -> None:
+        """Other settings. What a model that is gone still answers goes where it went."""
+        self._outputs.update({model.name: model.output for model in models})
+
     def output(self, target: Target, response_topic: str) -> str:
         """Where an answer goes. Raises ValueError when the input's levels make no topic."""
         template = self._outputs[target.model].topic

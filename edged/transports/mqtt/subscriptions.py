@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 OWN: Final = 1  # the subscription identifier of edged's own topics
 _FILTERS_AT_ONCE: Final = 8  # AWS IoT Core's limit for one SUBSCRIBE
 _STRIKES: Final = 2
@@ -95,14 +96,16 @@ class Subscriptions:
         foreign: Sequence[Subscription],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._own = [tuple(own[start : start + _FILTERS_AT_ONCE]) for start in range(0, len(own), _FILTERS_AT_ONCE)]
+        self._own = _batches(own)
         self._foreign = [(one,) for one in foreign]
         self._clock = clock
         self._strikes: dict[tuple[Subscription, ...], int] = {}
         self._asked: tuple[Subscription, ...] | None = None
         self._left: list[tuple[Subscription, ...]] = []
+        self._open = False
         self._quarantine: dict[tuple[Subscription, ...], float] = {}
         self.refused: set[str] = set()
+        self._stale: dict[str, None] = {}  # a kept session may still have them
 
     @property
     def quarantined(self) -> tuple[str, ...]:
@@ -112,10 +115,31 @@ class Subscriptions:
     def done(self) -> bool:
         return self._asked is None and not self._left
 
+    def adopt(self, own: Sequence[Subscription], foreign: Sequence[Subscription]) -> list[tuple[str, ...]]:
+        """Another plan: what is new in it comes with `next`. Returns what to unsubscribe from, in batches."""
+        before = {one for batch in (*self._own, *self._foreign) for one in batch}
+        wanted = {one.filter for one in (*own, *foreign)}
+        self._own, self._foreign = _batches(own), [(one,) for one in foreign]
+        if self._open:
+            left = {one for batch in self._left for one in batch}
+            due = [one for one in own if one not in before or one in left]
+            self._left = _batches(due) + [(one,) for one in foreign if one not in before or one in left]
+        self._quarantine = {batch: until_s for batch, until_s in self._quarantine.items() if batch in self._foreign}
+        self._strikes = {batch: count for batch, count in self._strikes.items() if batch[0].filter in wanted}
+        self.refused &= wanted
+        gone = [one.filter for one in before if one.filter not in wanted]
+        self._stale = {wire: None for wire in (*self._stale, *gone) if wire not in wanted}
+        return _batches(gone)
+
+    def stale(self) -> list[tuple[str, ...]]:
+        """What a session that the broker has kept may still have from earlier plans."""
+        return _batches(list(self._stale))
+
     def begin(self) -> None:
         """A connection is up: everything but the quarantined is asked for again."""
         self._left = [*self._own, *(batch for batch in self._foreign if batch not in self._quarantine)]
         self._asked = None
+        self._open = True
         self.refused.clear()
 
     def next(self) -> tuple[Subscription, ...] | None:
@@ -138,7 +162,7 @@ class Subscriptions:
 
     def lost(self) -> list[str]:
         """The connection ended; returns the filters that did it twice now, of which foreign ones are left out."""
-        asked, self._asked, self._left = self._asked, None, []
+        asked, self._asked, self._left, self._open = self._asked, None, [], False
         if asked is None:
             return []
         self._strikes[asked] = self._strikes.get(asked, 0) + 1
@@ -147,3 +171,7 @@ class Subscriptions:
         if asked in self._foreign:
             self._quarantine[asked] = self._clock() + _QUARANTINE_S
         return [one.filter for one in asked] if self._strikes[asked] == _STRIKES else []
+
+
+def _batches(every: Sequence[T]) -> list[tuple[T, ...]]:
+    return [tuple(every[start : start + _FILTERS_AT_ONCE]) for start in range(0, len(every), _FILTERS_AT_ONCE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from edged.messages import Input
@@ -58,6 +59,12 @@ class WaitingRoom:
         self._count -= 1
         self._bytes -= len(item.payload)
         self._tidy(model)
+
+    def replace(self, change: Callable[[Input], Input]) -> None:
+        """Each input becomes what `change` makes of it: of the same size, of the same model."""
+        for lines in self._lines.values():
+            for line, queue in lines.items():
+                lines[line] = deque((number, change(item)) for number, item in queue)
 
     def forget(self, number: int) -> int:
         """Drops inputs of connections before `number`: the broker sends them again. Returns how many."""

@@ -136,6 +136,11 @@ class Wire:
         self.client.subscribe(**subscribe_arguments(batch, self.version, identifiers=identifiers))
         self._watch_writer()
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """One UNSUBSCRIBE; what was under way may still come."""
+        self.client.unsubscribe(list(filters))
+        self._watch_writer()
+
     def acknowledge(self, mid: int) -> None:
         self.client.ack(mid, 1)
         self._watch_writer()

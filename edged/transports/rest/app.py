@@ -32,9 +32,10 @@ class Backend(msgspec.Struct, frozen=True):
     """What the application asks of the rest of the daemon.
 
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows. `control(verb, model, by)` does the verb (`rollback`), noting who asked, and tells
-    how it went, or raises EdgedError. `refused(model, code)` is told of every request that is answered with an error
-    without having been offered to a model, and of `client_gone`; model is "" but for an input of a known one.
+    `edged status` shows. `control(verb, model, by)` does the verb (`rollback`, `reload`,
+    `reload_check`; model "" where it needs none), noting who asked, and tells how it went, or raises
+    EdgedError. `refused(model, code)` is told of every request that is answered with an error without having
+    been offered to a model, and of `client_gone`; model is "" but for an input of a known one.
     """
 
     offer: Callable[[Input], Admission]
@@ -60,12 +61,18 @@ class App:
         self._backend = backend
         self._limits = limits
         self._clock = clock
-        self._rules = {
-            view.name: _Rules(view.message_limit, limits.deadline_s if view.deadline_s is None else view.deadline_s)
-            for view in backend.views()
-        }
+        self._rules: dict[str, _Rules] = {}
         self._under_way: set[asyncio.Task[None]] = set()  # control verbs: all else is answered without waiting
         self.stopping = False
+        self.adopt()
+
+    def adopt(self) -> None:
+        """The models are others, or their limits are."""
+        limits = self._limits
+        self._rules = {
+            view.name: _Rules(view.message_limit, limits.deadline_s if view.deadline_s is None else view.deadline_s)
+            for view in self._backend.views()
+        }
 
     def largest_body(self) -> int:
         return max([self._limits.control, *(rules.message_limit for rules in self._rules.values())])
@@ -92,7 +99,8 @@ class App:
                 self._infer(head, payload, turn)
             elif head.target.kind in CONTROL:
                 by = check_control(head)
-                self._view(head.target)
+                if head.target.model:
+                    self._view(head.target)
                 self._control(head, by, turn)
             else:
                 turn.answer(self._tell(head.target))

@@ -8,7 +8,20 @@ from typing import Final, Literal
 
 import msgspec
 
-Kind = Literal["infer", "model", "model_ready", "server", "live", "ready", "metrics", "status", "rollback", "nothing"]
+Kind = Literal[
+    "infer",
+    "model",
+    "model_ready",
+    "server",
+    "live",
+    "ready",
+    "metrics",
+    "status",
+    "rollback",
+    "reload",
+    "reload_check",
+    "nothing",
+]
 
 VERBS: Final[dict[Kind, str]] = {
     "server": "GET",
@@ -20,14 +33,20 @@ VERBS: Final[dict[Kind, str]] = {
     "metrics": "GET",
     "status": "GET",
     "rollback": "POST",
+    "reload": "POST",
+    "reload_check": "POST",
 }
-CONTROL: Final[frozenset[Kind]] = frozenset({"rollback"})  # what changes the box, and not everybody may
+CONTROL: Final[frozenset[Kind]] = frozenset(
+    {"rollback", "reload", "reload_check"}
+)  # what changes the box, and not everybody may
 _FIXED: Final[dict[bytes, Kind]] = {
     b"/v2": "server",
     b"/v2/health/live": "live",
     b"/v2/health/ready": "ready",
     b"/metrics": "metrics",
     b"/edged/status": "status",
+    b"/edged/reload": "reload",
+    b"/edged/reload/check": "reload_check",
 }
 _OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {(): "model", (b"ready",): "model_ready", (b"infer",): "infer"}
 

@@ -30,15 +30,20 @@ class Rest:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        limits = limits or Limits()
+        self._limits = limits = limits or Limits()
         self._app = App(backend, limits, clock)
-        room = Room(max(limits.bodies, self._app.largest_body()))
+        self._room = room = Room(max(limits.bodies, self._app.largest_body()))
         count = functools.partial(backend.refused, "")
         self._gates = [
             Gate(one, limits, self._app, room=room, count=count, emptied=self._look, clock=clock) for one in listeners
         ]
         self._servers: list[asyncio.Server | Greeter] = []
         self._empty = asyncio.Event()
+
+    def adopt(self) -> None:
+        """The models are others, or their limits are: from the next request on."""
+        self._app.adopt()
+        self._room.size = max(self._limits.bodies, self._app.largest_body())
 
     async def start(self) -> None:
         """Returns when every listener accepts requests."""

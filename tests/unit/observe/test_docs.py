@@ -48,7 +48,8 @@ def test_every_telemetry_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "struct", [status.DaemonStatus, status.Audit, status.ModelStatus, status.Install, status.Status, Box, Total]
+    "struct",
+    [status.DaemonStatus, status.Audit, status.Reloaded, status.ModelStatus, status.Install, status.Status, Box, Total],
 )
 def test_every_member_of_the_status(struct: type[msgspec.Struct]) -> None:
     words = set(re.findall(r"`(\w+)(?:\[\])?`", section("Status")))

@@ -1,0 +1,109 @@
+"""What may be asked of a running box, by whom and how it is done; one table for HTTP and MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from edged import __version__
+from edged.delivery import history
+from edged.delivery.installer import Installer
+from edged.delivery.trail import Trail
+from edged.errors import EdgedError
+from edged.reload import Reload
+
+_MOST: Final = 1000
+
+Verb = Callable[[dict[str, Any], str], Awaitable[Any]]
+
+
+class Control:
+    """`local` is for whoever may control the box, `remote` for whoever may publish to it: `push.remote` decides."""
+
+    def __init__(self, device: str, state: Path, trail: Trail, installer: Installer, reload: Reload) -> None:
+        self._device: Final = device
+        self._state: Final = state
+        self._trail: Final = trail
+        self._installer: Final = installer
+        self._reload: Final = reload
+        self._started_s: Final = time.monotonic()
+        self._remote: Final[dict[str, Verb]] = {
+            "ping": self._ping,
+            "install": self._install,
+            "log": self._log,
+            "rollback": self._rollback,
+            "reload": self._reread,
+        }
+        self._local: Final[dict[str, Verb]] = {
+            "rollback": self._rollback,
+            "reload": self._reread,
+            "reload_check": self._check,
+        }
+
+    async def local(self, verb: str, model: str, by: str) -> dict[str, Any]:
+        """Raises EdgedError: why it is not done."""
+        if verb not in self._local:
+            raise EdgedError("not_found", f"no verb {verb!r} here")
+        found: dict[str, Any] = msgspec.to_builtins(await self._local[verb]({"model": model}, by))
+        return found
+
+    async def remote(self, verb: str, arguments: dict[str, Any], by: str) -> Any:
+        """Raises EdgedError: why it is not done."""
+        allowed = self._reload.config.push.remote
+        if verb not in self._remote:
+            there_are = f"There are: {', '.join(self._remote)}."
+            raise EdgedError("not_found", f"there is no request {verb[:64]!r}", there_are)
+        if verb not in allowed:
+            text = f"{verb} is not among what this box does at a request over MQTT"
+            raise EdgedError("forbidden", text, f"Add {verb} to push.remote, or do it on the box.")
+        return msgspec.to_builtins(await self._remote[verb](arguments, by))
+
+    # --- the verbs --------------------------------------------------------------------------------------
+
+    async def _ping(self, _arguments: dict[str, Any], _by: str) -> dict[str, Any]:
+        uptime_s = round(time.monotonic() - self._started_s, 3)
+        return {"device": self._device, "edged": __version__, "uptime_s": uptime_s, "ts": time.time_ns() // 1_000_000}
+
+    async def _install(self, _arguments: dict[str, Any], _by: str) -> NoReturn:
+        text = "this version of edged installs no signed releases, and takes no other at a request"
+        raise EdgedError("unsupported", text, "A simple push goes to models/<model>/push: docs/model-push.md.")
+
+    async def _log(self, arguments: dict[str, Any], _by: str) -> history.Excerpt:
+        most = arguments.get("most", 100)
+        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= _MOST:
+            raise EdgedError("bad_input", f"`most` is 1 to {_MOST}", "Leave it out for 100.")
+        try:
+            age = history.since(_text(arguments, "since"), datetime.datetime.now(datetime.UTC))
+        except ValueError as error:
+            raise EdgedError("bad_input", f"`since`: {error}", "Such as 30m, 12h or 7d.") from error
+        question = history.Question(_text(arguments, "model"), age)
+        await self._trail.flush()  # what was decided in this second too
+        try:
+            return await asyncio.to_thread(history.excerpt, self._state, question, most)
+        except OSError as error:
+            raise EdgedError("bad_store", f"the audit cannot be read: {error.strerror}") from error
+
+    async def _rollback(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        model = _text(arguments, "model")
+        if not model:
+            raise EdgedError("bad_input", "which model is to go back?", '{"model": "digits"}')
+        return await self._installer.rollback(model, by)
+
+    async def _reread(self, _arguments: dict[str, Any], by: str) -> object:
+        return await self._reload.now(by)
+
+    async def _check(self, _arguments: dict[str, Any], _by: str) -> object:
+        return await self._reload.check()
+
+
+def _text(arguments: dict[str, Any], name: str) -> str:
+    found = arguments.get(name, "")
+    if not isinstance(found, str):
+        raise EdgedError("bad_input", f"`{name}` is a text", f'{{"{name}": ".."}}')
+    return found
