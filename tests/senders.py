@@ -19,8 +19,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.box import DIGITS, Box, UnixConnection
+from tests.waiting import until
 
 EPOCH_MS = 1_700_000_000_000  # of the time stamps that carry an MQTT input's number
+NOBODY = 0x10  # a PUBACK's reason: no matching subscribers (MQTT 5, 3.4.2.1)
 
 
 @functools.cache
@@ -207,14 +209,26 @@ class MqttSender(Sender):
 
 
 def push(port: int, content: bytes, *, version: str = "") -> None:
-    """A simple push, as `mosquitto_pub -f` would send it; returns when the broker has it."""
+    """A simple push, as `mosquitto_pub -f` would send it; returns when the box has been sent it.
+
+    A box that has just started may not have subscribed yet: with MQTT 5 the broker says so, and it is sent again.
+    """
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    said: list[bool] = []
+    client.on_publish = lambda _client, _data, _mid, reason, _properties: said.append(reason.value == NOBODY)
     properties = None
     if version:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = ("version", version)
     client.connect("127.0.0.1", port)
     client.loop_start()
-    client.publish("edged/box/models/digits/push", content, qos=1, properties=properties).wait_for_publish(10)
+    until_s = time.monotonic() + 10
+    while True:
+        client.publish("edged/box/models/digits/push", content, qos=1, properties=properties).wait_for_publish(10)
+        until(lambda: said)
+        if not said.pop():
+            break
+        assert time.monotonic() < until_s, "the box does not listen for pushes"
+        time.sleep(0.02)
     client.disconnect()
     client.loop_stop()
