@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,29 @@ def test_the_scrape_agrees_with_the_status(bench: Box) -> None:
     assert counted == digits["requests"]
     (info,) = families["edged_model_info"].samples
     assert info.labels == {"model": "digits", "version": digits["version"], "sha256": digits["sha256"]}
+
+
+def test_the_watchdog_is_fed_without_a_broker_and_with_a_failed_model(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, port: Callable[[], int]
+) -> None:
+    """RULES 8: by progress alone. What stopped the loop is told when it goes on, and not fed for."""
+    (short_path / "broken.onnx").write_bytes(b"no model")
+    broken = f"mqtt: {{url: 'mqtt://127.0.0.1:{port()}'}}\nmodels: {{m: {{file: {short_path}/broken.onnx}}}}\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(short_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(short_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        with box(broken) as one:
+            heard = ""
+            while heard.count("WATCHDOG=1") < 3 or "READY=1" not in heard:
+                heard += manager.recv(4096).decode() + "\n"
+            assert one.model("m")["state"] == "failed"
+            assert one.process is not None
+            one.process.send_signal(signal.SIGSTOP)
+            time.sleep(2)
+            one.process.send_signal(signal.SIGCONT)
+            one.wait(lambda: "the watchdog is not fed: the event loop has not ticked" in one.tail(1000))
 
 
 def test_systemd_hears_ready_the_watchdog_and_the_end(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,29 @@ def test_sigterm_while_a_model_is_loading_ends_it_at_once(tmp_path: Path) -> Non
         assert time.monotonic() - started_s < 4
 
 
+# Python reads it at the start of every process: in the daemon a part ends by a mistake of edged's own.
+MISTAKE = """
+import sys
+if "run" in sys.argv:
+    from edged.observe.reporter import Reporter
+    async def run(self, interval_s):
+        raise ZeroDivisionError("a mistake of our own")
+    Reporter.run = run
+"""
+
+
+def test_a_mistake_of_edgeds_own_ends_the_daemon_with_70(tmp_path: Path) -> None:
+    """RULES 23: any part that ends by an exception nobody expected, with its traceback in the log."""
+    (tmp_path / "sitecustomize.py").write_text(MISTAKE)
+    with box(ONE_MODEL, start=False) as one:
+        one.environment["PYTHONPATH"] = f"{tmp_path}:{one.environment['PYTHONPATH']}"
+        one.start(wait=False)
+        assert one.process is not None
+        assert one.process.wait(60) == 70
+        assert "ZeroDivisionError: a mistake of our own" in one.tail(1000)
+        assert not one.socket.exists()
+
+
 def test_a_model_that_cannot_be_loaded_is_reported_and_the_others_answer(tmp_path: Path) -> None:
     file = tmp_path / "text.onnx"
     file.write_text("no model")

@@ -91,7 +91,7 @@ def play(short_path: Path) -> Callable[..., None]:
     @contextlib.asynccontextmanager
     async def bench(settings: Model, more: dict[str, Any]) -> AsyncIterator[Bench]:
         starter, counters = Starter(), Counters()
-        route = Route(settings, starter, counters, record=True, **more)
+        route = Route(settings, starter, counters, **{"record": True, **more})
         try:
             yield Bench(route, counters, short_path)
         finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edged.channel import Answers, InputHead
 from edged.config.schema import Batch, Limits, Model, Queue
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
@@ -125,10 +127,113 @@ def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Pl
         assert problem.code == "poison_input"
         assert "took longer" in problem.message
         assert [values(await one) for one in harmless] == [[3.0]] * 3
-        assert [values(await one) for one in after] == [[4.0]] * 5
+        others = [await one for one in after]
+        assert [values(one) for one in others] == [[4.0]] * 5
+        assert not any(one.retried for one in others if isinstance(one, Answer)), "only the oldest batch is suspect"
         assert bench.route.fault is None
 
     play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
+
+
+def test_two_batches_are_in_flight_and_no_more(play: Play) -> None:
+    """RULES 10."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        sent = [bench.send(b"[1000000]") for _ in range(6)]
+        live = bench.route.live
+        assert live is not None
+        await bench.until(lambda: len(live.flights) > 1)
+        assert (len(live.flights), len(bench.route.feeder.lane)) == (2, 4)
+        assert live.oldest_s(time.monotonic() + 7) > 7, "what the watchdog asks (RULES 8)"
+        assert all(isinstance(one, Answer) for one in await asyncio.gather(*sent))
+        assert live.oldest_s(time.monotonic()) == 0
+
+    play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(60))))
+
+
+def test_a_run_has_the_limit_that_is_written_or_one_that_was_measured(play: Play) -> None:
+    """RULES 10: max(2 s, 20 x the measurement at load)."""
+
+    async def scenario(bench: Bench) -> None:
+        generation = await bench.route.start(bench.release(models.linear()))
+        assert generation.facts is not None
+        assert generation.run_limit_s == max(2.0, 20 * generation.facts.run_s)
+        heavy = await bench.route.start(bench.release(models.slow(30_000), 2))
+        assert heavy.facts is not None
+        assert heavy.run_limit_s == max(2.0, 20 * heavy.facts.run_s) > 2
+
+    play(scenario)
+
+
+def test_the_limit_of_a_run_counts_from_the_answer_before(play: Play) -> None:
+    """RULES 10: a batch that waited behind another is not ended for it."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        live = bench.route.live
+        assert live is not None
+        sent = bench.send(ENDLESS_TURNS)
+        until_s = time.monotonic() + 2 * live.run_limit_s
+        while time.monotonic() < until_s:
+            live._answered_s = time.monotonic()  # as if the one before had been answered just now
+            await asyncio.sleep(0.01)
+        assert live.alive
+        problem = await sent  # nobody is answered any more: it is ended now
+        assert isinstance(problem, Fault)
+        assert not live.alive
+
+    play(scenario, Model("m", limits=Limits(run=Duration(2))))
+
+
+def test_an_input_past_its_deadline_is_not_run_again(play: Play) -> None:
+    """RULES 13 and 14: its process ends once for it, and its sender had one answer."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        first = bench.route.live
+        assert first is not None
+        late = await bench.send(ENDLESS_TURNS, deadline_s=0.05)
+        assert isinstance(late, Fault)
+        assert late.code == "deadline"
+        assert first.alive, "a deadline stops no run"
+        assert values(await bench.send(b"[4]")) == [4.0]
+        assert not first.alive
+        assert bench.counters.restarts == 1
+
+    play(scenario, Model("m", limits=Limits(run=Duration(1))))
+
+
+def test_each_answer_carries_what_it_cost(play: Play) -> None:
+    """RULES 25 and 28: nanoseconds by the worker's own clocks, of its CPU and of each part."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        live = bench.route.live
+        assert live is not None
+        told: asyncio.Future[Answers | None] = asyncio.get_running_loop().create_future()
+        payload = b"[100000]"
+        assert live.submit([InputHead(len(payload))], [payload], lambda answers, _payload: told.set_result(answers))
+        answers = await told
+        assert answers is not None
+        assert answers.run_ns > answers.decode_ns > 0
+        assert answers.run_ns > answers.encode_ns > 0
+        assert answers.cpu_ns > 1_000_000, "a hundred thousand turns"
+        probe = await live.probe(InputHead(len(payload)), payload)
+        assert probe.cpu_s > 0.001
+
+    play(scenario, Model("m", limits=Limits(run=Duration(60))))
+
+
+def test_inputs_are_kept_for_a_trial_only_where_that_is_allowed(play: Play) -> None:
+    """RULES 24: `push.record: false`."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        assert isinstance(await bench.send(ONE_SCAN), Answer)
+        assert bench.route.recent() == []
+
+    play(scenario, record=False)
 
 
 def test_three_deaths_make_the_model_failed_and_it_comes_back(play: Play) -> None:
