@@ -151,7 +151,7 @@ def test_each_process_has_loaded_its_own_libraries_and_no_others(one: Box) -> No
     for process in (server, *workers):
         assert all(word in mapped[process.pid] for word in HEAVY)
         assert not [word for word in OUTSIDE if word in mapped[process.pid]]
-        assert process.num_threads() == 1
+        assert process.num_threads() == 1  # a device that was asked for in the fork server brings threads (RULES 9)
     for worker in workers:
         assert libraries(worker) == libraries(server), "a worker loads what the fork server could have loaded for all"
 

@@ -1,4 +1,4 @@
-"""channel: what goes in comes out, whatever else arrives is a ProtocolError, and no descriptor is ever left behind."""
+"""What goes in comes out, all else is a ProtocolError, and no descriptor is ever left behind (RULES 3, 11)."""
 
 from __future__ import annotations
 

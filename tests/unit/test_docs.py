@@ -38,6 +38,27 @@ def test_every_rule_that_the_code_names_is_written_down() -> None:
                     assert set(map(int, re.findall(r"\d+", found))) <= numbers, file
 
 
+def named_rules(text: str) -> set[int]:
+    """The numbers in `RULES 7`, `RULES 6, 7` and `RULES 1 to 5 and 7`."""
+    numbers: set[int] = set()
+    for found in re.findall(r"RULES ((?:\d+(?:, | and | to )?)+)", text):
+        numbers |= set(map(int, re.findall(r"\d+", found)))
+        for first, last in re.findall(r"(\d+) to (\d+)", found):
+            numbers |= set(range(int(first), int(last) + 1))
+    return numbers
+
+
+def test_every_rule_has_a_test_that_names_it_or_a_word_why_not() -> None:
+    for line in RULES.splitlines():
+        if found := re.match(r"\| (\d+) \|", line):
+            cell = line.split("|")[4]
+            folder, named = "", set[int]()
+            for name in re.findall(r"`([^`]+)`", cell):
+                folder, file = name.rpartition("/")[::2] if "/" in name else (folder, name)
+                named |= named_rules((ROOT / "tests" / folder / file).read_text())
+            assert int(found[1]) in named or "no test can tell" in cell, line
+
+
 def test_every_rule_names_files_that_are_there() -> None:
     for line in RULES.splitlines():
         if re.match(r"\| \d+ \|", line):

@@ -1,4 +1,4 @@
-"""Every write of every course of a push: what follows when the daemon dies there, or the disk is full.
+"""Every write of every course of a push: what follows when the daemon dies there, or the disk is full (RULES 26).
 
 Whatever happens, what is served next is the old release or the new one, whole; the model comes to rest;
 and a further restart serves the same.

@@ -1,4 +1,4 @@
-"""What becomes of a push, told by its statuses; the store is real, the processes are in memory."""
+"""What becomes of a push, told by its statuses; the store is real, the processes are in memory (RULES 20)."""
 
 from __future__ import annotations
 

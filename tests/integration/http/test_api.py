@@ -1,4 +1,4 @@
-"""Every address of the HTTP API: what it answers, and that each error is JSON with a stable code."""
+"""Every address of the HTTP API: what it answers, and that each error is JSON with a stable code (RULES 23)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MQTT transport against a real Mosquitto, MQTT 5 and 3.1.1, on uvloop and on asyncio's loop."""
+"""The MQTT transport against a real Mosquitto, MQTT 5 and 3.1.1, on uvloop and on asyncio's loop (RULES 17, 19)."""
 
 from __future__ import annotations
 

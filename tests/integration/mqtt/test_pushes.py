@@ -1,4 +1,4 @@
-"""Pushed models over their own connection, against a real Mosquitto."""
+"""Pushed models over their own connection, against a real Mosquitto (RULES 18)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts on probation, on tables of figures."""
+"""Verdicts on probation, on tables of figures (RULES 25, 26)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts of trials, on tables of results."""
+"""Verdicts of trials, on tables of results (RULES 24, 25)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What feeds the watchdog and what does not."""
+"""What feeds the watchdog and what does not (RULES 8)."""
 
 from __future__ import annotations
 

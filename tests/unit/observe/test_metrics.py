@@ -1,4 +1,4 @@
-"""The counters, the percentiles they yield, and the Prometheus text, read back by a strict parser."""
+"""The counters, the percentiles they yield, and the Prometheus text, read back by a strict parser (RULES 28)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lane's policy: what is taken, refused, dropped or told to wait, and what makes a batch."""
+"""The lane's policy: what is taken, refused, dropped or told to wait, and what makes a batch (RULES 14, 19)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message on its way in and its outcome on the way out, without a broker."""
+"""A message on its way in and its outcome on the way out, without a broker (RULES 19, 23)."""
 
 from __future__ import annotations
 

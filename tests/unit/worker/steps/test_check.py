@@ -1,4 +1,4 @@
-"""What is told about steps that cannot fit, before an input comes."""
+"""What is told about steps that cannot fit, before an input comes (RULES 27)."""
 
 from __future__ import annotations
 
