@@ -208,9 +208,9 @@ class Daemon:
             while not models.done():
                 notify(STATUS=self._summary(), EXTEND_TIMEOUT_USEC=round(3e6 * _LOADING_S))
                 await asyncio.wait((models,), timeout=_LOADING_S)
-        finally:  # a stop may come first
+        finally:  # a stop may come first; it ends the processes, and waits for no start
             models.cancel()
-            await asyncio.gather(models, return_exceptions=True)
+            models.add_done_callback(_heard)
         await models
 
     async def stop(self) -> None:
@@ -392,3 +392,9 @@ class Daemon:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken(asyncio.get_running_loop(), {"message": "a part of the daemon ended", "exception": error})
+
+
+def _heard(models: asyncio.Future[list[None]]) -> None:
+    """Reads how the starts ended: cancelled ones nobody waits for would be told as a fault of edged's own."""
+    if not models.cancelled():
+        models.exception()
