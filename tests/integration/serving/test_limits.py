@@ -74,6 +74,20 @@ def test_an_answer_that_takes_too_much_memory_ends_no_process(play: Play, elemen
     play(scenario, Model("m", limits=Limits(memory=Size(2**26))))
 
 
+def test_an_input_above_the_memory_of_a_process_ends_none(play: Play) -> None:
+    """RULES 7: it is refused at the door; it ended its process twice before it was called poison."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.identity(shape=("batch", "n"))))
+        problem = await bench.send(bytes(2**26 + 1))
+        assert isinstance(problem, Fault)
+        assert problem.code == "over_memory"
+        assert isinstance(await bench.send(b"[1, 2]"), Answer)
+        assert bench.counters.restarts == 0
+
+    play(scenario, Model("m", limits=Limits(memory=Size(2**26), message=Size(2**27))))
+
+
 def test_a_long_error_and_a_large_answer_in_one_batch(play: Play) -> None:
     """Each fits a message, both together do not."""
 
