@@ -62,7 +62,7 @@ def test_both_generations_of_a_switch_end(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.counting()))
         candidate = await bench.route.start(bench.release(models.counting(), 2))
-        running = bench.send(b"[1000000]")
+        running = bench.send(b"[300000]")
         switch = asyncio.ensure_future(bench.route.switch(candidate))
         await asyncio.sleep(0)
         candidate.kill()
@@ -162,7 +162,7 @@ def test_what_is_kept_for_a_trial_is_bounded_by_its_bytes(play: Play) -> None:
             assert isinstance(await bench.send(payload), Answer)
         assert len(bench.route.feeder._recent._kept) == 2
 
-    play(scenario, Model("m", limits=Limits(memory=Size(2**30))))
+    play(scenario, Model("m", limits=Limits(memory=Size(2**30), run=Duration(30))))
 
 
 def test_an_input_that_ends_processes_is_not_kept_for_a_trial(play: Play) -> None:
