@@ -67,8 +67,10 @@ class Trail:
 
     def add(self, decision: Decision) -> None:
         """Takes a decision; returns at once."""
-        count = self._pending.pop(decision.kind, (decision, 0))[1]
-        self._pending[decision.kind] = (decision, count + 1)
+        # What was done is a line each, and takes its time; what was refused is as fast as strangers ask.
+        kind = decision.kind if decision.code else (*decision.kind, str(len(self._pending)))
+        count = self._pending.pop(kind, (decision, 0))[1]
+        self._pending[kind] = (decision, count + 1)
         self._wake.set()
 
     async def open(self) -> None:
