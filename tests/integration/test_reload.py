@@ -133,6 +133,7 @@ def test_models_come_and_go_and_change_under_load_and_nothing_is_lost(broker: Mo
             assert "removed other" in hup(one)["message"]
             assert [model["name"] for model in one.status()["models"]] == ["digits"]
             assert one.request("GET", "/v2/models/other")[0] == 404
+            assert post(one)[1]["changed"] == []  # what the file says is what runs
             so_far = one.model("digits")["requests"]
             one.wait(lambda: one.model("digits")["requests"] > so_far + 100)
         assert [sender.lost for sender in senders] == [0, 0]
