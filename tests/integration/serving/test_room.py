@@ -17,7 +17,7 @@ from edged.config.units import Duration, Size
 from edged.delivery.examiner import examine
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer, Outcome, Source
-from edged.serving import priority, processes
+from edged.serving import priority, terms
 from edged.worker import entry
 from tests import models
 from tests.integration.serving.conftest import Bench
@@ -137,7 +137,7 @@ def test_the_second_line_ends_a_process_above_its_limit(play: Play, monkeypatch:
     def unlimited(**fields: Any) -> Open:
         return Open(**{**fields, "memory": 2**40})
 
-    monkeypatch.setattr(processes, "Open", unlimited)
+    monkeypatch.setattr(terms, "Open", unlimited)
 
     async def scenario(bench: Bench) -> None:
         problem: Fault | None
