@@ -22,11 +22,11 @@ import msgspec
 from edged.config.changes import Changes, changes
 from edged.config.mistakes import ConfigErrors
 from edged.config.schema import Config, Model
-from edged.delivery.audit import Decision
+from edged.delivery.audit import Decision, Event
 from edged.delivery.installation import Installation
 from edged.delivery.installer import Installer
 from edged.delivery.renewal import Prepared, discard
-from edged.errors import EdgedError, fault
+from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input
 from edged.observe.notify import notify
 from edged.observe.status import Reloaded
@@ -121,17 +121,23 @@ class Reload:
         try:
             config, difference = await self._judged()
             difference = await self._with_files(config, difference)
-            await self._put_into_effect(config, difference, await self._made_ready(config, difference))
+            ready = await self._made_ready(config, difference)
         except EdgedError as error:
-            problem = error.fault
-            text = f"the configuration was not reloaded: {problem.message}"
-            self.last = Reloaded(_now_ms(), text, problem.code, problem.hint, by)
-            self._audit(Decision("reload_refused", text, code=problem.code, by=by))
+            self._failed("reload_refused", "the configuration was not reloaded", error.fault, by)
             raise
+        if stuck := await self._put_into_effect(config, difference, ready):
+            problem = fault("model_failed", "; ".join(stuck), "Everything else of the file is in effect.")
+            self._failed("reloaded", "the configuration was reloaded in part", problem, by)
+            raise EdgedError(problem.code, problem.message, problem.hint)
         text = f"the configuration was reloaded: {difference}"
         self.last = Reloaded(_now_ms(), text, by=by)
         self._audit(Decision("reloaded", text, by=by))
         return difference
+
+    def _failed(self, event: Event, what: str, problem: Fault, by: str) -> None:
+        text = f"{what}: {problem.message}"
+        self.last = Reloaded(_now_ms(), text, problem.code, problem.hint, by)
+        self._audit(Decision(event, text, code=problem.code, by=by))
 
     async def check(self) -> Changes:
         """What `run` would change, as far as the file alone tells. Raises EdgedError when it would refuse it."""
@@ -204,7 +210,8 @@ class Reload:
 
     # --- so be it ---------------------------------------------------------------------------------------
 
-    async def _put_into_effect(self, config: Config, difference: Changes, ready: _Ready) -> None:
+    async def _put_into_effect(self, config: Config, difference: Changes, ready: _Ready) -> list[str]:
+        """Returns what stays as it was: models whose new process ended before it could take over."""
         old = {model.name: model for model in self.config.models}
         self._installer.adopt(config.push)
         leaving = [self._router.remove(name) for name in difference.removed]
@@ -224,8 +231,7 @@ class Reload:
         new = [model for model in config.models if model.name in ready.changing]
         stuck = await asyncio.gather(*(self._renew(one, ready.changing[one.name]) for one in new))
         await asyncio.gather(*self._leaving)
-        if problems := [problem for problem in stuck if problem is not None]:
-            raise EdgedError("model_failed", "; ".join(problems), "Everything else of the file is in effect.")
+        return [problem for problem in stuck if problem is not None]
 
     async def _renew(self, model: Model, prepared: Prepared) -> str | None:
         try:

@@ -230,9 +230,8 @@ class Route:
         to, done, self._next, self._switched = self._next, self._switched, None, None
         if to.alive and not done.cancelled():
             old = self.live
-            renewed = (
-                old is not None and old.tally is to.tally
-            )  # another process of what answers: nothing to go back to
+            # Another process of what answers already: nothing to go back to.
+            renewed = old is not None and old.tally is to.tally
             if not renewed:
                 if self.previous is not None and self.previous is not to:
                     self.previous.close()
