@@ -12,9 +12,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edged.transports.mqtt import properties as _reading  # noqa: F401 - reads a PUBLISH in paho's place
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import MAX_PACKET, Publication
+from edged.transports.mqtt.properties import Written
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
@@ -93,15 +93,14 @@ def publish_properties(message: Publication, now_s: float) -> Properties | None:
 
 
 @lru_cache(maxsize=32)
-def _plain(content_type: str, expiry_s: int) -> Properties:
-    """Shared by every result: making one costs more than sending it."""
+def _plain(content_type: str, expiry_s: int) -> Written:
+    """Shared by every result: making and writing one costs more than sending it."""
     properties = fresh(PacketTypes.PUBLISH)
     if content_type:
         properties.ContentType = content_type
     if expiry_s:
         properties.MessageExpiryInterval = expiry_s
-    found: Properties = properties
-    return found
+    return Written(properties)
 
 
 def subscribe_arguments(

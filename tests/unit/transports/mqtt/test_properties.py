@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt import MQTTException
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from edged.transports.mqtt.properties import MOST_BYTES, read
+from edged.transports.mqtt.properties import MOST_BYTES, Written, read
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 
@@ -54,3 +55,24 @@ def test_many_of_them_before_a_large_payload_take_no_time(count: int) -> None:
     assert time.process_time() - began_s < 0.5  # paho's own: 4.6 s for 2000
     kept = getattr(found, "UserProperty", [])
     assert kept == ([("a", "")] * 64 if len(region) <= MOST_BYTES else [])
+
+
+def test_properties_share_their_tables_and_nothing_else() -> None:
+    make: Any = Properties
+    one, other = make(PacketTypes.PUBLISH), make(PacketTypes.CONNECT)
+    one.ContentType, other.ReceiveMaximum = "text/plain", 7
+    assert one.names is other.names
+    assert not hasattr(other, "ContentType")
+    with pytest.raises(MQTTException):
+        other.ContentType = "text/plain"  # each still knows which packet it is for
+    assert one.unpack(b"\0")[0].isEmpty()  # what it had before is gone
+
+
+def test_what_is_written_once_is_what_paho_writes() -> None:
+    make: Any = Properties
+    properties = make(PacketTypes.PUBLISH)
+    properties.ContentType, properties.MessageExpiryInterval = "application/json", 3
+    written = Written(properties)
+    assert written.pack() == properties.pack()
+    assert written.pack() is written.pack()
+    assert str(written) == str(properties)
