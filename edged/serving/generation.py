@@ -15,6 +15,7 @@ import msgspec
 from edged import channel
 from edged.channel import Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.errors import EdgedError, Fault, fault
+from edged.serving import claims
 from edged.serving.rings import Rings
 from edged.serving.starter import Starter, Worker
 
@@ -318,6 +319,7 @@ class Generation:
         limit = self._message_limit * (max(self.flights[0].inputs, 1) if self.flights else 1)
         try:
             message, payload = channel.receive(self._worker.sock, payload_limit=limit, ring=ring)
+            claims.check(message)
             deliver = self._take(message, payload)
         except BlockingIOError:
             return

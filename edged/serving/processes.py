@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -96,11 +96,13 @@ class Processes:
             raise EdgedError("trial_crash", "its process ended right after it was loaded")
         return generation
 
-    async def end(self) -> None:
-        """Closes the channel of each, and returns when all have ended, by themselves or by our hand."""
-        for generation in self:
+    async def end(self, some: Sequence[Generation] | None = None) -> None:
+        """Closes the channel of each, or of `some`, and returns when they have ended, by themselves or by our hand."""
+        ending = {reaper: one for reaper, one in self._running.items() if some is None or one in some}
+        for generation in ending.values():
             generation.close()
-        await asyncio.gather(*self._running)
+        if ending:
+            await asyncio.wait(ending)  # and not gather: whoever stops waiting must not stop the reapers
 
     async def _reap(self, generation: Generation) -> None:
         ended = await generation.ended(self._starter)

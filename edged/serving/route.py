@@ -65,8 +65,9 @@ class Route:
         self._next: Generation | None = None
         self._cut: Callable[[], None] = _nothing
         self._switched: asyncio.Future[None] | None = None
-        self._idle: asyncio.Future[None] | None = None
-        self._vacated = False  # its process was ended so that another one fits
+        self._vacant: asyncio.Future[list[Generation]] | None = None  # who had to go, once nothing is in flight
+        self._vacated = False  # its process was ended, or is about to be, so that another one fits
+        self._answering: Tally | None = None  # of what went live last, alive or not
         self._renewal: asyncio.Task[None] | None = None
         self._revival: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -144,6 +145,7 @@ class Route:
         """
         if self._switched is not None and not self._switched.done():
             self._switched.set_exception(EdgedError("superseded", "another switch took its place"))
+        self._keep_place()
         switched = self._loop.create_future()
         self._next, self._switched, self._cut = to, switched, cut or _nothing
         self.feeder.pause()
@@ -165,13 +167,18 @@ class Route:
         """Before a process of `release` is started beside the live one: sees that the box has the memory (RULES 7).
 
         Where it has not, `swap: stop_start` lets the live one end first, and `resume` brings it back. Raises
-        EdgedError no_space for `swap: parallel`.
+        EdgedError no_space for `swap: parallel`; busy while somebody else makes room; superseded when a switch
+        or a `resume` came first.
         """
+        if self._switched is not None and not self._switched.done():
+            await asyncio.wait((self._switched,))
         problem = lacking(release.file, self._available()) if self.live is not None else None
         if problem is None:
             return
         if self.settings.swap == "parallel":
             raise EdgedError(problem.code, problem.message, problem.hint)
+        if self._vacant is not None and not self._vacant.done():
+            raise EdgedError("busy", "room is being made for another process of this model")
         extra = {"model": release.model, "version": release.version}
         log.warning("the version that answers is ended first: %s", problem.message, extra=extra)
         await self._vacate()
@@ -180,6 +187,7 @@ class Route:
         """Serves again what `make_room` ended, where nothing has taken its place."""
         if not self._vacated or self.release is None:
             return
+        self._keep_place()
         self._vacated = False
         if self.live is not None:  # it was not ended yet
             self.feeder.use(self.live)
@@ -187,16 +195,27 @@ class Route:
             self._revive(self._try_start(self.release, Tally()))
 
     async def _vacate(self) -> None:
-        """Ends every process of this model, the live one once it has answered what it was sent; inputs wait."""
+        """Ends the live process once it has answered what it was sent, and the warm one; inputs wait."""
         self._vacated = True
+        self._vacant = vacant = self._loop.create_future()
         self.feeder.pause()
-        if not self.feeder.idle:
-            self._idle = self._loop.create_future()
-            await self._idle
-        self.live = self.previous = None
-        self.feeder.use(None)
-        await self.processes.end()
+        if self.feeder.idle:
+            self._assign()
+        try:
+            leaving = await vacant
+        except BaseException:
+            self.resume()
+            raise
+        await self.processes.end(leaving)
         self.on_change(self.settings.name)
+
+    def _keep_place(self) -> None:
+        """Whoever waits for the live one's place does not get it."""
+        if self._vacant is not None and not self._vacant.done():
+            self._vacant.set_exception(
+                EdgedError("superseded", "another process takes the place, or the old one stays")
+            )
+            self._vacated = False
 
     async def drain(self, limit_s: float) -> None:
         """Waits until nothing is queued or running; at most `limit_s`, and not for a model that is not live."""
@@ -223,15 +242,19 @@ class Route:
 
     def _assign(self) -> None:
         """The switch: one assignment, when nothing is in flight on the old generation."""
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        if self._vacant is not None and not self._vacant.done():
+            leaving = [one for one in (self.live, self.previous) if one is not None]
+            self.live = self.previous = None
+            self.feeder.use(None)
+            self._vacant.set_result(leaving)
+            return
         if self._next is None or self._switched is None:
             return
         to, done, self._next, self._switched = self._next, self._switched, None, None
         if to.alive and not done.cancelled():
             old = self.live
             # Another process of what answers already: nothing to go back to.
-            renewed = old is not None and old.tally is to.tally
+            renewed = to.tally is self._answering
             if not renewed:
                 if self.previous is not None and self.previous is not to:
                     self.previous.close()
@@ -255,6 +278,7 @@ class Route:
             extra = {"model": self.settings.name, "version": generation.release.version}
             log.warning("the model answers again", extra=extra)
         self.live, self.release, self.fault = generation, generation.release, None
+        self._answering = generation.tally
         if generation.facts is not None:
             self.signature = generation.facts.signature
         self.feeder.use(generation)
@@ -319,7 +343,7 @@ class Route:
         try:
             if problem is None:
                 fresh = await self.start(release, low.tally)
-                if self.live is low and self._next is None:
+                if self.live is low and self._next is None and not self._vacated:
                     await self.switch(fresh)
                     log.info("the process %d took over from %d, whose priority is low", fresh.pid, low.pid, extra=extra)
                 else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from edged import channel
-from edged.channel import Answers, Message
+from edged.channel import AnswerHead, Answers, Message, Ready, Refused
+from edged.errors import Fault
 from edged.rings import SLOTS, Ring
 from edged.worker import main
 
@@ -58,4 +60,32 @@ def cuts_its_rings(sock: socket.socket, _candidate: bool) -> None:
         raise SystemExit("it could cut its ring")
 
     Ring.attach = classmethod(cutting)  # type: ignore[assignment,method-assign]
+    main.serve(sock)
+
+
+def _says(change: Callable[[Message], Message]) -> None:
+    """Every message of this process goes through `change`."""
+    honest = channel.send
+
+    def send(sock: socket.socket, message: Message, payloads: Any = (), *, ring: Ring | None = None) -> None:
+        changed = change(message)
+        honest(sock, changed, payloads if changed is message else (), ring=ring)
+
+    channel.send = send  # type: ignore[assignment]  # in this process alone
+
+
+def refuses_with_a_code_of_its_own(sock: socket.socket, _candidate: bool) -> None:
+    _says(lambda message: Refused(Fault("unheard_of", "", "")) if isinstance(message, Ready) else message)
+    main.serve(sock)
+
+
+def stacks_nothing(sock: socket.socket, _candidate: bool) -> None:
+    """Batches of 0 inputs: whoever filled them would never end."""
+    _says(lambda one: msgspec.structs.replace(one, batch_max=0) if isinstance(one, Ready) else one)
+    main.serve(sock)
+
+
+def answers_nothing(sock: socket.socket, _candidate: bool) -> None:
+    """No fault, and no answer."""
+    _says(lambda one: Answers(one.number, tuple(AnswerHead(0) for _ in one.heads)) if isinstance(one, Answers) else one)
     main.serve(sock)

@@ -1,0 +1,34 @@
+"""What a worker says, looked at before it is believed: it runs a model that came from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from edged.channel import Answers, Message, ProtocolError, Ready, Refused
+from edged.errors import CODES, Fault
+
+_MOST_STACKED: Final = 1024  # the largest batch.max
+_LONGEST_S: Final = 3600.0
+
+
+def check(message: Message) -> None:
+    """Raises ProtocolError for what would harm whoever acts on it: an unknown code, a figure out of all bounds."""
+    if isinstance(message, Answers):
+        for head in message.heads:
+            if head.fault is not None:
+                _check_fault(head.fault)
+            if not (0 <= head.json_length <= head.size and -1 <= head.copy <= head.size):
+                raise ProtocolError("an answer whose parts are longer than the answer")
+    elif isinstance(message, Refused):
+        _check_fault(message.fault)
+    elif isinstance(message, Ready):
+        if not 1 <= message.batch_max <= _MOST_STACKED:
+            raise ProtocolError(f"batches of {message.batch_max} inputs")
+        if not all(math.isfinite(figure) and 0 <= figure <= _LONGEST_S for figure in (message.load_s, message.run_s)):
+            raise ProtocolError("a time that cannot be")
+
+
+def _check_fault(problem: Fault) -> None:
+    if problem.code not in CODES:
+        raise ProtocolError(f"an error with the unknown code {problem.code[:32]!r}")
