@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Final
 
@@ -17,16 +18,17 @@ _HINT: Final = "Send chunks as RFC 9112 has them, or a Content-Length."
 class Chunks:
     """One chunked body on its way: at most `most` bytes, at most `around` bytes of framing between two pieces.
 
-    What it holds is taken from `room`, and given back by `close`. Extensions and trailers are read over.
+    What it holds is taken from `room`, and given back by `close`: one buffer, or a body in small chunks would hold
+    many times what it counts. Extensions and trailers are read over.
     """
 
-    __slots__ = ("_around", "_framing", "_left", "_most", "_next", "_parts", "_room", "got")
+    __slots__ = ("_around", "_buffer", "_framing", "_left", "_most", "_next", "_room", "got")
 
     def __init__(self, most: int, around: int, room: Room) -> None:
         self._most = most
         self._around = around
         self._room = room
-        self._parts: list[bytes] = []
+        self._buffer = io.BytesIO()  # gives out its bytes without a copy
         self._left = 0  # bytes of the chunk under way
         self._framing = 0  # bytes since the last piece of body
         self._next = self._size
@@ -49,11 +51,11 @@ class Chunks:
         return at
 
     def body(self) -> bytes:
-        return b"".join(self._parts)
+        return self._buffer.getvalue()
 
     def close(self) -> None:
         self._room.give(self.got)
-        self._parts.clear()
+        self._buffer = io.BytesIO()
         self.got = 0
 
     # --- what comes next: each returns how many bytes it used, 0 when it needs more ------------------
@@ -75,7 +77,7 @@ class Chunks:
         piece = data[at : at + self._left]
         self._room.take(len(piece))
         self.got += len(piece)
-        self._parts.append(piece)
+        self._buffer.write(piece)
         self._framing = 0
         self._left -= len(piece)
         if not self._left:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import httptools
 import pytest
 from hypothesis import given
@@ -114,3 +116,20 @@ def test_the_room_is_taken_as_the_body_comes_and_given_back() -> None:
         one.feed(b"efghi")
     one.close()
     assert room.used == 0
+
+
+def test_a_body_in_small_chunks_holds_no_more_than_it_counts() -> None:
+    room = Room(2**20)
+    one = Chunks(2**20, 100, room)
+    tracemalloc.start()
+    try:
+        while one.got < 2**18:
+            one.feed(b"2\r\nab\r\n" * 1024)
+        held = tracemalloc.get_traced_memory()[0]
+        body = one.body()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < 1.25 * room.used
+    assert peak < 2.5 * room.used
+    assert body == b"ab" * 2**17
