@@ -87,8 +87,8 @@ def test_results_keep_their_order_through_losses(data: st.DataObject) -> None:
 
 def test_bounds_drop_the_oldest_and_tell_its_sender() -> None:
     bench, handed = Bench(), []
-    for number in range(32 * 1024 + 4):
-        bench.outbox.put(Publication(str(number), b"", 1, handed=lambda number=number: handed.append(number)))  # type: ignore[misc]
+    for number in range(32 * 1024 + 4):  # of 1 KiB each, with a topic of this length
+        bench.outbox.put(Publication(f"{number:016}", b"", 1, handed=lambda number=number: handed.append(number)))  # type: ignore[misc]
     assert bench.dropped == ["outbox_full"] * 4
     assert handed == [0, 1, 2, 3]
     large = Bench()
@@ -98,6 +98,22 @@ def test_bounds_drop_the_oldest_and_tell_its_sender() -> None:
     large.outbox.put(Publication("huge", b"x" * 40 * 2**20, 1))
     large.outbox.opened(10, MAX_PACKET)
     assert large.topics() == ["huge"]
+
+
+def test_what_the_sender_chose_for_its_answer_counts() -> None:
+    bench = Bench()
+    bench.outbox.opened(1, MAX_PACKET)
+    for number in range(1000):
+        bench.outbox.put(Publication(str(number), b"{}", 1, correlation=b"c" * 60_000))
+    assert len(bench.outbox) == 550  # 32 MiB
+    bench.send()
+    _lose(bench)  # it comes back, and is counted as it was
+    while sent := bench.send():
+        for mid, _ in sent:
+            bench.outbox.confirmed(mid)
+    for _ in range(200):
+        bench.outbox.put(Publication("t" * 60_000, b"{}", 1))
+    assert len(bench.outbox) == 139  # four bytes a character, at most
 
 
 def test_the_brokers_limits_are_kept() -> None:
