@@ -180,7 +180,7 @@ class Reload:
             for name in difference.changed:
                 ready.changing[name] = await self._installer.model(name).prepare(models[name])
             for name in difference.added:
-                ready.coming[name] = await self._newcomer(models[name], len(models))
+                await self._newcomer(models[name], len(models), ready)
         except EdgedError as error:
             await self._called_off(ready)
             raise EdgedError(error.fault.code, f"models.{name}: {error.fault.message}", error.fault.hint) from error
@@ -189,24 +189,24 @@ class Reload:
             raise
         return ready
 
-    async def _newcomer(self, model: Model, models: int) -> tuple[Route, Installation]:
+    async def _newcomer(self, model: Model, models: int, ready: _Ready) -> None:
         route = self._route(model)
         route.processes.neighbours = lambda: models
         installation = await self._installer.newcomer(model, route)
+        ready.coming[model.name] = route, installation  # before it starts: a start that fails is called off too
         release = installation.boot_release()
         if release is not None:
             await route.serve(release)
         problem = route.fault or installation.boot_fault
         if problem is not None:
-            await route.stop()
             raise EdgedError(problem.code, problem.message, problem.hint)
-        return route, installation
 
     async def _called_off(self, ready: _Ready) -> None:
         for name, prepared in ready.changing.items():
             await discard(self._router.route(name), prepared)
-        for route, _ in ready.coming.values():
+        for route, installation in ready.coming.values():
             await route.stop()
+            await installation.stop()  # gives back the attempt that its coming counted
 
     # --- so be it ---------------------------------------------------------------------------------------
 

@@ -128,9 +128,10 @@ class Installer:
         return installation
 
     def add(self, name: str, installation: Installation) -> None:
-        """From now on it takes pushes."""
+        """From now on it takes pushes, by the settings that hold now."""
         if self._group is None:
             raise RuntimeError("not before `run`")
+        installation.adopt(self._settings)
         self._models[name] = installation
         self._tasks[name] = self._group.create_task(installation.run())
 

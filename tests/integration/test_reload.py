@@ -212,6 +212,42 @@ def test_what_cannot_be_is_refused_as_a_whole(
         one.wait(lambda: one.model("digits")["version"] == "2", 60)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: with_other(text, file=ROOT / "README.md").replace("  other:", "  third:"),
+        lambda text: text.replace("reshape: [1, 8, 8]", "reshape: [1, 9, 9]", 1),
+    ],
+    ids=["another model cannot be", "it cannot be itself"],
+)
+def test_a_refused_reload_costs_a_model_on_probation_no_attempt(
+    broker: Mosquitto, change: Callable[[str], str]
+) -> None:
+    text = configuration(broker.url, push="probation: {time: 1h, runs: 0}")
+    with box(text) as one:
+
+        def record() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads((one.folder / "state" / "state.json").read_text())["models"]["digits"]
+            return found
+
+        one.wait(lambda: broker.says("edged/box/models/digits/push"))
+        push(broker.port, V2.read_bytes())
+        one.wait(lambda: (one.model("digits")["install"] or {}).get("phase") == "probation", 60)
+        without = with_other(text)
+        one.config.write_text(without[: without.index("  digits:")] + without[without.index("  other:") :])
+        assert post(one)[0] == 200
+        before = record()
+        assert (before["phase"], before.get("attempts", 0)) == ("probation", 0)
+        one.config.write_text(change(text))
+        for _ in range(2):
+            assert post(one)[1]["code"] in {"not_a_model", "bad_config"}
+            assert record() == before
+        one.config.write_text(text)
+        assert post(one)[0] == 200
+        assert one.model("digits")["version"] == "2"
+        assert record()["attempts"] == 1
+
+
 def test_check_asks_the_running_daemon(broker: Mosquitto) -> None:
     text = configuration(broker.url, push=QUICK)
     with box(text) as one:
@@ -252,7 +288,8 @@ def test_a_model_on_probation_stays_on_it_and_a_pushed_version_stays_live(broker
 
 
 def test_a_push_is_taken_by_the_new_settings_and_by_a_new_model(broker: Mosquitto) -> None:
-    text = configuration(broker.url, push=QUICK).replace("require_signature: false", "require_signature: true")
+    watched = "probation: {time: 1h, runs: 0}"
+    text = configuration(broker.url, push=watched).replace("require_signature: false", "require_signature: true")
     with box(text) as one:
         one.wait(lambda: broker.says("edged/box/models/digits/push"))
         push(broker.port, V2.read_bytes())
@@ -272,6 +309,7 @@ def test_a_push_is_taken_by_the_new_settings_and_by_a_new_model(broker: Mosquitt
             return one.model("fresh")["install"] is not None and one.model("fresh")["version"] == "2"
 
         one.wait(pushed, 60)
+        one.wait(lambda: one.model("fresh")["install"]["verdict"] == "active", 60)  # not after an hour
         client.disconnect()
         client.loop_stop()
 
