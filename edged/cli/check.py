@@ -36,7 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--schema", action="store_true", help="print the JSON Schema of the configuration, read nothing"
     )
     parser.add_argument(
-        "--reload", action="store_true", help="ask the running daemon too whether it can take it without a restart"
+        "--reload",
+        action="store_true",
+        help="ask the running daemon too whether it can take its own file, as it is now, without a restart",
     )
 
 
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if args.reload:
         local.Daemon([Path(config.sockets.unix)]).post("/edged/reload/check")
+        if not args.json:
+            print("the running daemon can take its own file, as it is now, without a restart")
     if args.json:
         print(json.dumps(_answer(path, config=config), indent=2))
     else:

@@ -102,7 +102,17 @@ _REJECTIONS: Final = frozenset(
 )
 # Not the file's doing, or true only of the moment: such a release may come again.
 _FORGIVEN: Final = frozenset(
-    {"no_space", "superseded", "io_mismatch", "bad_store", "internal", "stopping", "busy", "model_failed"}
+    {
+        "no_space",
+        "superseded",
+        "io_mismatch",
+        "unsupported",
+        "bad_store",
+        "internal",
+        "stopping",
+        "busy",
+        "model_failed",
+    }
 )
 _LIMITS: Final = frozenset({"too_slow", "over_memory", "probation_latency"})
 

@@ -46,14 +46,14 @@ Order = Literal["rgb", "bgr", "gray"]
 
 
 def load() -> None:
-    """Loads Pillow; EdgedError bad_config where it is not installed."""
+    """Loads Pillow; EdgedError unsupported where it is not installed."""
     try:
         import PIL.Image
         import PIL.JpegImagePlugin
         import PIL.PngImagePlugin
     except ImportError as error:
         raise EdgedError(
-            "bad_config",
+            "unsupported",
             f"pictures are read with Pillow, which is not installed: {error}",
             "pip install 'edged[image]', or apt install python3-pil where edged uses the system's Python.",
         ) from error

@@ -202,7 +202,7 @@ def test_without_pillow_a_picture_model_alone_fails(model: Path, tmp_path: Path)
         assert (one.model("colours")["state"], one.model("other")["state"]) == ("failed", "serving")
         with Client(one.socket) as client:
             reply = client.post("other", file(PIXELS), "image/png")
-            assert reply.json()["code"] == "bad_config"
+            assert reply.json()["code"] == "unsupported"
             data = np.zeros((1, 3, 4, 4), np.float32)
             assert client.infer("other", {"image": data})["y"].tolist() == [[0, 0, 0]]
 

@@ -239,6 +239,6 @@ def test_without_pillow_an_error_says_how_to_install_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(EdgedError) as caught:
         Picture.read(PNG)
-    assert caught.value.fault.code == "bad_config"
+    assert caught.value.fault.code == "unsupported"
     assert "Pillow, which is not installed" in caught.value.fault.message
     assert "pip install 'edged[image]'" in caught.value.fault.hint
