@@ -271,7 +271,7 @@ def test_clean_stop(one: Box) -> None:
     assert one.socket.is_socket()
     started_s = time.monotonic()
     assert one.stop() == 0
-    assert time.monotonic() - started_s < 5  # which is what something under way would be given
+    assert time.monotonic() - started_s < 3
     assert not one.socket.exists()
     assert gone(everyone, 1) == []
     assert "Traceback" not in one.tail(1000)
@@ -299,7 +299,7 @@ def test_clean_stop_in_an_endless_run(one: Box) -> None:
     run = Run(one, FOR_EVER)
     started_s = time.monotonic()
     assert one.stop() == 0
-    assert 5 < time.monotonic() - started_s < 19
+    assert 5 < time.monotonic() - started_s < 8
     run.wait()
     assert (run.code, run.answer["code"]) == (503, "stopping")
     assert gone(everyone, 1) == []

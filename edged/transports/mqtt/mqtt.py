@@ -81,22 +81,12 @@ class Mqtt:
         self._largest = _largest(models)
         dialer = self._dialer()
         self._link = Link(dialer, Lookout(dialer, tree, own), self, clock)
-        self._results = results = Results(
-            tree,
-            models,
-            publish=self._outlet.publish,
-            acknowledge=self._acknowledge,
-            packet_limit=lambda: self._outlet.packet_limit,
-            dropped=self._drop,
-            clock=clock,
-            wall_ms=wall_ms,
-            clock_synced=clock_synced,
-        )
+        self._results = self._make_results(models, clock, wall_ms, clock_synced)
         self._intake = Intake(
             tree,
             models,
             groups,
-            results=results,
+            results=self._results,
             offer=offer,
             acknowledge=self._acknowledge,
             dropped=self._drop,
@@ -107,26 +97,45 @@ class Mqtt:
             wall_ms=wall_ms,
             clock_synced=clock_synced,
         )
-        self._requests = Requests(
-            tree,
+        self._requests = self._make_requests(groups, ask, clock)
+        self._subscriptions = Subscriptions(self._own_topics(), self._intake.inputs.foreign, clock)
+        self._unopened: Greeting | None = None  # a connection on which nothing is published yet
+        self._open_number = 0  # of the last one on which all is subscribed
+        names, dialer = [model.name for model in models], self._push_dialer(push)
+        self._pushes = Pushes(dialer, tree, names, push.max_size, on_push=on_push, on_refused=on_refused)
+
+    def _push_dialer(self, push: schema.Push) -> Dialer:
+        return Dialer(self._settings, f"{self._name}-ota", 0, _packet(push.max_size), 1)
+
+    def _make_results(
+        self,
+        models: Sequence[schema.Model],
+        clock: Callable[[], float],
+        wall_ms: Callable[[], int],
+        clock_synced: Callable[[], bool],
+    ) -> Results:
+        return Results(
+            self._tree,
+            models,
+            publish=self._outlet.publish,
+            acknowledge=self._acknowledge,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._drop,
+            clock=clock,
+            wall_ms=wall_ms,
+            clock_synced=clock_synced,
+        )
+
+    def _make_requests(self, groups: Sequence[str], ask: Ask, clock: Callable[[], float]) -> Requests:
+        return Requests(
+            self._tree,
             groups,
             ask,
             publish=self._outlet.publish,
             packet_limit=lambda: self._outlet.packet_limit,
             dropped=self._counts.drop,
-            bug=bug,
+            bug=self._bug,
             clock=clock,
-        )
-        self._subscriptions = Subscriptions(self._own_topics(), self._intake.inputs.foreign, clock)
-        self._unopened: Greeting | None = None  # a connection on which nothing is published yet
-        self._open_number = 0  # of the last one on which all is subscribed
-        self._pushes = Pushes(
-            Dialer(settings, f"{self._name}-ota", 0, _packet(push.max_size), 1),
-            tree,
-            [model.name for model in models],
-            push.max_size,
-            on_push=on_push,
-            on_refused=on_refused,
         )
 
     # --- for the daemon ---------------------------------------------------------------------------
@@ -155,9 +164,7 @@ class Mqtt:
             self._unsubscribe(batch)
         self._subscribe()
         names = [model.name for model in models]
-        self._pushes.adopt(
-            names, push.max_size, Dialer(self._settings, f"{self._name}-ota", 0, _packet(push.max_size), 1)
-        )
+        self._pushes.adopt(names, push.max_size, self._push_dialer(push))
         if (largest := _largest(models)) > self._largest:
             self._largest = largest
             self._link.redial(self._dialer())

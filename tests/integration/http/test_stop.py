@@ -54,7 +54,7 @@ def test_what_is_under_way_is_answered(short_path: Path, loop: str) -> None:
         status, headers, _ = response(busy)
         assert (status, headers["connection"]) == (200, "close")
         stop.join()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 2
         idle.close()
         busy.close()
 
@@ -73,7 +73,7 @@ def test_what_takes_longer_than_the_deadline_is_told(short_path: Path) -> None:
             status, _, body = response(client)
             assert (status, json.loads(body)["code"]) == (503, "stopping")
         stop.join()
-        assert time.monotonic() - began < 9
+        assert time.monotonic() - began < 2
         for client in (waits, sends, reads):
             client.close()
 
@@ -85,7 +85,7 @@ def test_a_client_that_never_reads_does_not_hold_the_stop(short_path: Path) -> N
         wait_for(lambda: served.double.offered)
         began = time.monotonic()
         stopping(served, 0.2).join()
-        assert time.monotonic() - began < 9
+        assert time.monotonic() - began < 2
         client.close()
 
 
