@@ -123,6 +123,39 @@ CODES: Final[dict[str, Meaning]] = {
     "busy": Meaning(409, "Another installation of this model is under way.", "Try again when it has ended."),
     "no_space": Meaning(507, "There is not enough disk or memory to try it.", "Make room on the box and push again."),
     "bad_store": Meaning(500, "A stored model file is missing or damaged.", "Push the model again."),
+    # --- a signed release -------------------------------------------------------------------------
+    "no_trust": Meaning(
+        403, "The box has no root of trust, so it takes no signed release.", "Name one with push.trust."
+    ),
+    "bad_document": Meaning(400, "A signed document is not what it has to be.", "Make it with this version of edged."),
+    "signature": Meaning(
+        403, "Too few of the keys that count have signed it.", "Sign it with a key of the role: `edged trust show`."
+    ),
+    "expired": Meaning(403, "The document is past its time.", "Push again: a new want has a new time."),
+    "clock_suspect": Meaning(
+        403, "The box's clock is so far ahead that everything looks expired.", "Set the clock of the box."
+    ),
+    "seq_conflict": Meaning(
+        409, "Two different documents carry one sequence number.", "Somebody else signs with this key: change it."
+    ),
+    "replayed": Meaning(409, "An older document than the box has seen already.", "Push again, with a new want."),
+    "downgrade": Meaning(409, "The version is below the one that the box has.", "Push it with --allow-downgrade."),
+    "banned": Meaning(403, "The release is banned by the trust document.", "Push another release."),
+    "pinned": Meaning(409, "An operator holds the model at its version.", "`edged unpin` on the box, or --retry."),
+    "golden": Meaning(
+        400, "Its answers to the golden inputs are not the golden ones.", "Compare them with `edged release`."
+    ),
+    "bad_chunk": Meaning(400, "A chunk came damaged, again and again.", "Push again: `edged push` mends the broker."),
+    "bad_settings": Meaning(
+        400, "The release's model.yaml is not valid here.", "It may set preprocess, postprocess and batch."
+    ),
+    "bad_release": Meaning(400, "The folder is not a release.", "Make one with `edged release`."),
+    "no_blob": Meaning(503, "The broker does not have a piece of the release.", "Run `edged push` again."),
+    "slow": Meaning(503, "The release comes too slowly.", "Look at the link to the broker."),
+    "not_now": Meaning(503, "It is outside the hours of push.install.", "Nothing to do: it waits for its time."),
+    "manual": Meaning(503, "push.install is manual: it waits for a person.", "`edged install MODEL` on the box."),
+    "paused": Meaning(503, "The rollout is paused.", "`edged fleet rollout` goes on with it."),
+    "bad_key": Meaning(500, "A key cannot be used.", "`edged keys show` lists the keys."),
     # --- the box ----------------------------------------------------------------------------------
     "state_in_use": Meaning(
         500, "Another edged uses the state directory.", "Stop it, or give this one a directory of its own."

@@ -154,6 +154,35 @@ class Tree(msgspec.Struct, frozen=True):
     def install(self, model: str) -> str:
         return f"{self.root}/install/{model}"
 
+    @property
+    def need(self) -> str:
+        return f"{self.root}/need"
+
     @staticmethod
     def _with_id(topic: str, id: str) -> str:
         return f"{topic}/{id}" if id else topic
+
+
+class Ota(msgspec.Struct, frozen=True):
+    """The fleet's topics: signed documents and the chunks that they name. `to` is all, group/<g> or device/<d>."""
+
+    base: str
+
+    @property
+    def root(self) -> str:
+        return f"{self.base}/ota"
+
+    def trust(self, version: int) -> str:
+        return f"{self.root}/trust/{version}"
+
+    def release(self, sha256: str) -> str:
+        return f"{self.root}/release/{sha256}"
+
+    def blob(self, sha256: str) -> str:
+        return f"{self.root}/blob/{sha256}"
+
+    def want(self, model: str, to: str) -> str:
+        return f"{self.root}/want/{model}/{to}"
+
+    def undo(self, model: str, to: str) -> str:
+        return f"{self.root}/undo/{model}/{to}"
