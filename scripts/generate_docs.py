@@ -64,6 +64,7 @@ def _between(text: str, mark: str, lines: list[str]) -> str:
 BY_HAND: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "mqtt": ("mqtt", schema.Mqtt),
     "sockets": ("sockets", schema.Sockets),
+    "push": ("push", schema.Push),
     "models": ("models.NAME", schema.Model),
     "models.NAME.inputs": ("models.NAME.inputs[]", schema.Input),
 }

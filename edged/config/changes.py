@@ -10,12 +10,15 @@ import msgspec
 from edged.config.schema import Config
 
 # What a reload puts into effect. Everything else is read at the start alone, and a reload refuses to change it
-# rather than to keep quiet about it: a new key is of that kind until it is named here.
+# rather than to keep quiet about it: a new key is of that kind until it is named here. push.trust stays of that kind:
+# whose word counts here moves on by documents that the word before has signed, and at a start by a person's hand.
 LIVE: Final = frozenset(
     {
         "groups",
         "models",
         "push.require_signature",
+        "push.install",
+        "push.models",
         "push.max_size",
         "push.record",
         "push.remote",

@@ -28,6 +28,7 @@ def _ref(name: str) -> Schema:
 _BY_HAND: Final[dict[tuple[type, str], Schema]] = {
     (schema.Config, "mqtt"): _ref("mqtt"),
     (schema.Config, "sockets"): _ref("sockets"),
+    (schema.Config, "push"): _ref("push"),
     (schema.Config, "defaults"): _ref("defaults"),
     (schema.Config, "models"): {
         "type": ["object", "null"],
@@ -49,6 +50,7 @@ def document() -> Schema:
         "definitions": {
             "mqtt": _section(schema.Mqtt),
             "sockets": _section(schema.Sockets),
+            "push": _section(schema.Push),
             "model": _section(schema.Model),
             "defaults": _section(schema.Model, sections.DEFAULTS),
             "input": _section(schema.Input),

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from edged.config import addresses, checks
+from edged.config.hours import Install
 from edged.config.keys import Key
 from edged.config.steps import Form, Postprocess, Preprocess, ResultFormat
 from edged.config.units import Duration, Factor, Percent, Rate, Size
@@ -251,9 +252,22 @@ class Probation(msgspec.Struct, frozen=True):
 
 
 class Push(msgspec.Struct, frozen=True):
-    """How models arrive over MQTT."""
+    """How models arrive over MQTT. `trust` "": no signature counts, and what is signed is refused."""
 
+    trust: Annotated[
+        str,
+        Key(
+            "the root of trust, a file made by `edged trust init`: without one, signed pushes are refused; "
+            "relative = the configuration's folder",
+            default="none",
+        ),
+    ] = ""
     require_signature: Annotated[bool, Key("false allows the simple push: a bare .onnx file in one message")] = True
+    install: Install = "auto"
+    models: Annotated[
+        Literal["configured", "any"],
+        Key("any: a signed release that brings a `model.yaml` may add a model that this file does not name"),
+    ] = "configured"
     max_size: Annotated[Size, Key("the largest model file", 2**10, 2**34)] = Size(256 * 2**20)
     record: Annotated[bool, Key("keep the last 16 inputs in memory, to try a new model on")] = True
     remote: Annotated[

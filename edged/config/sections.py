@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET
 
-from edged.config import broker, checks, doors, files, identity, joins, keys, nodes, schema
+from edged.config import arrivals, broker, checks, doors, files, identity, joins, keys, nodes, schema
 from edged.config.chain import chain
 from edged.config.keys import Key
 from edged.config.nodes import has, line_of, line_of_item
@@ -26,10 +26,11 @@ _BY_HAND: Final = {"inputs": nodes.Node, "preprocess": nodes.Node, "postprocess"
 WRITTEN: Final[dict[type, dict[str, Any]]] = {
     schema.Config: {
         **keys.fields(schema.Config),
-        **dict.fromkeys(("mqtt", "sockets", "defaults", "models"), nodes.Node),
+        **dict.fromkeys(("mqtt", "sockets", "defaults", "models", "push"), nodes.Node),
     },
     schema.Mqtt: broker.WRITTEN,
     schema.Sockets: doors.WRITTEN,
+    schema.Push: arrivals.WRITTEN,
     schema.Model: {name: note for name, note in keys.fields(schema.Model).items() if name != "name"} | _BY_HAND,
     schema.Input: {name: note for name, note in keys.fields(schema.Input).items() if name != "form"}
     | {"field": _FIELD}
@@ -55,6 +56,8 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
     sockets = default_sockets(reader)
     if "sockets" in found:
         sockets = doors.section(reader, found.pop("sockets"), sockets)
+    if "push" in found:
+        found["push"] = arrivals.section(reader, found["push"])
     return schema.Config(device=device, sockets=sockets, mqtt=mqtt, models=models, **found)
 
 

@@ -40,7 +40,7 @@ def switched_on(folder: Path) -> Config:
     text = re.sub(r"^( *)#(?=[a-z-])", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
     text = text.replace("/usr/share/edged/digits.onnx", "digits.onnx")
     Authority(folder).issue("press-07")
-    for name in ("digits.onnx", "mqtt-password", "labels.txt"):
+    for name in ("digits.onnx", "mqtt-password", "labels.txt", "trust.json"):
         (folder / name).write_text("x")
         (folder / name).chmod(0o640)
     for name in ("http-token", "admin-token"):
@@ -56,7 +56,7 @@ def test_every_setting_that_the_shipped_file_shows_is_valid(tmp_path: Path) -> N
     assert found.mqtt is not None
     assert found.mqtt.url == ("mqtts://broker.plant:8883",)
     assert found.models[0].preprocess[0] == Scale(0.0625)
-    assert found.push == Push()
+    assert found.push == Push(trust=str(tmp_path / "trust.json"))
     assert found.telemetry == Telemetry()
 
 

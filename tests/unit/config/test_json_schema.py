@@ -130,7 +130,7 @@ def test_every_key_is_explained() -> None:
     found = {key: inner for name, part in parts.items() for key, inner in keys(part, name)}
     assert found["mqtt.keepalive"]["default"] == "30s"
     assert found["model.limits.memory"]["description"] == "the memory of the model's process (1MiB to 256GiB)"
-    by_reference = {"mqtt", "sockets", "defaults", "models", "inputs", "preprocess", "postprocess"}
+    by_reference = {"mqtt", "sockets", "push", "defaults", "models", "inputs", "preprocess", "postprocess"}
     bare = [
         key for key, inner in found.items() if "description" not in inner and key.split(".")[-1] not in by_reference
     ]

@@ -432,7 +432,7 @@ LATER = {
     "sockets: {grpc: 127.0.0.1:8081}\n": "1: sockets.grpc",
     "sockets: {fast: /run/x}\n": "1: sockets.fast",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
-    "push: {trust: trust.json}\n": "1: push.trust",
+    "push: {connection: shared}\n": "1: push.connection",
     "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
 }
 

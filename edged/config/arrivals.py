@@ -1,0 +1,50 @@
+"""The section `push`: how models arrive on this box, who vouches for them, and when they may begin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from edged.config import files, hours, keys, nodes, schema
+from edged.config.keys import Key
+from edged.config.nodes import line_of
+from edged.config.reader import Reader
+
+_INSTALL: Final = Annotated[
+    tuple[str, ...],
+    Key(
+        "when what arrives signed may begin: at once (auto), when it is released with `edged install MODEL` (manual), "
+        "or in these hours of the local day: `02:00-04:00`, also over midnight",
+        check=hours.word_or_hours,
+        one=True,
+        distinct=True,
+        default="`auto`",
+    ),
+]
+# What it is written with, where that is not the struct's own fields.
+WRITTEN: Final[dict[str, Any]] = {**keys.fields(schema.Push), "install": _INSTALL}
+
+
+def section(reader: Reader, node: nodes.Node) -> schema.Push:
+    found = reader.members(node, "push", schema.Push, WRITTEN)
+    if "install" in found:
+        _install(reader, node, found)
+    if "trust" in found:
+        path = reader.folder / found["trust"]
+        found["trust"] = str(path)
+        try:
+            files.readable(path)
+        except ValueError as error:
+            reader.refuse_error(line_of(node, "trust"), "push.trust", error)
+    if found.get("models") == "any" and "trust" not in found:
+        what = "a model that this file does not name takes a signed release, and nobody's signature counts here"
+        reader.refuse(line_of(node, "models"), "push.models", what, "name the root of trust: push.trust")
+    return schema.Push(**found)
+
+
+def _install(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> None:
+    """Puts what the words and hours mean in their place."""
+    try:
+        found["install"] = hours.install(found["install"])
+    except ValueError as error:
+        reader.refuse_error(line_of(node, "install"), "push.install", error)
+        del found["install"]

@@ -1,0 +1,84 @@
+"""config.arrivals: the section `push`, and config.hours: when what was pushed may begin."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.config.hours import DAY_MIN, Hours, Install, install
+from edged.config.mistakes import Refusal
+from edged.config.schema import Push
+from tests.unit.config.folder import Folder
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("auto", "auto"),
+        ("manual", "manual"),
+        ("[manual]", "manual"),
+        ('"02:00-04:00"', (Hours(120, 240),)),
+        ("02:00 - 04:00", (Hours(120, 240),)),
+        ('["22:00-05:30", "12:00-12:30"]', (Hours(1320, 330), Hours(720, 750))),
+        ("00:00-24:00", (Hours(0, DAY_MIN),)),
+    ],
+)
+def test_when_a_release_may_begin(folder: Folder, text: str, meant: Install) -> None:
+    assert folder.load(f"push: {{install: {text}}}\n").push == Push(install=meant)
+
+
+MISTAKES = {
+    "2:00-4:00": "expected auto, manual or hours such as",
+    "02:00": "expected auto, manual or hours such as",
+    "atuo": "expected auto, manual or hours such as",
+    "25:00-26:00": "25:00-26:00 has a time that no clock shows",
+    "02:60-03:00": "02:60-03:00 has a time that no clock shows",
+    "24:00-01:00": "24:00-01:00 has a time that no clock shows",
+    "22:00-24:01": "22:00-24:01 has a time that no clock shows",
+    "02:00-02:00": "02:00-02:00 has no minute in it",
+    '[auto, "02:00-04:00"]': "auto goes with nothing beside it",
+    "[manual, auto]": "auto goes with nothing beside it",
+    "[]": "has no value",
+    '["02:00-04:00", "02:00-04:00"]': "02:00-04:00 is given twice",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_what_no_clock_shows_is_refused_with_its_line(folder: Folder, text: str) -> None:
+    found = folder.mistake(f"push:\n  install: {text}\n")
+    assert found.startswith("2: push.install")
+    assert MISTAKES[text] in found
+
+
+@given(st.integers(0, DAY_MIN - 1), st.integers(0, DAY_MIN))
+def test_hours_are_read_as_they_are_spelled(begin: int, end: int) -> None:
+    if begin != end:
+        assert Hours.parse(str(Hours(begin, end))) == Hours(begin, end)
+        assert install([str(Hours(begin, end))]) == (Hours(begin, end),)
+
+
+@given(st.text())
+def test_any_other_text_is_a_refusal(text: str) -> None:
+    try:
+        Hours.parse(text)
+    except Refusal:
+        return
+    assert "-" in text
+
+
+def test_the_root_of_trust_lies_beside_the_configuration(folder: Folder) -> None:
+    (folder.path / "trust.json").write_text("{}")
+    found = folder.load("push: {trust: trust.json, models: any}\n").push
+    assert found == Push(trust=str(folder.path / "trust.json"), models="any")
+
+
+def test_a_root_of_trust_that_cannot_be_read_is_a_mistake(folder: Folder) -> None:
+    assert "does not exist" in folder.mistake("push:\n  trust: none.json\n")
+    assert "is no file" in folder.mistake("push:\n  trust: .\n")
+
+
+def test_any_model_takes_somebody_whose_signature_counts(folder: Folder) -> None:
+    found = folder.mistake("push:\n  models: any\n")
+    assert found.startswith("2: push.models")
+    assert "push.trust" in found
