@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def digits() -> Path:
-    """The folder of the digits example: two models of one signature and 597 scans."""
+    """The folder of the digits example: models of one signature and 597 scans."""
     return ROOT / "examples" / "digits"
 
 
