@@ -39,7 +39,7 @@ BY_ONNX: Final = {kind.onnx: kind for kind in DATATYPES}
 BY_NUMPY: Final = {kind.numpy: kind for kind in DATATYPES}
 
 
-class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One input or output of a model: `datatype` in the Open Inference Protocol's words, -1 = free axis.
 
     `axes` names the axes, "" for one without a name; () when none has one. Free axes of one name have one

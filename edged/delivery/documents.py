@@ -29,8 +29,12 @@ HASH_SIZE: Final = 32
 MODEL_FILE: Final = "model.onnx"
 SETTINGS_FILE: Final = "model.yaml"
 
+RELEASE_FILE: Final = "release.json"  # the envelope itself, beside the files: no file's name
+
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEYID: Final = re.compile(r"[0-9a-f]{16}")
+_VERSION: Final = re.compile(r"(?:\d{1,6}(?:\.\d{1,6}){0,3})?")
+_LONGEST: Final = {"label": 64, "notes": 4096}  # characters
 _FILE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -227,6 +231,8 @@ def read_trust(payload: bytes) -> Trust:
     _most(found.keys, KEYS, "keys")
     _most(found.banned, BANNED, "banned")
     _most(found.min_version, 1024, "min_version")
+    for reason in found.banned.values():
+        _most(reason, 256, "characters of a reason")
     _all(found.keys, _KEYID.fullmatch, "a key's id is 16 hex digits")
     _all(found.banned, _HASH.fullmatch, "a banned release is given by its hash")
     _all(found.min_version, is_name, "min_version is by model")
@@ -247,6 +253,10 @@ def read_release(payload: bytes) -> Release:
         raise Malformed("model is a name")
     _number(found.version, "version", 1)
     _number(found.created, "created", 0)
+    for name, longest in _LONGEST.items():
+        _most(getattr(found, name), longest, f"characters of {name}")
+    if _VERSION.fullmatch(found.onnxruntime) is None:
+        raise Malformed("onnxruntime is a version such as 1.21")
     _most(found.files, FILES, "files")
     if MODEL_FILE not in found.files:
         raise Malformed(f"there is no {MODEL_FILE} among its files")
@@ -301,8 +311,8 @@ def is_hash(text: str) -> bool:
 
 
 def is_file_name(text: str) -> bool:
-    """Whether `text` may name a file of a release: no folder, no `..`, nothing hidden."""
-    return _FILE.fullmatch(text) is not None and ".." not in text
+    """Whether `text` may name a file of a release: no folder, no `..`, nothing hidden, not the release itself."""
+    return _FILE.fullmatch(text) is not None and ".." not in text and text != RELEASE_FILE
 
 
 def is_scope(text: str) -> bool:
@@ -314,8 +324,9 @@ def is_scope(text: str) -> bool:
 def _check_order(found: Order) -> None:
     if not is_name(found.model) or not is_scope(found.to) or not is_hash(found.release):
         raise Malformed("model is a name, to is all, group/<g> or device/<d>, release a hash")
-    for name in ("epoch", "seq", "issued", "expires"):
-        _number(getattr(found, name), name, 0)
+    _number(found.epoch, "epoch", 0)
+    for name in ("seq", "issued", "expires"):
+        _number(getattr(found, name), name, 1)
 
 
 def _file(name: str, file: File) -> None:

@@ -7,17 +7,17 @@ https://github.com/secure-systems-lab/dsse/blob/master/protocol.md. Pure; who ma
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from edged.delivery import strict
-from edged.delivery.strict import Malformed
+from edged.delivery.strict import Malformed, base64_bytes
 
 SIGNATURES: Final = 16  # of one envelope; each costs a verification
 _LONGEST: Final = 512  # bytes of a signature: Ed25519 has 64, ECDSA P-256 up to 72
+_LONGEST_ID: Final = 64
 TYPE: Final = "edged/{}+json;v=1"
 
 
@@ -45,6 +45,11 @@ class Envelope(msgspec.Struct, frozen=True):
         """What a signature is over."""
         return pae(TYPE.format(self.kind), self.payload)
 
+    def with_signature(self, keyid: str, sig: bytes) -> Envelope:
+        """The same with this signature, in the place of an earlier one of the key."""
+        others = tuple(one for one in self.signatures if one.keyid != keyid)
+        return Envelope(self.kind, self.payload, (*others, Signature(keyid, sig)))
+
     def encode(self) -> bytes:
         """The envelope as JSON. `decode` takes it."""
         signatures = [{"keyid": one.keyid, "sig": base64.b64encode(one.sig).decode()} for one in self.signatures]
@@ -65,17 +70,17 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     signatures: list[_Signature] = []
 
 
-def decode(content: bytes, kind: str) -> Envelope:
-    """An envelope of this kind. Raises Malformed; nothing is verified."""
+def decode(content: bytes, *kinds: str) -> Envelope:
+    """An envelope of one of these kinds. Raises Malformed; nothing is verified."""
     found = strict.read(content, _Envelope)
-    if found.payloadType != TYPE.format(kind):
-        raise Malformed(f"payloadType is {found.payloadType[:60]!r} where {TYPE.format(kind)!r} is expected")
+    kind = next((one for one in kinds if found.payloadType == TYPE.format(one)), None)
+    if kind is None:
+        expected = " or ".join(TYPE.format(one) for one in kinds)
+        raise Malformed(f"payloadType is {found.payloadType[:60]!r} where {expected} is expected")
     if len(found.signatures) > SIGNATURES:
         raise Malformed(f"more than {SIGNATURES} signatures")
-    signatures = tuple(Signature(one.keyid[:64], _base64(one.sig)) for one in found.signatures)
-    if any(len(one.sig) > _LONGEST for one in signatures):
-        raise Malformed("a signature is too long")
-    return Envelope(kind, _base64(found.payload), signatures)
+    signatures = tuple(_signature(one) for one in found.signatures)
+    return Envelope(kind, base64_bytes(found.payload), signatures)
 
 
 def pae(kind: str, payload: bytes) -> bytes:
@@ -84,8 +89,7 @@ def pae(kind: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(name), name, len(payload), payload)
 
 
-def _base64(text: Any) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Malformed("base64 is expected") from error
+def _signature(found: _Signature) -> Signature:
+    if len(found.keyid) > _LONGEST_ID or len(found.sig) > _LONGEST * 4 // 3 + 4:
+        raise Malformed("a signature or its keyid is too long")
+    return Signature(found.keyid, base64_bytes(found.sig))

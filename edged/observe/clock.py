@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 _ASKED_S: Final = 10.0  # how long an answer counts
-_RELEASED_S: Final = 1_767_225_600  # 2026-01-01: before edged was written no clock was right
+RELEASED_S: Final = 1_767_225_600  # 2026-01-01: before edged was written no clock was right
 # struct timex of adjtimex(2), 64 bits: `maxerror` in microseconds is the fourth member. From 16 s on, which is where
 # the kernel lets it end, nobody has set the clock; systemd's own ntp_synced() asks the same.
 _TIMEX: Final = 208
@@ -31,7 +31,7 @@ class WallClock:
         now_s = time.monotonic()
         if now_s >= self._until_s:
             self._until_s = now_s + _ASKED_S
-            self._synced = time.time() >= _RELEASED_S and _kernel_says()
+            self._synced = time.time() >= RELEASED_S and _kernel_says()
         return self._synced
 
 

@@ -102,6 +102,7 @@ def test_the_layers_are_kept(house: Path) -> None:
         ("edged/worker/main.py", "import onnxruntime", "edged.worker.main -> onnxruntime"),
         ("edged/delivery/store.py", "import paho", "edged.delivery.store -> paho"),
         ("edged/cli/run.py", "import yaml", "edged.cli.run -> yaml"),
+        ("edged/delivery/trust.py", "import cryptography", "edged.delivery.trust -> cryptography"),
     ],
 )
 def test_a_module_in_the_wrong_place_is_noticed(house: Path, file: str, line: str, says: str) -> None:
