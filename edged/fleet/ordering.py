@@ -1,0 +1,60 @@
+"""A want and the undo beside it: drawn up for the next place in the sequence, signed, and laid on the broker.
+
+The undo goes first, so that no want is in force without its way back; both are looked for afterwards, because a
+PUBACK is no proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from edged.delivery import documents
+from edged.delivery.documents import Order, Undo, Want
+from edged.delivery.envelope import Envelope
+from edged.fleet.view import Fleet
+from edged.topics import Ota
+
+LIVES_S: Final = 30 * 86400.0
+"""How long a want begins installations when nobody says otherwise."""
+_UNDO_LIVES_S: Final = 365 * 86400.0  # it is worth nothing but beside its want, and must not be missing then
+
+Sign = Callable[[Envelope], Envelope]
+"""Adds the signatures of the deploy keys."""
+
+
+class Bring(Protocol):
+    """Lays a retained message on the broker and returns when it was seen there. Raises EdgedError."""
+
+    def __call__(self, topic: str, payload: bytes) -> None: ...
+
+
+def next_seq(fleet: Fleet, model: str, epoch: int, now_ms: int) -> int:
+    """The next place in a model's sequence: the wall clock, or one more than the highest that somebody who counts has
+    signed in this epoch. Two are needed: for the want and its undo.
+    """
+    lying = (one for one in (*fleet.wants, *fleet.undos) if one.model == model and one.signed is not False)
+    return max([now_ms, *(one.order.seq + 1 for one in lying if one.order.epoch == epoch)])
+
+
+def draw(fleet: Fleet, want: Want, now_ms: int, lives_s: float = LIVES_S) -> tuple[Want, Undo]:
+    """`want` (its place and times do not matter) at the next place of its epoch, and the undo at the one after it."""
+    seq = next_seq(fleet, want.model, want.epoch, now_ms)
+    placed = msgspec.structs.replace(want, seq=seq, issued=now_ms, expires=now_ms + round(lives_s * 1000))
+    undo_expires = now_ms + round(max(lives_s, _UNDO_LIVES_S) * 1000)
+    return placed, Undo(want.model, want.to, seq + 1, now_ms, undo_expires, want.release, want.epoch)
+
+
+def seal(order: Order, sign: Sign) -> bytes:
+    """The order as a signed envelope."""
+    kind = "want" if isinstance(order, Want) else "undo"
+    return sign(Envelope(kind, documents.encode(order))).encode()
+
+
+def publish(ota: Ota, want: Want, undo: Undo, sign: Sign, bring: Bring) -> None:
+    """Signs both and lays them on the broker, the undo first. Raises what `sign` and `bring` do."""
+    way_back, order = seal(undo, sign), seal(want, sign)
+    bring(ota.undo(undo.model, undo.to), way_back)
+    bring(ota.want(want.model, want.to), order)
