@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from edged.delivery import envelope, strict
+from edged.delivery import envelope, strict, want
 from edged.delivery.documents import Order, Undo, Want, is_hash, is_scope, read_undo, read_want
 from edged.topics import RESERVED_DEVICES, Ota, is_name
 
@@ -149,12 +149,12 @@ class Fleet(msgspec.Struct, frozen=True):
 
 def covers(published: Published, box: Box) -> bool:
     """Whether a box listens where this order lies, and the order is meant for it."""
-    return _within(published.to, box) and _within(published.order.to, box)
+    return within(published.to, box) and within(published.order.to, box)
 
 
-def _within(to: str, box: Box) -> bool:
-    kind, _, name = to.partition("/")
-    return to == "all" or (name in box.groups if kind == "group" else name == box.name)
+def within(to: str, box: Box) -> bool:
+    """Whether `to` (all, group/<g>, device/<d>) means this box."""
+    return want.covers(to, want.Box(box.name, box.groups))
 
 
 # --- from topics to values ------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def _box(name: str, facts: Mapping[str, bytes]) -> tuple[Box, int]:
 
 def install(document: Mapping[str, Any]) -> Install:
     """A status of `install/<m>`, of whatever version; what is missing or of another kind is left out."""
-    want = document.get("want")
+    wanted = document.get("want")
     probation = document.get("probation")
     left_s = probation.get("left_s") if isinstance(probation, dict) else None
     return Install(
@@ -241,7 +241,7 @@ def install(document: Mapping[str, Any]) -> Install:
         previous=_version(document.get("previous")),
         candidate=_version(document.get("candidate")),
         about=_version(document.get("push")),
-        want=_wanted(want) if isinstance(want, dict) else None,
+        want=_wanted(wanted) if isinstance(wanted, dict) else None,
         bytes_have=_number(document, "bytes_have"),
         bytes_total=_number(document, "bytes_total") or _number(document, "bytes"),
         chunks_reused=_number(document, "chunks_reused"),

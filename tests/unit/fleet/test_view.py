@@ -20,11 +20,11 @@ V3 = "3" * 64
 
 
 def want(to: str = "all", seq: int = 100, release: str = V2, *, epoch: int = 0, model: str = "digits") -> Want:
-    return Want(model, to, seq, 0, 10**15, release, 2, epoch=epoch)
+    return Want(model, to, seq, 1, 10**15, release, 2, epoch=epoch)
 
 
 def undo(to: str = "all", seq: int = 101, release: str = V2) -> Undo:
-    return Undo("digits", to, seq, 0, 10**15, release)
+    return Undo("digits", to, seq, 1, 10**15, release)
 
 
 def lying(order: Want | Undo, topic: str = "") -> tuple[str, bytes]:
