@@ -11,10 +11,11 @@ import msgspec
 
 from edged.config.schema import Push
 from edged.delivery.audit import Decision, Event
+from edged.delivery.disk import is_full
 from edged.delivery.report import Course, Subject, status
 from edged.delivery.rollout import Phase, Record, Verdict
 from edged.delivery.shelf import Shelf, resume
-from edged.delivery.store import Store, is_full
+from edged.delivery.store import Store
 from edged.errors import Fault, fault
 
 log = logging.getLogger("edged.delivery")

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from edged.delivery import rollout
+from edged.delivery.disk import hash_of
 from edged.delivery.rollout import Action, Phase, Record, Stored
-from edged.delivery.store import Store, hash_of
+from edged.delivery.store import Store
 from edged.errors import Fault, fault
 from edged.serving.generation import Release
 

@@ -2,8 +2,9 @@
 
     lock                        held by the one daemon that uses the directory
     state.json                  the only commit point; state.json.bak is a hard link to the one before
-    releases/<sha256>/model.onnx    0440, never changed once it has this name; a folder of its own, because
-                                    a model file may name others beside it
+    trust.json                  the newest trust document that was accepted
+    releases/<key>/             a folder of its own each, because a model file may name others beside it: model.onnx by
+                                its hash for a simple push, folder.py's files by the document's hash for a release
     audit.jsonl                 is trail.py's
 
 Order of writes: temporary name, fsync, rename, fsync of the folder. A file is durable before a record
@@ -14,7 +15,6 @@ calls it in a thread. After an OSError the old state holds; a restart finds it, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import logging
@@ -26,17 +26,15 @@ from typing import Final
 
 import msgspec
 
+from edged.delivery import disk, folder
+from edged.delivery.documents import MODEL_FILE
 from edged.delivery.rollout import Record
+from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
 
 SCHEMA: Final = 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_FILE: Final = "model.onnx"
-_BLOCK: Final = 2**20
-# What a full disk, a quota and a file size limit say (posix_fallocate(3), setrlimit(2)).
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# A file system that cannot reserve space: the write itself then says that it is full.
-_CANNOT_RESERVE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_CLAIMS: Final = 2  # the download under way, and the one before it, whose chunks it may use
 
 log = logging.getLogger("edged.delivery")
 
@@ -56,6 +54,7 @@ class Store:
         self._releases: Final = root / "releases"
         self._state = State()
         self._staged: set[str] = set()  # on disk, or about to be, with no record yet
+        self._claimed: list[str] = []  # the same for folders that are being filled, the newest last
         self._lock = threading.Lock()
         self._held: int | None = None
 
@@ -76,7 +75,7 @@ class Store:
         self._held = held
         known = self._read()
         self._state = known or State()
-        for stray in [*self._root.glob("*.tmp"), *self._releases.glob("*/*.tmp")]:
+        for stray in [*self._root.glob("*.tmp"), *self._releases.glob("*/.*.tmp")]:
             stray.unlink(missing_ok=True)
         if known is not None:  # else nobody knows which files matter
             self.prune()
@@ -106,7 +105,7 @@ class Store:
         with self._lock:
             state = State(models={**self._state.models, model: record})
             current, backup = self._root / "state.json", self._root / "state.json.bak"
-            written = self._write(self._root / "state.json.tmp", msgspec.json.format(msgspec.json.encode(state)))
+            written = disk.write(self._root / "state.json.tmp", msgspec.json.format(msgspec.json.encode(state)))
             with contextlib.suppress(FileNotFoundError):
                 link = self._root / "state.json.bak.tmp"
                 link.unlink(missing_ok=True)
@@ -116,21 +115,50 @@ class Store:
             written.replace(current)
             self._state = state
             self._staged -= record.needs()
-            sync_folder(self._root)
+            self._claimed = [key for key in self._claimed if key not in record.needs()]
+            disk.sync_folder(self._root)
 
     def record(self, model: str) -> Record:
         """What is known about a model; an empty record where that is nothing."""
         with self._lock:
             return self._state.models.get(model, Record())
 
+    def keep_trust(self, content: bytes) -> None:
+        """Keeps a trust document's envelope, in place of the one before. Raises OSError: that one is still there."""
+        with self._lock:
+            disk.write(self._root / "trust.json.tmp", content).replace(self._root / "trust.json")
+            disk.sync_folder(self._root)
+
+    def trust(self) -> bytes | None:
+        """The envelope that `keep_trust` was given last."""
+        try:
+            return disk.read(self._root / "trust.json", LARGEST)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error("%s cannot be read: %s", self._root / "trust.json", error, extra={"code": "bad_store"})
+            return None
+
     # --- files --------------------------------------------------------------------------------------
 
-    def path(self, sha256: str) -> Path:
-        """Where the file with this hash is, or would be."""
-        return self._releases / sha256 / _FILE
+    def folder(self, key: str) -> Path:
+        """Where the files of a release are, or would be."""
+        return self._releases / key
+
+    def path(self, key: str) -> Path:
+        """Where its model file is, or would be."""
+        return self._releases / key / MODEL_FILE
+
+    def document(self, key: str) -> bytes | None:
+        """The envelope of a signed release that is here, whole or not."""
+        return folder.document(self.folder(key))
+
+    def intact(self, key: str) -> bool:
+        """Whether all files are there and still have their hash."""
+        return folder.is_whole(self.folder(key), key)
 
     def stage(self, payload: bytes) -> str:
-        """Stores a file and returns its hash; it is durable then. Raises OSError; `is_full` tells which kind.
+        """Stores a simple push and returns its hash; it is durable then. Raises OSError; `is_full` tells which kind.
 
         Space for all of it is reserved before its first byte is written. It stays until a record that
         names it no longer does, or until `discard`.
@@ -143,56 +171,47 @@ class Store:
         final = self.path(sha256)
         try:
             final.parent.mkdir(mode=0o750, exist_ok=True)
-            written = self._write(final.with_name(f"{_FILE}.tmp"), payload, mode=0o440)
-            written.replace(final)
-            sync_folder(final.parent)
-            sync_folder(self._releases)
+            disk.write(final.with_name(f".{MODEL_FILE}.tmp"), payload, mode=0o440).replace(final)
+            disk.sync_folder(final.parent)
+            disk.sync_folder(self._releases)
         except OSError:
             self.discard(sha256)
             raise
         return sha256
 
-    def discard(self, sha256: str) -> None:
-        """A staged file that gets no record after all."""
+    def claim(self, key: str) -> list[Path]:
+        """A folder is about to be filled, and stays until a record that names it no longer does, until `discard`, or
+        until two others are claimed after it. Returns the folders of other releases, the newest first.
+        """
         with self._lock:
-            self._staged.discard(sha256)
+            self._claimed = [*(one for one in self._claimed if one != key), key][-_CLAIMS:]
+            others = [path for path in self._releases.iterdir() if path.name != key and _HASH.fullmatch(path.name)]
+            return sorted(others, key=_changed_s, reverse=True)
+
+    def make_room(self, key: str) -> None:
+        """Removes what neither a record nor this download needs."""
+        with self._lock:
+            self._claimed = [key]
         self.prune()
 
-    def intact(self, sha256: str) -> bool:
-        """Whether the file with this hash is there and still has it."""
-        try:
-            return hash_of(self.path(sha256)) == sha256
-        except OSError:
-            return False
+    def discard(self, key: str) -> None:
+        """A folder that gets no record after all."""
+        with self._lock:
+            self._staged.discard(key)
+            self._claimed = [one for one in self._claimed if one != key]
+        self.prune()
 
     def prune(self) -> None:
         """Removes every release that no record names; what cannot be removed is left for the next start."""
         with self._lock:
-            kept = {sha256 for record in self._state.models.values() for sha256 in record.needs()}
-            kept |= self._staged
+            kept = {key for record in self._state.models.values() for key in record.needs()}
+            kept |= self._staged | set(self._claimed)
             try:
-                for folder in list(self._releases.iterdir()):
-                    if folder.name not in kept and _HASH.fullmatch(folder.name):
-                        _remove(folder)
+                for path in list(self._releases.iterdir()):
+                    if path.name not in kept and _HASH.fullmatch(path.name):
+                        _remove(path)
             except OSError as error:
                 log.warning("%s cannot be cleared: %s", self._releases, error)
-
-    def _write(self, path: Path, content: bytes, mode: int = 0o640) -> Path:
-        """A new, durable file; nothing is left of it when that fails."""
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                _reserve(descriptor, len(content))
-                view = memoryview(content)
-                while view:
-                    view = view[file.write(view) :]
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-        return path
 
 
 def decode(content: bytes) -> State:
@@ -211,40 +230,15 @@ def decode(content: bytes) -> State:
     return state
 
 
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk, a quota or a size limit is what stands in the way."""
-    return error.errno in _FULL
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    if not size:
-        return
+def _changed_s(path: Path) -> float:
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    try:
+        disk.remove_folder(path)
     except OSError as error:
-        if error.errno not in _CANNOT_RESERVE:
-            raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    try:
-        for entry in list(folder.iterdir()):
-            entry.unlink(missing_ok=True)
-        folder.rmdir()
-    except OSError as error:
-        log.warning("%s cannot be removed: %s", folder, error)
+        log.warning("%s cannot be removed: %s", path, error)

@@ -14,9 +14,10 @@ import msgspec
 
 from edged.config.schema import Model, Probation, Push
 from edged.config.units import Duration
+from edged.delivery.disk import hash_of
 from edged.delivery.installer import Installer
 from edged.delivery.rollout import Phase, Record
-from edged.delivery.store import Store, hash_of
+from edged.delivery.store import Store
 from tests.routes import MemoryRoute
 
 SETTINGS = Push(require_signature=False, probation=Probation(Duration(0.05), 10))

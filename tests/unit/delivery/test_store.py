@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edged.delivery import rollout
+from edged.delivery.disk import is_full
 from edged.delivery.rollout import Phase, Record, Stored
-from edged.delivery.store import Store, decode, is_full
+from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
 
 MODEL = b"a model"
@@ -129,7 +130,7 @@ def test_pruning_keeps_what_a_record_names_and_what_is_being_staged(store: Store
 def test_a_start_removes_what_an_interrupted_write_left(store: Store, tmp_path: Path) -> None:
     root = tmp_path / "state"
     store.commit("m", rollout.staged(Record(), Stored(1, store.stage(MODEL))))
-    strays = [root / "state.json.tmp", root / "releases" / SHA / "model.onnx.tmp"]
+    strays = [root / "state.json.tmp", root / "releases" / SHA / ".model.onnx.tmp"]
     orphan = root / "releases" / ("0" * 64) / "model.onnx"
     orphan.parent.mkdir()
     for stray in [*strays, orphan]:

@@ -1,0 +1,109 @@
+"""Files that outlive a power cut: space reserved, written under another name, fsynced, renamed, the folder fsynced.
+
+Nothing here follows a symbolic link, and everything blocks. Raises OSError; `is_full` tells which kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+BLOCK: Final = 2**20
+# What a full disk, a quota and a file size limit say (posix_fallocate(3), setrlimit(2)).
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# A file system that cannot reserve space: the write itself then says that it is full.
+_CANNOT_RESERVE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, a quota or a size limit is what stands in the way."""
+    return error.errno in _FULL
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Space for all of a file before its first byte; what the file has already stays as it is."""
+    if not size:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
+
+
+def write(path: Path, content: bytes, mode: int = 0o640) -> Path:
+    """A new, durable file under a name that nobody reads yet; nothing is left of it when that fails."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            reserve(descriptor, len(content))
+            write_at(descriptor, content, 0)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_at(descriptor: int, content: bytes, offset: int) -> None:
+    """All of `content` at `offset`: the kernel may take it piece by piece (pwrite(2))."""
+    view = memoryview(content)
+    while view:
+        taken = os.pwrite(descriptor, view, offset)
+        if not taken:
+            raise OSError(errno.EIO, "nothing was written")
+        view, offset = view[taken:], offset + taken
+
+
+def read(path: Path, largest: int) -> bytes:
+    """A small file's content. Raises ValueError for one above `largest`."""
+    with os.fdopen(open_read(path), "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path} is above {largest} bytes")
+    return content
+
+
+def open_read(path: Path) -> int:
+    """A descriptor to read a file that is none of a symbolic link's doing."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hex; the one function that does follow links: a factory model may be one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_open(descriptor: int) -> str:
+    """SHA-256 of all that an open file holds, in hex."""
+    digest, offset = hashlib.sha256(), 0
+    while block := os.pread(descriptor, BLOCK, offset):
+        digest.update(block)
+        offset += len(block)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(folder: Path) -> None:
+    """A folder of files, and them."""
+    for entry in list(folder.iterdir()):
+        entry.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()

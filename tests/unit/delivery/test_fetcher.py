@@ -1,0 +1,477 @@
+"""A release on its way from a broker in memory to a folder on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import random
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edged.delivery.documents import Release
+from edged.delivery.fetcher import Fetcher, Progress
+from edged.delivery.folder import Download
+from edged.delivery.store import Store
+from edged.errors import EdgedError
+from tests.couriers import Broker, MemoryCourier, blobs, key_of, release, unsigned
+
+CHUNK = 1024
+CONTENTS = {"model.onnx": random.Random(1).randbytes(10 * CHUNK + 7), "labels.txt": b"zero\none\n"}  # noqa: S311
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "state")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+class Box:
+    """A fetcher on a courier, and what it reported."""
+
+    def __init__(self, store: Store, broker: Broker | None = None) -> None:
+        self.store = store
+        self.broker = broker or Broker()
+        self.courier: MemoryCourier = self.broker.courier()
+        self.fetcher = Fetcher(self.courier, store, self.broker.ota, patience_s=0.05)
+        self.courier.callbacks(
+            lambda topic, payload, retained: self.fetcher.on_document(topic, payload, retained=retained),
+            lambda up: self.fetcher.on_connected() if up else self.fetcher.on_lost(),
+        )
+        self.reports: list[Progress] = []
+        self._reported = asyncio.Event()
+
+    def report(self, progress: Progress) -> None:
+        self.reports.append(progress)
+        self._reported.set()
+
+    def fetch(self, document: Release) -> Awaitable[None]:
+        return self.fetcher.files(key_of(document), unsigned(document), document, self.report)
+
+    async def until(self, condition: Callable[[Progress], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not (self.reports and condition(self.reports[-1])):
+                self._reported.clear()
+                await self._reported.wait()
+
+
+def run(scenario: Awaitable[None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(60):
+            await scenario
+
+    asyncio.run(limited())
+
+
+def holds(store: Store, document: Release, contents: dict[str, bytes]) -> bool:
+    """Exactly these files, whole, read-only, and nothing else."""
+    folder = store.folder(key_of(document))
+    assert {path.name for path in folder.iterdir()} == {*contents, "release.json"}
+    assert all(stat.S_IMODE((folder / name).stat().st_mode) == 0o440 for name in contents)
+    assert all((folder / name).read_bytes() == content for name, content in contents.items())
+    return store.intact(key_of(document))
+
+
+def test_a_release_arrives_and_is_whole(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        content = await box.fetcher.document(key_of(document))
+        assert content == unsigned(document)
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+        assert store.document(key_of(document)) == content
+        assert box.reports[-1] == Progress(document.size, document.size)
+        assert [one.have for one in box.reports] == sorted(one.have for one in box.reports)
+        assert box.broker.most_subscribed == 4
+        assert not box.courier.subscribed
+        assert not box.broker.needs
+        assert box.fetcher.missing() == ()
+
+    run(scenario())
+
+
+def test_what_is_there_already_is_not_fetched_again(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        await box.fetch(document)
+        before = box.broker.delivered
+        await box.fetch(document)
+        assert box.broker.delivered == before
+
+    run(scenario())
+
+
+def test_a_document_is_only_what_its_name_says(store: Store) -> None:
+    document, other = release(CONTENTS, chunk=CHUNK), release(CONTENTS, version=3, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        topic = box.broker.ota.release(key_of(document))
+        box.broker.publish(topic, unsigned(other))
+        box.courier.connect()
+        waiting = asyncio.ensure_future(box.fetcher.document(key_of(document)))
+        await asyncio.sleep(0.05)
+        for wrong in (b"", b"{", b"x" * 70_000, unsigned(other)):
+            box.broker.publish(topic, wrong, retain=False)
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        assert not box.fetcher.on_document(box.broker.ota.release(key_of(other)), unsigned(other))
+        box.broker.publish(topic, unsigned(document))
+        assert await waiting == unsigned(document)
+        assert box.fetcher.unasked == 1
+
+    run(scenario())
+
+
+def test_ota_F02_F09_a_cut_download_goes_on_where_it_was(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.broker.tamper = lambda _topic, payload: payload if box.broker.delivered < 6 else None
+        box.courier.connect()
+        fetching = asyncio.ensure_future(box.fetch(document))
+        await box.until(lambda one: one.have >= 5 * CHUNK)
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+        part = store.folder(key_of(document)) / ".model.onnx.part"
+        assert part.stat().st_size == len(CONTENTS["model.onnx"])
+        with part.open("r+b") as file:  # and one of its chunks has not survived
+            file.seek(2 * CHUNK)
+            file.write(b"gone")
+        box.broker.tamper = lambda _topic, payload: payload
+        box.broker.delivered = 0
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+        whole = len(blobs(document, CONTENTS))
+        assert box.broker.delivered == whole - 1 - 5 + 1  # one index is needless, five chunks are there, one is lost
+
+    run(scenario())
+
+
+def test_ota_F03_all_chunks_are_there_so_nothing_is_fetched(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    folder = store.folder(key_of(document))
+    folder.mkdir()
+    (folder / ".model.onnx.part").write_bytes(CONTENTS["model.onnx"])
+    (folder / ".labels.txt.part").write_bytes(CONTENTS["labels.txt"])
+
+    async def scenario() -> None:
+        await Box(store).fetch(document)  # without a broker
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_ota_F09_a_connection_that_breaks_all_the_time_is_enough(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        fetching = asyncio.ensure_future(box.fetch(document))
+        while not fetching.done():
+            box.courier.connect()
+            await asyncio.sleep(0.003)
+            box.courier.cut()
+        await fetching
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_ota_F10_F13_what_the_broker_has_lost_is_asked_for_and_comes_from_whoever_has_it(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    have = blobs(document, CONTENTS)
+
+    async def scenario() -> None:
+        box = Box(store)
+        broker = box.broker
+
+        def serve(_device: str, need: bytes) -> None:
+            for at in range(0, len(need), 32):
+                sha256 = need[at : at + 32].hex()
+                broker.publish(broker.ota.blob(sha256), have[sha256], retain=False)
+
+        box.courier.connect()
+        fetching = asyncio.ensure_future(box.fetch(document))
+        await box.until(lambda one: one.waiting == "no_blob")
+        assert broker.needs
+        assert not fetching.done()
+        broker.on_need = serve
+        await fetching
+        assert holds(store, document, CONTENTS)
+        assert not broker.retained
+
+    run(scenario())
+
+
+def test_ota_F14_a_chunk_that_stays_damaged_ends_it_and_the_rest_is_kept(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    damaged = hashlib.sha256(CONTENTS["model.onnx"][CHUNK : 2 * CHUNK]).hexdigest()
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        topic = box.broker.ota.blob(damaged)
+        box.broker.tamper = lambda to, payload: bytes(CHUNK) if to == topic else payload
+        box.courier.connect()
+        with pytest.raises(EdgedError) as caught:
+            await box.fetch(document)
+        assert caught.value.fault.code == "bad_chunk"
+        assert box.reports[-1].bad_chunks >= 5
+        assert not (store.folder(key_of(document)) / "model.onnx").exists()
+        box.broker.tamper = lambda _topic, payload: payload
+        box.broker.delivered = 0
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+        assert box.broker.delivered == 2  # the index and the one chunk
+
+    run(scenario())
+
+
+def test_ota_F11_F12_F15_F16_strangers_duplicates_and_giants_change_nothing(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        blob = box.broker.ota.blob
+        box.broker.upload(document, CONTENTS, unsigned(document))
+
+        def tamper(topic: str, payload: bytes) -> bytes:
+            for noise in (b"", b"x" * 5_000_000, payload):
+                box.fetcher.on_document(topic, noise)
+            box.fetcher.on_document(blob("0" * 64), payload)
+            box.fetcher.on_document(blob("../../etc/passwd"), payload)
+            box.fetcher.on_document("edged/ota/other", payload)
+            return payload
+
+        box.broker.tamper = tamper
+        box.courier.connect()
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+        assert box.fetcher.unasked >= 3 * len(CONTENTS)
+        assert box.reports[-1].bad_chunks > 0
+
+    run(scenario())
+
+
+def test_a_chunk_may_come_by_another_way_without_a_broker(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    have = blobs(document, CONTENTS)
+
+    async def scenario() -> None:
+        box = Box(store)
+        assert not box.fetcher.offer("0" * 64, b"early")
+        fetching = asyncio.ensure_future(box.fetch(document))
+        while not fetching.done():
+            for sha256 in box.fetcher.missing():
+                box.fetcher.offer(sha256, have[sha256])
+            box.fetcher.offer("0" * 64, b"stranger")
+            await asyncio.sleep(0.001)
+        await fetching
+        assert holds(store, document, CONTENTS)
+        assert not box.broker.needs
+
+    run(scenario())
+
+
+def test_chunks_of_other_releases_are_copied_and_whole_files_shared(store: Store) -> None:
+    old, new = release(CONTENTS, chunk=CHUNK), None
+    changed = CONTENTS | {"model.onnx": CONTENTS["model.onnx"][: 8 * CHUNK] + bytes(3 * CHUNK)}
+    new = release(changed, version=3, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(old, CONTENTS, unsigned(old))
+        box.broker.upload(new, changed, unsigned(new))
+        box.courier.connect()
+        await box.fetch(old)
+        box.broker.delivered = 0
+        await box.fetch(new)
+        assert holds(store, new, changed)
+        assert holds(store, old, CONTENTS)
+        assert box.reports[-1].reused == 8 + 1
+        assert box.broker.delivered == 2  # the index, and the one chunk that lies there three times
+        assert (store.folder(key_of(old)) / "labels.txt").samefile(store.folder(key_of(new)) / "labels.txt")
+
+    run(scenario())
+
+
+def test_ota_F32_a_download_that_was_given_up_lends_its_chunks_to_the_next(store: Store) -> None:
+    first = release(CONTENTS, chunk=CHUNK)
+    second = release(CONTENTS, version=3, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(first, CONTENTS, unsigned(first))
+        box.broker.tamper = lambda _topic, payload: payload if box.broker.delivered < 8 else None
+        box.courier.connect()
+        fetching = asyncio.ensure_future(box.fetch(first))
+        await box.until(lambda one: one.have >= 7 * CHUNK)
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+        box.broker.tamper = lambda _topic, payload: payload
+        await box.fetch(second)
+        assert holds(store, second, CONTENTS)
+        assert box.reports[-1].reused >= 6
+
+    run(scenario())
+
+
+def test_ota_F49_a_stale_chunk_of_another_model_is_never_asked_for(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        for number in range(50):
+            stale = bytes([number]) * CHUNK
+            box.broker.publish(box.broker.ota.blob(hashlib.sha256(stale).hexdigest()), stale)
+        box.courier.connect()
+        await box.fetch(document)
+        assert box.broker.delivered == len(blobs(document, CONTENTS)) - 1  # a file of one chunk needs no index
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("contents", [{"model.onnx": b""}, {"model.onnx": b"x"}, {"model.onnx": b"x" * CHUNK}])
+def test_the_smallest_files(store: Store, contents: dict[str, bytes]) -> None:
+    document = release(contents, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, contents, unsigned(document))
+        box.courier.connect()
+        await box.fetch(document)
+        assert holds(store, document, contents)
+
+    run(scenario())
+
+
+# --- the release lies -------------------------------------------------------------------------------------
+
+
+def test_an_index_that_gives_another_file_is_refused(store: Store) -> None:
+    honest = release(CONTENTS, chunk=CHUNK)
+    file = honest.files["model.onnx"]
+    liar = release(CONTENTS, chunk=CHUNK)
+    liar.files["model.onnx"] = type(file)(file.size, "1" * 64, file.index, file.chunk)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(honest, CONTENTS, unsigned(honest))
+        box.courier.connect()
+        with pytest.raises(EdgedError) as caught:
+            await box.fetch(liar)
+        assert caught.value.fault.code == "bad_document"
+        assert not (store.folder(key_of(liar)) / "model.onnx").exists()
+
+    run(scenario())
+
+
+def test_ota_F46_a_chunk_never_reaches_past_its_place(store: Store) -> None:
+    contents = {"model.onnx": bytes(2 * CHUNK) + b"short"}
+    document = release(contents, chunk=CHUNK)
+    file = document.files["model.onnx"]
+    document.files["model.onnx"] = type(file)(3 * CHUNK, file.sha256, file.index, file.chunk)  # the last one is longer
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(release(contents, chunk=CHUNK), contents, unsigned(document))
+        box.courier.connect()
+        with pytest.raises(EdgedError):
+            await box.fetch(document)
+        assert box.reports[-1].bad_chunks
+
+    run(scenario())
+
+
+def test_an_envelope_under_another_key_is_refused(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        with pytest.raises(EdgedError) as caught:
+            await Box(store).fetcher.files("0" * 64, unsigned(document), document)
+        assert caught.value.fault.code == "bad_document"
+
+    run(scenario())
+
+
+# --- the disk ---------------------------------------------------------------------------------------------
+
+
+def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    def fails(_descriptor: int, _content: bytes, _offset: int) -> int:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", fails)
+            with pytest.raises(EdgedError) as caught:
+                await box.fetch(document)
+        assert caught.value.fault.code == "bad_store"
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_short_writes_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, view, at: whole(descriptor, view[:100], at))
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_what_the_disk_loses_while_it_is_written_is_fetched_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    finish = Download.finish
+    losses: list[int] = []
+
+    def lossy(download: Download) -> bool:
+        if not losses:
+            losses.append(os.pwrite(download._parts[0].descriptor, b"flipped", 3 * CHUNK))
+        return finish(download)
+
+    monkeypatch.setattr(Download, "finish", lossy)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+        assert box.broker.delivered == len(blobs(document, CONTENTS)) - 1 + 1
+
+    run(scenario())
