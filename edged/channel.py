@@ -52,7 +52,8 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
     `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores. `prepared`: the file is of
     session.write_prepared's making. `prepare` names a folder to put that form into; the worker then ends after Opened.
-    `result` is what inputs of the `forms` are answered with; the others get the protocol's response.
+    `result` is what inputs of the `forms` are answered with; the others get the protocol's response. `beside`: the
+    files in its folder that it may keep weights in, None: any.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     prepared: bool = False
     prepare: str = ""
     result: ResultFormat = "oip"
+    beside: tuple[str, ...] | None = ()
 
 
 class InputHead(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +109,19 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     number: int
     seed: int
     room: int = INLINE
+
+
+class Compare(msgspec.Struct, frozen=True, tag="compare"):
+    """Asks for one case of a golden file to be run; cases are asked for in order, from 0.
+
+    The answer is an Answers whose one payload is a tensors.Compared as msgpack, or a fault.
+    """
+
+    number: int
+    file: str
+    case: int
+    atol: float
+    rtol: float
 
 
 # --- worker to daemon -------------------------------------------------------------------------------
@@ -167,7 +182,7 @@ class Answers(msgspec.Struct, frozen=True, tag="answers"):
     cpu_ns: int = 0
 
 
-Message = Open | Batch | Generate | Opened | Ready | Refused | Answers
+Message = Open | Batch | Generate | Compare | Opened | Ready | Refused | Answers
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Message)

@@ -66,6 +66,36 @@ class Signature(msgspec.Struct, frozen=True, array_like=True):
     outputs: tuple[TensorSpec, ...]
 
 
+class Compared(msgspec.Struct, frozen=True):
+    """How one golden case came out, of `cases` in its file. Numbers of elements, of all outputs together.
+
+    `beyond`: those farther from their golden value than is allowed; `nonfinite`: NaN or infinity where that is a
+    number. `where` is the worst, such as `logits[0, 3]`, `difference` how far it is away. `misfit`: an output that
+    cannot be compared at all, and why.
+    """
+
+    cases: int
+    cpu_s: float = 0.0
+    elements: int = 0
+    beyond: int = 0
+    nonfinite: int = 0
+    where: str = ""
+    difference: float = 0.0
+    given: str = ""
+    golden: str = ""
+    misfit: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why it is not golden; "" when it is."""
+        if self.misfit:
+            return f"{self.where} {self.misfit}"
+        if not self.beyond:
+            return ""
+        several = f"; {self.beyond} of {self.elements} elements are too far away" if self.beyond > 1 else ""
+        return f"{self.where} is {self.given}, the golden one {self.golden}{several}"
+
+
 def differences(live: Signature, candidate: Signature) -> list[str]:
     """Why `candidate` cannot take the place of `live`; empty when every client of `live` goes on working.
 

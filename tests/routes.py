@@ -14,7 +14,8 @@ from typing import cast
 
 from edged.channel import InputHead, Ready
 from edged.errors import EdgedError, Fault, fault
-from edged.serving.generation import Died, Generation, Probe, Release, Tally
+from edged.serving.generation import Died, Generation, Probe
+from edged.serving.release import Release, Tally
 from edged.serving.route import Route
 from edged.tensors import Signature, TensorSpec
 

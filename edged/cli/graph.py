@@ -1,24 +1,22 @@
 """What an ONNX file consists of, read from its protobuf bytes without the onnx package.
 
-Only tags, lengths and the few fields below are looked at (onnx.proto, protobuf's encoding guide);
-weights are skipped. `edged inspect` runs on the box, where onnx (15 MB) is not installed.
+Only tags, lengths and the few fields below are looked at (onnx.proto); weights are skipped. `edged inspect` runs
+on the box, where onnx (15 MB) is not installed.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from edged.errors import EdgedError
+from edged.worker.protobuf import Buffer, fields, message, packed, text
 
-Buffer = memoryview
 _DEPTH: Final = 32  # subgraphs inside subgraphs
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # Field numbers of onnx.proto.
 _MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_OPSET = 2, 7, 8
@@ -86,14 +84,14 @@ class _Found:
 
 def _model(view: Buffer) -> Graph:
     found, producer, opset, graphs = _Found(), "", 0, 0
-    for number, value in _fields(view):
+    for number, value in fields(view):
         if number == _MODEL_PRODUCER:
-            producer = _text(value)
+            producer = text(value)
         elif number == _MODEL_OPSET:
-            opset = max(opset, _opset(_buffer(value)))
+            opset = max(opset, _opset(message(value)))
         elif number == _MODEL_GRAPH:
             graphs += 1
-            _graph(_buffer(value), found, _DEPTH)
+            _graph(message(value), found, _DEPTH)
     if graphs != 1:
         raise ValueError("it holds no graph")
     return Graph(
@@ -103,94 +101,41 @@ def _model(view: Buffer) -> Graph:
 
 def _opset(view: Buffer) -> int:
     """The version of the standard operators; 0 for those of another domain."""
-    values = dict(_fields(view))
+    values = dict(fields(view))
     domain, version = values.get(_OPSET_DOMAIN, b""), values.get(_OPSET_VERSION, 0)
-    return version if isinstance(version, int) and _text(domain) in {"", "ai.onnx"} else 0
+    return version if isinstance(version, int) and text(domain) in {"", "ai.onnx"} else 0
 
 
 def _graph(view: Buffer, found: _Found, depth: int) -> None:
     if not depth:
         raise ValueError("its graphs are nested too deep")
-    for number, value in _fields(view):
+    for number, value in fields(view):
         if number == _GRAPH_NODE:
-            _node(_buffer(value), found, depth)
+            _node(message(value), found, depth)
         elif number == _GRAPH_INITIALIZER:
-            _tensor(_buffer(value), found)
+            _tensor(message(value), found)
 
 
 def _node(view: Buffer, found: _Found, depth: int) -> None:
-    for number, value in _fields(view):
+    for number, value in fields(view):
         if number == _NODE_OP:
-            found.operators[_text(value)] += 1
+            found.operators[text(value)] += 1
         elif number == _NODE_ATTRIBUTE:
-            for inner, part in _fields(_buffer(value)):
+            for inner, part in fields(message(value)):
                 if inner in {_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS}:
-                    _graph(_buffer(part), found, depth - 1)
+                    _graph(message(part), found, depth - 1)
                 elif inner == _ATTRIBUTE_TENSOR:
-                    _tensor(_buffer(part), found)
+                    _tensor(message(part), found)
 
 
 def _tensor(view: Buffer, found: _Found) -> None:
     elements, kind = 1, 0
-    for number, value in _fields(view):
+    for number, value in fields(view):
         if number == _TENSOR_DIMS:
-            for size in [value] if isinstance(value, int) else _packed(value):
+            for size in [value] if isinstance(value, int) else packed(value):
                 elements *= size
         elif number == _TENSOR_TYPE and isinstance(value, int):
             kind = value
         elif number == _TENSOR_LOCATION:
             found.external |= value == _EXTERNAL
     found.weights[_TYPES.get(kind, f"type {kind}")] += elements
-
-
-def _fields(view: Buffer) -> Iterator[tuple[int, int | Buffer]]:
-    """The fields of one message: (number, value), where a value is an integer or its bytes."""
-    at = 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("a field without a number")
-        if wire == _VARINT:
-            value, at = _varint(view, at)
-            yield number, value
-            continue
-        size = {_FIXED64: 8, _FIXED32: 4}.get(wire, 0)
-        if wire == _BYTES:
-            size, at = _varint(view, at)
-        elif not size:
-            raise ValueError(f"a field of the unknown wire type {wire}")
-        if size > len(view) - at:
-            raise ValueError("it ends in the middle of a field")
-        yield number, view[at : at + size]
-        at += size
-
-
-def _varint(view: Buffer, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = view[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-    raise ValueError("an integer of more than ten bytes")
-
-
-def _packed(view: Buffer) -> Iterator[int]:
-    at = 0
-    while at < len(view):
-        value, at = _varint(view, at)
-        yield value
-
-
-def _buffer(value: int | Buffer) -> Buffer:
-    if isinstance(value, int):
-        raise ValueError("an integer where a message is expected")  # noqa: TRY004 - the file's fault, not the caller's
-    return value
-
-
-def _text(value: int | Buffer | bytes) -> str:
-    if isinstance(value, int):
-        raise ValueError("an integer where a text is expected")  # noqa: TRY004 - the file's fault, not the caller's
-    return bytes(value).decode("utf-8", "replace")

@@ -136,7 +136,7 @@ def _labels(reader: Reader, node: nodes.Scalar, path: str) -> Any:
     if name is UNSET:
         return UNSET
     try:
-        return steps.Labels(files.names(reader.folder / name))
+        return steps.Labels(files.names(reader.beside(name)))
     except ValueError as error:
         reader.refuse_error(node.line, path, error)
         return UNSET

@@ -24,7 +24,7 @@ def readable(path: Path) -> None:
 
 def password(path: Path) -> str:
     """The file's text without the newline at its end. Refusal when it cannot be a password."""
-    found = _text(path, _PASSWORD_LARGEST, "a password").rstrip("\r\n")
+    found = text(path, _PASSWORD_LARGEST, "a password").rstrip("\r\n")
     if not found:
         raise Refusal(f"{path} is empty")
     warn_if_open(path)
@@ -47,7 +47,7 @@ def find_secret(name: str, environment: Mapping[str, str], folder: Path) -> Path
 
 def names(path: Path) -> tuple[str, ...]:
     """One name per line; empty lines at the end do not count. Refusal when the file is none such."""
-    found = [line.strip() for line in _text(path, _LABELS_LARGEST, "a list of names").split("\n")]
+    found = [line.strip() for line in text(path, _LABELS_LARGEST, "a list of names").split("\n")]
     while found and not found[-1]:
         found.pop()
     if not found:
@@ -55,7 +55,8 @@ def names(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _text(path: Path, largest: int, what: str) -> str:
+def text(path: Path, largest: int, what: str) -> str:
+    """A small file's text; Refusal where it has more than `largest` bytes, or cannot be `what` for another reason."""
     content = _read(path, largest + 1)
     if len(content) > largest:
         raise Refusal(f"{path} is too large for {what}")

@@ -30,12 +30,21 @@ _UNITS: Final = (Duration, Size, Percent, Factor, Rate)
 class Reader:
     """One reading of a configuration: where relative paths start, the environment, and the mistakes so far."""
 
-    def __init__(self, file: str, folder: Path, environment: Mapping[str, str], *, need_models: bool = True) -> None:
+    def __init__(
+        self,
+        file: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        need_models: bool = True,
+        release: frozenset[str] | None = None,
+    ) -> None:
         self.need_models: Final = need_models
         self.file: Final = file
         self.folder: Final = folder
         self.environment: Final = environment
         self.mistakes: Final[list[Mistake]] = []
+        self._release: Final = release  # the files of the release that is read, None for a box's configuration
 
     def refuse(self, line: int, path: str, what: str, hint: str = "") -> None:
         """Notes a mistake; a line that knows its file is of that one, any other of the file first named."""
@@ -115,9 +124,18 @@ class Reader:
         """The scalar with its `${NAME}`s replaced; what came from the environment counts as written without quotes."""
         if "${" not in node.text:
             return node
+        if self._release is not None:
+            raise Refusal("a release takes nothing from the environment of a box", "write the value itself")
         text = variables.resolve(node.text, self.environment)
         # An empty variable is an empty text, said on purpose: not a value that somebody forgot.
         return nodes.Scalar(text, node.line, quoted=not text)
+
+    def beside(self, name: str) -> Path:
+        """A file that is named: relative to the folder; of a release only one of its own. Raises Refusal."""
+        path = self.folder / name
+        if self._release is not None and (name not in self._release or path.is_symlink()):
+            raise Refusal(f"{name[:70]!r} is none of the release's files", "name one without a folder")
+        return path
 
     def _list(self, node: nodes.Node, path: str, what: keys.Kind) -> Any:
         """Each item, without those that cannot be used: the mistake is noted."""

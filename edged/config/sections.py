@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from msgspec import UNSET
 
@@ -15,7 +15,7 @@ from edged.config.nodes import has, line_of, line_of_item
 from edged.config.overlay import overlay
 from edged.config.places import places
 from edged.config.reader import Reader, below, make
-from edged.config.steps import Form
+from edged.config.steps import Form, Predicting
 from edged.topics import TopicFilter, Tree, fill, template_names
 
 _NOTHING: Final = nodes.Mapping({}, nodes.Line(0))
@@ -39,7 +39,6 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
 # What `defaults` may say: not what makes a model this one.
 OF_ONE_MODEL: Final = ("file", "inputs")
 DEFAULTS: Final = {name: note for name, note in WRITTEN[schema.Model].items() if name not in OF_ONE_MODEL}
-_PREDICTING: Final = ("argmax", "top_k", "labels", "min_score", "detect", "error")
 # Which payload formats an option is for; auto may turn out to be any.
 _FOR_FORMAT: Final = {"fields": "values", "missing": "values", "time": "values", "dtype": "raw", "columns": "raw"}
 
@@ -187,11 +186,11 @@ def _check_overflow(reader: Reader, node: nodes.Node, path: str, model: schema.M
 
 def _check_format(reader: Reader, node: nodes.Node, path: str, model: schema.Model) -> None:
     """A prediction is what postprocess makes."""
-    made = any(step.__struct_config__.tag in _PREDICTING for step in model.postprocess)
-    if model.output.format == "prediction" and not made:
+    if model.output.format == "prediction" and not any(isinstance(step, Predicting) for step in model.postprocess):
         line = line_of(node, "output", "format")
         what = "no step of postprocess makes a prediction"
-        reader.refuse(line, f"{path}.output.format", what, f"add one of {', '.join(_PREDICTING)}")
+        words = ", ".join(str(step.__struct_config__.tag) for step in get_args(Predicting))
+        reader.refuse(line, f"{path}.output.format", what, f"add one of {words}")
 
 
 def _check_template(reader: Reader, node: nodes.Node, path: str, model: schema.Model) -> bool:

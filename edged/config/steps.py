@@ -161,6 +161,9 @@ class Error(msgspec.Struct, frozen=True, tag_field="step", tag="error"):
 Preprocess = Resize | Crop | Channels | Layout | Scale | Normalize | Cast | Reshape | Pad
 Postprocess = UseOutput | Softmax | Sigmoid | Round | Argmax | TopK | Detect | Error | Labels | MinScore
 
+# What makes a prediction, or detections.
+Predicting = Argmax | TopK | Labels | MinScore | Detect | Error
+
 FormatName = Literal["auto", "oip", "values", "raw", "npy", "image"]
 
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from edged.channel import InputHead
 from edged.delivery import trial
+from edged.delivery.documents import Golden, Limits
 from edged.delivery.trial import Case, Figures, Judgement, Run
 from edged.errors import EdgedError, Fault, fault
-from edged.serving.generation import Died, Generation, Release
+from edged.serving.generation import Died, Generation
+from edged.serving.release import Release
 from edged.serving.route import Route
+from edged.tensors import Compared
 
 TRIAL_LIMIT_S: Final = 300.0  # all of it, loading included
 INPUTS_LIMIT_S: Final = 30.0  # after this no further input is begun
 RECORDED: Final = 16
+UNLIMITED: Final = Limits()
 GENERATED: Final = 8
 
 
@@ -32,20 +37,35 @@ class Examined(msgspec.Struct, frozen=True, eq=False):
     judgement: Judgement
 
 
-async def examine(route: Route, release: Release, *, factor: float, clock: Callable[[], float]) -> Examined:
-    """Tries `release` without routing anything to it. Cancelling ends the candidate's process."""
+async def examine(
+    route: Route,
+    release: Release,
+    *,
+    factor: float,
+    clock: Callable[[], float],
+    golden: Golden | None = None,
+    limits: Limits = UNLIMITED,
+) -> Examined:
+    """Tries `release` without routing anything to it. Cancelling ends the candidate's process.
+
+    `golden` and `limits` are what a signed release adds. Its golden file lies beside its model; its limit on memory
+    is `release.memory`, which holds for all its processes.
+    """
     began_s = clock()
+    loading_s = min(limits.load_s or TRIAL_LIMIT_S, TRIAL_LIMIT_S)
     try:
-        async with asyncio.timeout(TRIAL_LIMIT_S):
+        async with asyncio.timeout(loading_s):
             await route.make_room(release)
             candidate = await route.start(release, candidate=True)
     except TimeoutError:
-        return _refused(fault("too_slow", f"loading it took longer than {TRIAL_LIMIT_S:g} s"), clock() - began_s)
+        whose = ", which its release allows" if loading_s < TRIAL_LIMIT_S else ""
+        return _refused(fault("too_slow", f"loading it took longer than {loading_s:g} s{whose}"), clock() - began_s)
     except EdgedError as error:
-        return _refused(_unloadable(error.fault), clock() - began_s)
+        return _refused(_unloadable(error.fault, release), clock() - began_s)
     load_s = clock() - began_s
     async with _ended_unless_passed(route, candidate) as passed:
-        judgement = await _judge(route, candidate, began_s=began_s, load_s=load_s, factor=factor, clock=clock)
+        found = await _run_all(route, candidate, golden, clock=clock, until_s=began_s + TRIAL_LIMIT_S)
+        judgement = found.judgement(load_s=load_s, factor=factor, cpu_ms=limits.cpu_ms)
         if judgement.fault is not None:
             return Examined(None, judgement)
         passed.append(True)
@@ -62,34 +82,62 @@ async def _ended_unless_passed(route: Route, candidate: Generation) -> AsyncIter
             await route.retire(candidate)
 
 
-async def _judge(
-    route: Route,
-    candidate: Generation,
-    *,
-    began_s: float,
-    load_s: float,
-    factor: float,
-    clock: Callable[[], float],
-) -> Judgement:
-    problem = trial.signature_fault(route.signature, candidate.facts.signature) if candidate.facts else None
-    if problem is not None:
-        return Judgement(problem, (), Figures(load_s=round(load_s, 4)))
-    cases: list[Case] = []
+class _Found:
+    """What the inputs gave so far; `problem` ends the trial."""
+
+    def __init__(self) -> None:
+        self.problem: Fault | None = None
+        self.golden: list[Compared] = []
+        self.cases: list[Case] = []
+
+    def judgement(self, *, load_s: float, factor: float, cpu_ms: float) -> Judgement:
+        made = trial.judge(self.cases, load_s=load_s, factor=factor, golden=self.golden, cpu_ms=cpu_ms)
+        return made if self.problem is None else msgspec.structs.replace(made, fault=self.problem)
+
+
+async def _run_all(
+    route: Route, candidate: Generation, golden: Golden | None, *, clock: Callable[[], float], until_s: float
+) -> _Found:
+    """Golden inputs, recorded ones, made-up ones (RULES 24)."""
+    found = _Found()
+    found.problem = trial.signature_fault(route.signature, candidate.facts.signature) if candidate.facts else None
     try:
-        async with asyncio.timeout(max(0.0, began_s + TRIAL_LIMIT_S - clock())):
-            until_s = clock() + INPUTS_LIMIT_S
-            async for head, payload, recorded in _inputs(route, candidate):
-                cases.append(await _case(route, candidate, head, payload, recorded=recorded))
-                if clock() > until_s or trial.case_fault(cases[-1]) is not None:
-                    break
+        async with asyncio.timeout(max(0.0, until_s - clock())):
+            if golden is not None and found.problem is None:
+                found.problem = await _golden(candidate, golden, found.golden)
+            if found.problem is None:
+                await _compared(route, candidate, found.cases, clock)
     except Died:
-        problem = _death(candidate)
+        found.problem = _death(candidate)
     except TimeoutError:
-        problem = fault("too_slow", f"its trial took longer than {TRIAL_LIMIT_S:g} s")
-    judgement = trial.judge(cases, load_s=load_s, factor=factor)
-    if problem is None and not candidate.alive:
-        problem = _death(candidate)
-    return judgement if problem is None else msgspec.structs.replace(judgement, fault=problem)
+        found.problem = fault("too_slow", f"its trial took longer than {TRIAL_LIMIT_S:g} s")
+    if found.problem is None and not candidate.alive:
+        found.problem = _death(candidate)
+    return found
+
+
+async def _golden(candidate: Generation, golden: Golden, found: list[Compared]) -> Fault | None:
+    """Runs the golden inputs on the candidate, all of them, until one is not answered as it has to be."""
+    file = str(Path(candidate.release.file).with_name(golden.file))
+    while not found or len(found) < found[0].cases:
+        try:
+            compared = await candidate.compare(file, len(found), golden.atol, golden.rtol)
+        except EdgedError as error:
+            return Fault(error.fault.code, f"{golden.file}: {error.fault.message}", error.fault.hint)
+        found.append(compared)
+        problem = trial.golden_fault(golden.file, len(found) - 1, compared)
+        if problem is not None:
+            return problem
+    return None
+
+
+async def _compared(route: Route, candidate: Generation, found: list[Case], clock: Callable[[], float]) -> None:
+    """Runs the same inputs on the candidate and the live model, until one speaks against it."""
+    until_s = clock() + INPUTS_LIMIT_S
+    async for head, payload, recorded in _inputs(route, candidate):
+        found.append(await _case(route, candidate, head, payload, recorded=recorded))
+        if clock() > until_s or trial.case_fault(found[-1]) is not None:
+            break
 
 
 async def _inputs(route: Route, candidate: Generation) -> AsyncIterator[tuple[InputHead, bytes, bool]]:
@@ -147,9 +195,11 @@ def _death(candidate: Generation) -> Fault:
     return candidate.reason
 
 
-def _unloadable(problem: Fault) -> Fault:
-    """Steps of the configuration that do not fit the candidate mean that it has another signature."""
-    return fault("io_mismatch", problem.message) if problem.code == "bad_config" else problem
+def _unloadable(problem: Fault, release: Release) -> Fault:
+    """Steps that do not fit the candidate: its own are wrong; the box's mean that it has another signature."""
+    if problem.code != "bad_config":
+        return problem
+    return fault("io_mismatch" if release.settings is None else "bad_settings", problem.message)
 
 
 def _refused(problem: Fault, load_s: float) -> Examined:

@@ -25,7 +25,8 @@ from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
 from edged.delivery.watch import Watch, baseline
 from edged.errors import EdgedError, Fault, fault
-from edged.serving.generation import Generation, Release
+from edged.serving.generation import Generation
+from edged.serving.release import Release
 from edged.serving.route import Route
 
 TICK_S: Final = 1.0

@@ -24,7 +24,7 @@ from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
 from edged.delivery.trail import journal
 from edged.errors import EdgedError, Fault, fault
-from edged.serving.generation import Release
+from edged.serving.release import Release
 from edged.serving.route import Route
 
 INBOX: Final = 16  # pushes that wait to be hashed; their bytes are bounded besides

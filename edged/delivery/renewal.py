@@ -12,7 +12,8 @@ from edged.delivery.reversal import retire_previous
 from edged.delivery.rollout import Record, Stored
 from edged.delivery.shelf import Shelf
 from edged.errors import EdgedError
-from edged.serving.generation import Generation, Release, Tally
+from edged.serving.generation import Generation
+from edged.serving.release import Release, Tally
 from edged.serving.route import Route
 from edged.serving.terms import Terms
 
@@ -43,7 +44,7 @@ async def prepare(route: Route, shelf: Shelf, record: Record, settings: Model) -
     wanted = shelf.future(record, settings.file, factory)
     if wanted is None and before is not None:
         raise EdgedError("starting", "without its file there is nothing left to serve")
-    if wanted is None or (wanted == before and not route.terms.renews(settings)):
+    if wanted is None or (wanted == before and not route.terms.renews(settings, wanted)):
         return Prepared(terms, factory, before, None)
     same = route.live is not None and wanted == before
     tally = route.live.tally if route.live is not None and same else Tally()

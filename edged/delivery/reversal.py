@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from edged.errors import EdgedError, Fault
-from edged.serving.generation import Generation, Release
+from edged.serving.generation import Generation
+from edged.serving.release import Release
 from edged.serving.route import Route
 
 log = logging.getLogger("edged.delivery")

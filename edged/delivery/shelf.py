@@ -14,7 +14,7 @@ from edged.delivery.disk import hash_of
 from edged.delivery.rollout import Action, Phase, Record, Stored
 from edged.delivery.store import Store
 from edged.errors import Fault, fault
-from edged.serving.generation import Release
+from edged.serving.release import Release
 
 FACTORY_VERSION: Final = 1
 
@@ -67,7 +67,8 @@ class Shelf:
 
     def _release(self, stored: Stored, factory_file: str) -> Release:
         file = factory_file if stored.factory else str(self._store.path(stored.sha256))
-        return Release(self.model, str(stored.version), stored.sha256, file)
+        beside = None if stored.factory else ()
+        return Release(self.model, str(stored.version), stored.sha256, file, beside)
 
     async def intact(self, stored: Stored) -> bool:
         """Whether the file is there and what it should be."""

@@ -1,16 +1,19 @@
 """Whether a candidate may take over (RULES 24, 25). Pure: what its inputs gave comes in, a verdict goes out.
 
+- A release's golden inputs come first. Their answers have to be the golden ones: the live model is not asked.
 - Too much memory always fails, and so do a crash and a hang: the examiner sees those, they never get here.
 - An error, or NaN or infinity, fails only where the live model does better on the same input: random
   ids fail a Gather rightly, and a NaN that a sensor sends comes out of every model.
-- With no live model there is nothing to compare with: flag `untested`.
+- With no live model and no golden inputs there is nothing to compare with: flag `untested`.
 - So does an output whose shape is not the declared one: onnxruntime lets that pass.
 - Two runs of one input that differ: flag `nondeterministic`; values are not compared.
-- Latency is CPU time per input, medians over the same inputs; see probation.too_slow.
+- Latency is CPU time per input, medians over the same inputs; see probation.too_slow. A release may set a limit of
+  its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,7 +21,7 @@ import msgspec
 
 from edged.delivery import probation
 from edged.errors import Fault, fault
-from edged.tensors import Signature, differences
+from edged.tensors import Compared, Signature, differences
 
 UNTESTED: Final = "untested"
 NONDETERMINISTIC: Final = "nondeterministic"
@@ -44,9 +47,14 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the status says of a trial. `ratio` is the candidate's CPU time over the live model's."""
+    """What the status says of a trial. `ratio` is the candidate's CPU time over the live model's.
+
+    `golden`: how many golden inputs were run, `difference`: how far the worst element was from its golden value.
+    """
 
     load_s: float
+    golden: int = 0
+    difference: float = 0.0
     inputs: int = 0
     recorded: int = 0
     cpu_ms: float = 0.0
@@ -116,20 +124,34 @@ def case_fault(case: Case) -> Fault | None:
     return None
 
 
-def judge(cases: Sequence[Case], *, load_s: float, factor: float) -> Judgement:
-    """The verdict on all inputs; the first fault wins. `factor` is how much slower it may be."""
+def golden_fault(file: str, case: int, compared: Compared) -> Fault | None:
+    """What a golden input says against the candidate."""
+    return fault("golden", f"{file}, case {case}: {compared.fault}") if compared.fault else None
+
+
+def judge(
+    cases: Sequence[Case], *, load_s: float, factor: float, golden: Sequence[Compared] = (), cpu_ms: float = 0.0
+) -> Judgement:
+    """The verdict on all inputs; the first fault wins. `factor` is how much slower it may be.
+
+    `cpu_ms`: what an input may take by the release's own word, 0 for no limit. What is wrong with `golden` was seen
+    when it was run (golden_fault).
+    """
     flags: list[str] = []
-    if not any(case.live for case in cases):
+    if not golden and not any(case.live for case in cases):
         flags.append(UNTESTED)
     if any(case.first.payload != case.second.payload for case in cases):
         flags.append(NONDETERMINISTIC)
     # Only inputs that both sides answered: an error costs less than a run.
     both = [case for case in cases if case.live and not (case.first.fault or case.second.fault or case.live.fault)]
     mine = both or [case for case in cases if not (case.first.fault or case.second.fault)]
-    cpu_s = probation.median([run.cpu_s for case in mine for run in (case.first, case.second)])
+    runs = [run.cpu_s for case in mine for run in (case.first, case.second)]
+    cpu_s = probation.median(runs or [one.cpu_s for one in golden])
     live_cpu_s = probation.median([case.live.cpu_s for case in both if case.live])
     figures = Figures(
         load_s=round(load_s, 4),
+        golden=len(golden),
+        difference=max((one.difference for one in golden if math.isfinite(one.difference)), default=0.0),
         inputs=len(cases),
         recorded=sum(case.recorded for case in cases),
         cpu_ms=round(cpu_s * 1e3, 4),
@@ -142,4 +164,6 @@ def judge(cases: Sequence[Case], *, load_s: float, factor: float) -> Judgement:
             "too_slow",
             f"{figures.cpu_ms:g} ms of CPU per input where the live model takes {figures.live_cpu_ms:g} ms",
         )
+    if problem is None and 0 < cpu_ms < figures.cpu_ms:
+        problem = fault("too_slow", f"{figures.cpu_ms:g} ms of CPU per input, its release allows {cpu_ms:g} ms")
     return Judgement(problem, tuple(flags), figures, live_cpu_s)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 
 from edged.delivery import probation
 from edged.delivery.rollout import Baseline, Watched
-from edged.serving.generation import Generation, Tally
+from edged.serving.generation import Generation
+from edged.serving.release import Tally
 
 
 class Watch:

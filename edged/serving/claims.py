@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import msgspec
+
 from edged.channel import Answers, Message, ProtocolError, Ready, Refused
 from edged.errors import CODES, Fault
+from edged.tensors import Compared
 
 _MOST_STACKED: Final = 1024  # the largest batch.max
 _LONGEST_S: Final = 3600.0
+_MOST_CASES: Final = 256  # of a golden file
 
 
 def check(message: Message) -> None:
@@ -27,6 +31,17 @@ def check(message: Message) -> None:
             raise ProtocolError(f"batches of {message.batch_max} inputs")
         if not all(math.isfinite(figure) and 0 <= figure <= _LONGEST_S for figure in (message.load_s, message.run_s)):
             raise ProtocolError("a time that cannot be")
+
+
+def compared(payload: bytes) -> Compared:
+    """What a worker says of a golden case. Raises ProtocolError for what cannot be."""
+    try:
+        found = msgspec.msgpack.decode(payload, type=Compared)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"a comparison that cannot be read: {error}") from error
+    if not 1 <= found.cases <= _MOST_CASES or not 0 <= found.cpu_s <= _LONGEST_S or math.isnan(found.difference):
+        raise ProtocolError("a comparison that cannot be")
+    return found
 
 
 def _check_fault(problem: Fault) -> None:

@@ -220,7 +220,7 @@ class Feeder:
 
     def _lingers(self, generation: Generation) -> bool:
         """With `batch.wait`: gives a batch time to fill, counted from its oldest input."""
-        wait_s = float(self._settings.batch.wait)
+        wait_s = float(generation.release.under(self._settings).batch.wait)
         oldest = self.lane.oldest()
         if wait_s <= 0 or oldest is None or len(self.lane) >= generation.batch_max:
             return False

@@ -13,11 +13,13 @@ from typing import Final, TypeVar
 import msgspec
 
 from edged import channel
-from edged.channel import Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
+from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.errors import EdgedError, Fault, fault
 from edged.serving import claims
+from edged.serving.release import Release, Tally
 from edged.serving.rings import Rings
-from edged.serving.starter import Starter, Worker
+from edged.serving.starter import Ended, Starter, Worker
+from edged.tensors import Compared
 
 OPEN_LIMIT_S: Final = 120.0
 FIRST_RUN_LIMIT_S: Final = 10.0  # of a model that nobody has measured yet
@@ -28,49 +30,8 @@ log = logging.getLogger("edged.serving")
 T = TypeVar("T")
 
 
-class Release(msgspec.Struct, frozen=True):
-    """One version of a model as a file on this box."""
-
-    model: str
-    version: str
-    sha256: str
-    file: str
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it."""
-
-    code: int | None
-    reason: Fault | None
-
-    def __str__(self) -> str:
-        if self.reason is not None:
-            return f"was ended: {self.reason.message}"
-        if self.code is None:
-            return "ended, nobody knows how"
-        return f"was killed by signal {-self.code}" if self.code < 0 else f"has ended with {self.code}"
-
-
 class Died(Exception):
     """The process ended before it answered."""
-
-
-class Tally:
-    """What a release did since it was started: read by probation, shared by its processes."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-        self.faults = 0
-        self.nonfinite = 0
-        self.crashes = 0
-        self.cpu_s: collections.deque[float] = collections.deque(maxlen=512)
-
-    def ended(self, *, by_itself: bool) -> None:
-        """A process ended while it was live: by itself, or by our hand, for a limit it went past (RULES 26)."""
-        if by_itself:
-            self.crashes += 1
-        else:
-            self.faults += 1
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -235,11 +196,30 @@ class Generation:
             message = Generate(self._number + 1, seed, room)
             return self._send(message, (), rings) and self._fly(0, done, channel.INLINE, room, probe=True)
 
-        answers, payload = await self._ask(ask)
-        head = answers.heads[0]
-        if head.fault is not None:
-            raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
-        return bytes(payload), head.json_length
+        head, payload = await self._answered(ask)
+        return payload, head.json_length
+
+    async def compare(self, file: str, case: int, atol: float, rtol: float) -> Compared:
+        """Runs one case of a golden file; cases come in order, from 0.
+
+        Raises Died when the process ended meanwhile, EdgedError golden for a file that does not fit, over_memory.
+        """
+
+        def ask(done: Done) -> bool:
+            message = Compare(self._number + 1, file, case, atol, rtol)
+            rings = self._rings
+            return (
+                rings is not None
+                and self._send(message, (), rings)
+                and self._fly(0, done, channel.INLINE, channel.INLINE, probe=True)
+            )
+
+        _, payload = await self._answered(ask)
+        try:
+            return claims.compared(payload)
+        except channel.ProtocolError as error:
+            self.kill(fault("model_failed", f"its worker broke the protocol: {error}"))
+            raise Died(self.release.version) from error
 
     def kill(self, reason: Fault | None = None) -> None:
         """SIGKILL; `reason` is what whoever asks is told. The end is noticed as any other."""
@@ -276,7 +256,15 @@ class Generation:
             await asyncio.sleep(0.01)
         return await future
 
-    def _send(self, message: Batch | Generate, payloads: Sequence[bytes], rings: Rings) -> bool:
+    async def _answered(self, submit: Callable[[Done], bool]) -> tuple[AnswerHead, bytes]:
+        """The one answer to what `submit` sends, copied. Raises its fault, and Died."""
+        answers, payload = await self._ask(submit)
+        head = answers.heads[0]
+        if head.fault is not None:
+            raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
+        return head, bytes(payload)
+
+    def _send(self, message: Batch | Generate | Compare, payloads: Sequence[bytes], rings: Rings) -> bool:
         """Sends what has its slots; they are free again when that fails."""
         sent = False
         try:
@@ -286,7 +274,7 @@ class Generation:
             pass  # for a while, or for good: then the reader finds the end, after the answers sent before it
         finally:
             if not sent:
-                rings.free(getattr(message, "place", channel.INLINE), message.room)
+                rings.free(getattr(message, "place", channel.INLINE), getattr(message, "room", channel.INLINE))
         return sent
 
     def _fly(self, inputs: int, done: Done, place: int, room: int, *, probe: bool) -> bool:

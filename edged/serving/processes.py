@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from edged.channel import Open
+from edged.config.steps import Predicting
 from edged.errors import EdgedError
 from edged.serving.cores import cores, threads
-from edged.serving.generation import Generation, Release, Tally
+from edged.serving.generation import Generation
 from edged.serving.memory import Guard
 from edged.serving.prepared import PreparedModels
+from edged.serving.release import Release, Tally
 from edged.serving.starter import Starter
 from edged.serving.terms import Terms
 
@@ -74,7 +76,7 @@ class Processes:
         worker = await self._starter.start(f"edged-{release.model}-{release.version}", candidate=low)
         generation = Generation(worker, release, tally, message_limit=terms.settings.limits.message)
         generation.low = low
-        Guard(generation, int(terms.settings.limits.memory))
+        Guard(generation, int(release.under(terms.settings).limits.memory))
         reaper = self._loop.create_task(self._reap(generation))
         self._running[reaper] = generation
         reaper.add_done_callback(self._running.pop)
@@ -86,6 +88,11 @@ class Processes:
         await generation.prepare(msgspec.structs.replace(self._opening(release, terms), prepare=str(folder)))
 
     def _opening(self, release: Release, terms: Terms) -> Open:
+        """Raises EdgedError bad_settings where what the release sets does not go with what stays the box's."""
+        settings = release.under(terms.settings)
+        if settings.output.format == "prediction" and not any(isinstance(s, Predicting) for s in settings.postprocess):
+            text = "the box's output.format is prediction, and no step of the release's postprocess makes one"
+            raise EdgedError("bad_settings", text)
         return terms.opening(release, threads(terms.settings, models=self.neighbours(), cores=cores()))
 
     async def _load(self, generation: Generation, opening: Open, terms: Terms) -> Generation:

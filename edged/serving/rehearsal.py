@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
-from edged.serving.generation import Release
+from edged.serving.release import Release
 from edged.serving.route import Route
 from edged.serving.starter import Starter
 
@@ -32,7 +32,7 @@ async def _rehearse(models: Sequence[Model]) -> dict[str, Fault]:
         for model in models:
             route = Route(model, starter, _Silent(), record=False)
             try:
-                generation = await route.start(Release(model.name, "0", "", model.file))
+                generation = await route.start(Release(model.name, "0", "", model.file, None))
                 generation.close()
             except EdgedError as error:
                 faults[model.name] = error.fault

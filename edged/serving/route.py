@@ -20,10 +20,11 @@ from edged.messages import Admission, Input, Source
 from edged.observe.resources import memory_available
 from edged.serving.deaths import Deaths
 from edged.serving.feeder import Feeder, Observer
-from edged.serving.generation import Generation, Release, Tally
+from edged.serving.generation import Generation
 from edged.serving.memory import lacking
 from edged.serving.priority import restore
 from edged.serving.processes import Processes
+from edged.serving.release import Release, Tally
 from edged.serving.starter import Starter
 from edged.serving.terms import Terms
 from edged.tensors import Signature

@@ -21,8 +21,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
+
 from edged import channel
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Fault
 from edged.serving.forkserver import CONTEXT, warm
 from edged.worker import entry
 
@@ -66,6 +68,20 @@ class Worker:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it."""
+
+    code: int | None
+    reason: Fault | None
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"was ended: {self.reason.message}"
+        if self.code is None:
+            return "ended, nobody knows how"
+        return f"was killed by signal {-self.code}" if self.code < 0 else f"has ended with {self.code}"
 
 
 class Starter:

@@ -15,7 +15,7 @@ from edged.channel import Open
 from edged.config.schema import Model
 from edged.config.steps import Form
 from edged.messages import JOINED, Input, pack, unpack
-from edged.serving.generation import Release
+from edged.serving.release import Release
 
 _FORMS: Final = 64  # where earlier settings had more of them, an input with an older one is decoded by its looks
 
@@ -42,7 +42,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def opening(self, release: Release, threads: int) -> Open:
         """What a process of `release` is told; `threads` is what the settings' come to on this box."""
-        settings = self.settings
+        settings = release.under(self.settings)
         return Open(
             model=release.model,
             version=release.version,
@@ -56,6 +56,7 @@ class Terms(msgspec.Struct, frozen=True):
             postprocess=settings.postprocess,
             cpus=settings.cpus,
             result=settings.output.format,
+            beside=release.beside,
         )
 
     def renumbered(self, item: Input) -> Input:
@@ -68,14 +69,13 @@ class Terms(msgspec.Struct, frozen=True):
     def _now(self, form: int) -> int:
         return self.moved[form] if 0 <= form < len(self.moved) else form
 
-    def renews(self, settings: Model) -> bool:
-        """Whether a process under `settings` would be told something else."""
-        return _told(self.settings) != _told(settings)
+    def renews(self, settings: Model, release: Release) -> bool:
+        """Whether a process of `release` under `settings` would be told something else."""
+        return _told(self.settings, release) != _told(settings, release)
 
 
-def _told(settings: Model) -> tuple[object, ...]:
-    nobody = Release("", "", "", "")
-    return Terms.of(settings).opening(nobody, 0), settings.threads, settings.limits.run
+def _told(settings: Model, release: Release) -> tuple[object, ...]:
+    return Terms.of(settings).opening(release, 0), settings.threads, settings.limits.run
 
 
 def _forms(settings: Model) -> tuple[Form, ...]:

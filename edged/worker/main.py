@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from edged import channel
-from edged.channel import AnswerHead, Answers, Batch, Generate, InputHead, Open, Opened, Ready, Refused
+from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form, ResultFormat
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import JOINED
@@ -27,11 +27,13 @@ from edged.tensors import Signature
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
+from edged.worker.external import check_beside, external
 from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
+from edged.worker.golden import Golden
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
 from edged.worker.prepared import largest_prepared
@@ -97,6 +99,8 @@ def _write_prepared(opening: Open) -> None:
     largest = largest_prepared(Path(opening.file).stat().st_size)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    if external(opening.file):
+        raise EdgedError("unsupported", "a model whose weights lie in other files is loaded as it is")
     write_prepared(opening.file, opening.prepare, threads=opening.threads)
 
 
@@ -113,6 +117,7 @@ class Worker:
             batch_max = 1  # reading a picture costs more than a shared run saves, and limits.run is for all of a batch
         pin(opening.cpus)
         _limit_memory(opening.memory)
+        check_beside(opening.file, opening.beside if not opening.prepared else None)
         started_s = time.monotonic()
         self._model = Model.open(opening.file, threads=opening.threads, prepared=opening.prepared)
         load_s = time.monotonic() - started_s
@@ -127,6 +132,7 @@ class Worker:
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
         self._lasting = Lasting()
+        self._golden = Golden(self._model)
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
@@ -148,6 +154,8 @@ class Worker:
                 self._answer(message, payload)
             elif isinstance(message, Generate):
                 self._generate(message)
+            elif isinstance(message, Compare):
+                self._compare(message)
             else:
                 raise channel.ProtocolError(f"a worker is not sent {type(message).__name__}")
 
@@ -193,6 +201,15 @@ class Worker:
             head = AnswerHead(len(payload), json_length)
         place = self._place([payload], request.room)
         channel.send(self._sock, Answers(request.number, (head,), place=place), [payload], ring=self._results)
+
+    def _compare(self, asked: Compare) -> None:
+        head, payload = AnswerHead(0), b""
+        try:
+            payload = msgspec.msgpack.encode(self._golden.compare(asked))
+            head = AnswerHead(len(payload))
+        except EdgedError as error:
+            head = AnswerHead(0, fault=_shortened(error.fault, _FAULTS_ROOM))
+        channel.send(self._sock, Answers(asked.number, (head,)), [payload])
 
     # --- the steps of a batch -------------------------------------------------------------------------
 

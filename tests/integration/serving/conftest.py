@@ -15,7 +15,7 @@ import uvloop
 
 from edged.config.schema import Model
 from edged.messages import Admission, Input, Outcome, Source
-from edged.serving.generation import Release
+from edged.serving.release import Release
 from edged.serving.route import Route
 from edged.serving.starter import Starter
 

@@ -17,8 +17,8 @@ from edged.config.schema import Limits, Model
 from edged.config.units import Size
 from edged.errors import EdgedError
 from edged.messages import Answer
-from edged.serving.generation import Release
 from edged.serving.prepared import PreparedModels
+from edged.serving.release import Release
 from tests import models
 from tests.integration.serving.conftest import Bench
 

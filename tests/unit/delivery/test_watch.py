@@ -8,7 +8,8 @@ from typing import cast
 from edged.delivery import watch
 from edged.delivery.rollout import Baseline, Watched
 from edged.delivery.watch import Watch
-from edged.serving.generation import Generation, Tally
+from edged.serving.generation import Generation
+from edged.serving.release import Tally
 
 
 def live(**counts: int) -> Generation:

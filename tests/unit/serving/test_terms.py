@@ -10,8 +10,10 @@ from edged.config.steps import Form, Scale
 from edged.config.units import Duration, Size
 from edged.messages import Input as Item
 from edged.messages import Source
+from edged.serving.release import Release
 from edged.serving.terms import Terms
 
+RELEASE = Release("m", "1", "0" * 64, "m.onnx")
 FORMS = [Form(), Form(format="raw", dtype="float32"), Form(format="values", fields=("a",)), Form(format="npy")]
 
 
@@ -66,10 +68,10 @@ def test_what_a_process_is_told_makes_a_new_one_and_nothing_else_does() -> None:
         model(1, 2, limits=Limits(memory=Size(2**30))),
         model(1, 2, limits=Limits(run=Duration(1))),
     ]
-    assert [terms.renews(one) for one in same] == [False] * len(same)
-    assert [terms.renews(one) for one in other] == [True] * len(other)
+    assert [terms.renews(one, RELEASE) for one in same] == [False] * len(same)
+    assert [terms.renews(one, RELEASE) for one in other] == [True] * len(other)
 
 
 def test_forms_that_are_left_over_make_no_new_process() -> None:
     terms = Terms.of(model(1)).changed(model(2))
-    assert not terms.renews(model(2))
+    assert not terms.renews(model(2), RELEASE)
