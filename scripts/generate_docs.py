@@ -1,5 +1,6 @@
 """Writes the documents that are made from the code: docs/errors.md from the table of codes, the tables of
-docs/configuration.md from the configuration's schema, the diagram of docs/model-push.md from the rollout's table.
+docs/configuration.md from the configuration's schema, the diagram of docs/model-push.md from the rollout's table,
+the documents that docs/push-protocol.md shows by example_documents.py.
 
 generate_docs.py            writes them
 generate_docs.py --check    exits 1 when one differs from what it would write
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import example_documents
 import msgspec
 
 from edged.config import chain, keys, nodes, schema, sections, steps
@@ -52,6 +54,12 @@ def model_push() -> str:
     """docs/model-push.md: what is written there by hand, with the state diagram between the marks made anew."""
     text = (ROOT / "docs/model-push.md").read_text()
     return _between(text, "states", ["```mermaid", rollout.diagram(), "```"])
+
+
+def push_protocol() -> str:
+    """docs/push-protocol.md: what is written there by hand, with the documents that it shows."""
+    text = (ROOT / "docs/push-protocol.md").read_text()
+    return _between(text, "documents", example_documents.shown())
 
 
 def _between(text: str, mark: str, lines: list[str]) -> str:
@@ -107,6 +115,7 @@ DOCUMENTS = {
     "docs/errors.md": errors,
     "docs/configuration.md": configuration,
     "docs/model-push.md": model_push,
+    "docs/push-protocol.md": push_protocol,
 }
 
 
