@@ -23,6 +23,7 @@ from edged.config.reader import Reader
 
 _LARGEST: Final = 2**20
 _DROP_INS: Final = "conf.d"
+_MISSING: Final = "name another with --config; `edged run --model NAME=FILE` needs none"
 _MOST_DROP_INS: Final = 100  # a guard: a folder of something else
 
 
@@ -87,7 +88,7 @@ def _document(reader: Reader, file: Path) -> nodes.Node | None:
     """The file with its drop-ins laid over it, in name order; None when one of them cannot be read."""
     roots: list[nodes.Node | None] = []
     for one in [file, *_drop_ins(reader, file)]:
-        text = _text(reader, one)
+        text = text_of(reader, one)
         root = None if text is None else document.read(reader, str(one), text)
         if one != file and root is not None:
             # The first file's own is the reader's to refuse; here it would replace everything.
@@ -127,8 +128,8 @@ def _drop_ins(reader: Reader, file: Path) -> list[Path]:
     return found
 
 
-def _text(reader: Reader, file: Path) -> str | None:
-    """The file as text, or None with the reason noted."""
+def text_of(reader: Reader, file: Path, *, missing: str = _MISSING) -> str | None:
+    """The file as text, or None with the reason noted; `missing` is what to do when it is the main one."""
     whole = Line(0, str(file))
     main = whole.file == reader.file
     try:
@@ -139,7 +140,7 @@ def _text(reader: Reader, file: Path) -> str | None:
             content = stream.read(_LARGEST + 1)
     except OSError as error:
         refusal = files.unreadable(file, error)
-        hint = "name another with --config; `edged run --model NAME=FILE` needs none" if main else ""
+        hint = missing if main else ""
         # The file is named in front of the mistake already.
         reader.refuse(whole, "", str(refusal).removeprefix(f"{file} "), refusal.hint or hint)
         return None
@@ -154,4 +155,4 @@ def _text(reader: Reader, file: Path) -> str | None:
         return None
 
 
-__all__ = ["ConfigErrors", "Mistake", "files_of", "find", "from_models", "line_of", "load"]
+__all__ = ["ConfigErrors", "Mistake", "files_of", "find", "from_models", "line_of", "load", "text_of"]

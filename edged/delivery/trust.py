@@ -26,6 +26,7 @@ from edged.delivery.strict import Malformed
 from edged.errors import EdgedError
 
 RoleName = Literal["root", "release", "deploy"]
+ROLES: Final[tuple[RoleName, ...]] = ("root", "release", "deploy")
 STEPS: Final = 64  # successors walked in one go: a box may have been in a drawer for years, not for ever
 
 D = TypeVar("D")
@@ -85,13 +86,13 @@ def order(trust: Trust, content: bytes) -> Signed[Order]:
 
 def counts(trust: Trust, role: RoleName, signers: Iterable[str]) -> bool:
     """Whether `signers`, who signed once, still reach the role's threshold under this trust."""
-    asked = _role(trust, role)
+    asked = role_of(trust, role)
     return len(set(signers) & set(asked.keyids)) >= asked.threshold
 
 
 def signers(trust: Trust, role: RoleName, found: Envelope) -> tuple[str, ...]:
     """The ids of the role's keys whose signature is good, each once."""
-    asked = set(_role(trust, role).keyids)
+    asked = set(role_of(trust, role).keyids)
     good: dict[str, None] = {}
     for one in found.signatures:
         if one.keyid not in asked or one.keyid in good:
@@ -99,6 +100,17 @@ def signers(trust: Trust, role: RoleName, found: Envelope) -> tuple[str, ...]:
         if keys.public(trust.keys[one.keyid]).verify(one.sig, found.signed):
             good[one.keyid] = None
     return tuple(good)
+
+
+def role_of(trust: Trust, role: RoleName) -> Role:
+    """Who may sign as `role`."""
+    found: Role = getattr(trust.roles, role)
+    return found
+
+
+def roles_of(trust: Trust, keyid: str) -> tuple[RoleName, ...]:
+    """The roles that the key has."""
+    return tuple(name for name in ROLES if keyid in role_of(trust, name).keyids)
 
 
 def check_keys(trust: Trust) -> None:
@@ -133,14 +145,9 @@ def _trust(found: Envelope) -> Trust:
 
 def _require(trust: Trust, role: RoleName, found: Envelope) -> tuple[str, ...]:
     good = signers(trust, role, found)
-    needed = _role(trust, role).threshold
+    needed = role_of(trust, role).threshold
     if len(good) < needed:
         raise EdgedError(
             "signature", f"a {found.kind} document has {len(good)} of {needed} signatures that count for {role}"
         )
     return good
-
-
-def _role(trust: Trust, role: RoleName) -> Role:
-    found: Role = getattr(trust.roles, role)
-    return found
