@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_who_signs(tmp_path: Path) -> None:
     a, b, far = (ring.create(name, "ed25519").keyid for name in ("a", "b", "far"))
     (tmp_path / "far.pem").unlink()
 
-    def chosen(keyids: list[str], **options: str) -> set[str]:
+    def chosen(keyids: list[str], **options: Any) -> set[str]:
         return {one.keyid for one in choose(ring, keyids, "the role release", lambda _: b"", **options)}
 
     assert chosen([a, far]) == {a}

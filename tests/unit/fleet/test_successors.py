@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edged.delivery import keys
@@ -66,9 +68,9 @@ def test_a_key_is_revoked_from_every_role() -> None:
         ({"expires": 0}, "bad_config"),
     ],
 )
-def test_what_no_box_would_take_is_not_made(changes: dict[str, object], code: str) -> None:
+def test_what_no_box_would_take_is_not_made(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(EdgedError) as caught:
-        following(FIRST, **changes)  # type: ignore[arg-type] - wrong on purpose
+        following(FIRST, **changes)
     assert caught.value.fault.code == code
 
 
