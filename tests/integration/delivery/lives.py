@@ -1,0 +1,268 @@
+"""A box that installs one release after another until its life ends, and what must be true of the disk it leaves.
+
+    python -m tests.integration.delivery.lives kill FOLDER INSTALLS SEED [fsync|rename]
+    python -m tests.integration.delivery.lives cut FOLDER ROUNDS SEED [fsync|rename]
+
+`kill` ends a life by SIGKILL. `cut` ends the file system (EXT4_IOC_SHUTDOWN on a loop device: what was not made durable
+is gone) and needs root. Each life is a process that has been forked here, goes on where the one before was cut, and
+tells through a pipe what it has done. A last argument leaves that out of every life, to see that the checks notice.
+Prints {"installs", "lives", "ends", "problems"} as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import fcntl
+import json
+import os
+import random
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from edged.delivery.documents import Release
+from edged.delivery.fetcher import Fetcher
+from edged.delivery.rollout import Phase, Record, Stored
+from edged.delivery.store import Store, decode
+from edged.errors import EdgedError
+from tests.couriers import Broker, key_of, release, unsigned
+
+CHUNK: Final = 16 * 1024
+_COMMON: Final = random.Random(0).randbytes(8 * CHUNK)  # noqa: S311 - what each release has of the one before
+_LINES: Final = 9  # that a life tells at most before its end; an install tells three
+_MOMENT_S: Final = 0.01  # from the last of them to the end, at most
+_PATIENCE_S: Final = 60.0
+_SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h
+_LOST: Final = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH; 1 flushes the journal first
+_IMAGE_MB: Final = 32
+
+
+def contents(version: int) -> dict[str, bytes]:
+    own = random.Random(version).randbytes(5 * CHUNK + version)  # noqa: S311
+    return {"model.onnx": _COMMON + own, "labels.txt": b"zero\none\n"}
+
+
+def document(version: int) -> Release:
+    return release(contents(version), version=version, chunk=CHUNK)
+
+
+# --- a life -------------------------------------------------------------------------------------------------
+
+
+def live(root: Path, tell: Callable[[str], object]) -> None:
+    """Installs version after version, as the daemon would: the record first, the files, the record again."""
+    store = Store(root)
+    record = store.open().get("m", Record())
+    tell("opened")
+    broker = Broker()
+    courier = broker.courier()
+    fetcher = Fetcher(courier, store, broker.ota)
+    courier.callbacks(
+        lambda topic, payload, retained: fetcher.on_document(topic, payload, retained=retained),
+        lambda up: fetcher.on_connected() if up else fetcher.on_lost(),
+    )
+
+    async def install(record: Record) -> Record:
+        version = record.candidate.version if record.candidate else record.highest + 1
+        wanted = document(version)
+        key = key_of(wanted)
+        broker.upload(wanted, contents(version), unsigned(wanted))
+        stored = Stored(version, key, wanted.size)
+        record = msgspec.structs.replace(record, phase=Phase.TRIAL, candidate=stored, highest=version)
+        await asyncio.to_thread(store.commit, "m", record)
+        tell("fetching")
+        await fetcher.files(key, unsigned(wanted), wanted)
+        tell(f"committing {version}")
+        record = msgspec.structs.replace(
+            record, phase=Phase.IDLE, candidate=None, active=stored, previous=record.active
+        )
+        await asyncio.to_thread(store.commit, "m", record)
+        tell(f"committed {version}")
+        await asyncio.to_thread(store.prune)
+        return record
+
+    async def forever(record: Record) -> None:
+        courier.connect()
+        while True:
+            record = await install(record)
+            broker.retained.clear()
+
+    asyncio.run(forever(record))
+
+
+def leave_out(what: str) -> None:
+    """Makes of it what a careless store would do."""
+    if what == "fsync":
+        for name in ("fsync", "fdatasync"):
+            setattr(os, name, lambda _descriptor: None)
+    elif what == "rename":
+        setattr(Path, "replace", _in_place)  # noqa: B010 - mypy sees no assignment to a method here
+
+
+def _in_place(path: Path, target: Path) -> Path:
+    content = path.read_bytes()
+    quarter = 1 + len(content) // 4
+    with target.open("wb", buffering=0) as file:
+        for at in range(0, len(content), quarter):
+            file.write(content[at : at + quarter])
+            time.sleep(0.001)
+    path.unlink()
+    return target
+
+
+# --- what it leaves -----------------------------------------------------------------------------------------
+
+
+class Checker:
+    """Follows what lives have told, and compares it with what is on the disk."""
+
+    def __init__(self) -> None:
+        self.committed = 0
+        self.problems: list[str] = []
+        self.ends: collections.Counter[str] = collections.Counter()
+
+    def look(self, root: Path, told: str) -> None:
+        lines = told.splitlines()
+        self.ends[lines[-1].split()[0] if lines else "began"] += 1
+        may_be = self.committed
+        for line in lines:
+            word, _, version = line.partition(" ")
+            if word == "committing":
+                may_be = int(version)
+            elif word == "committed":
+                self.committed = int(version)
+        found = self._found(root)
+        if found not in (self.committed, may_be):
+            self.problems.append(f"version {found} where {self.committed} was committed and {may_be} begun")
+        self.committed = found
+
+    def _found(self, root: Path) -> int:
+        """The version that a start finds; what is wrong with it and with the rest is noted."""
+        try:
+            if (root / "state.json").exists():
+                decode((root / "state.json").read_bytes())
+            elif self.committed:
+                self.problems.append("state.json has gone")
+        except ValueError as error:
+            self.problems.append(f"state.json: {error}")
+        store = Store(root)
+        record = store.open().get("m", Record())
+        for stored in (record.active, record.previous):
+            if stored is not None and not self._is_whole(store, stored):
+                self.problems.append(f"version {stored.version} is not whole")
+        for path in (root / "releases").iterdir():
+            if path.name not in record.needs() or list(path.glob("*.tmp")):
+                self.problems.append(f"{path.name[:8]} should not be there")
+        store.close()
+        return record.active.version if record.active else 0
+
+    @staticmethod
+    def _is_whole(store: Store, stored: Stored) -> bool:
+        folder = store.folder(stored.sha256)
+        there = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "release.json"}
+        return store.intact(stored.sha256) and there == contents(stored.version)
+
+
+# --- how a life ends ----------------------------------------------------------------------------------------
+
+
+class Disk:
+    """An ext4 file system in a file, mounted by loop device; `cut` is what a power cut does to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image, self.mount = folder / "image", folder / "mount"
+        self.mount.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(_IMAGE_MB * 2**20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+
+    def cut(self, flags: int) -> None:
+        descriptor = os.open(self.mount, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flags))
+        finally:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.mount)], check=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        subprocess.run(["umount", str(self.mount)], check=True)
+
+
+def one_life(root: Path, end: Callable[[], object], chance: random.Random, without: str) -> str:
+    """What it told before its end, which comes at any moment."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        leave_out(without)
+        try:
+            live(root, lambda line: os.write(writer, f"{line}\n".encode()))
+        except (OSError, EdgedError):  # the disk has gone
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    told = _heard(reader, chance.randrange(_LINES))
+    time.sleep(chance.uniform(0, _MOMENT_S))
+    end()
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        told += pipe.read()
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise RuntimeError(f"a life ended by itself after {told!r}")
+    return told
+
+
+def _heard(reader: int, lines: int) -> str:
+    """What it tells until it has told so many lines."""
+    told = ""
+    while told.count("\n") < lines:
+        if not select.select([reader], [], [], _PATIENCE_S)[0]:
+            raise RuntimeError(f"a life hangs after {told!r}")
+        said = os.read(reader, 4096).decode()
+        if not said:
+            break
+        told += said
+    return told
+
+
+def _nothing() -> None:
+    """The kill that follows is the end."""
+
+
+def main(how: str, folder: Path, count: int, seed: int, without: str = "") -> None:
+    chance, checker, lives, installs = random.Random(seed), Checker(), 0, 0  # noqa: S311
+    disk = Disk(folder) if how == "cut" else None
+    root = (disk.mount if disk else folder) / "state"
+    while (lives if disk else installs) < count and not checker.problems:
+        mounted: AbstractContextManager[object] = disk or nullcontext()
+        with mounted:
+            end = partial(disk.cut, chance.randint(1, _LOST)) if disk else _nothing
+            told = one_life(root, end, chance, without)
+        with mounted:
+            root.mkdir(exist_ok=True)
+            checker.look(root, told)
+        lives, installs = lives + 1, installs + told.count("committed")
+    sys.stdout.write(
+        json.dumps({"installs": installs, "lives": lives, "ends": checker.ends, "problems": checker.problems})
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

@@ -1,0 +1,85 @@
+"""Installs that are cut short, by SIGKILL and by the loss of the file system: the old or the new one is always whole.
+
+That these tests would notice is tested as well: without an fsync, or with files written in place, they find fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def lives(how: str, folder: Path, count: int, seed: int, *without: str, limit_s: float = 100) -> dict[str, Any]:
+    program = [sys.executable, "-m", "tests.integration.delivery.lives", how, str(folder), str(count), str(seed)]
+    done = subprocess.run([*program, *without], cwd=ROOT, capture_output=True, text=True, timeout=limit_s)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[Path]:
+    """Where file systems of their own can be mounted and lost."""
+    if os.geteuid() != 0:
+        pytest.skip("SKIPPED: no power cuts: loop devices need root")
+    image, mount = tmp_path / "try", tmp_path / "there"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(8 * 2**20)
+    tries = (f"mkfs.ext4 -q -F {image}", f"mount -o loop {image} {mount}", f"umount {mount}")
+    try:
+        for one in tries:
+            subprocess.run(one.split(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"SKIPPED: no power cuts: this machine mounts no loop device: {error}")
+    yield tmp_path
+    if (tmp_path / "mount").is_mount():  # a test that was stopped
+        subprocess.run(["umount", "-l", str(tmp_path / "mount")], check=True)
+
+
+def test_ota_F02_F03_F05_F08_a_killed_install_leaves_the_old_or_the_new_one_whole(tmp_path: Path) -> None:
+    found = lives("kill", tmp_path, 40, 1)
+    assert found["problems"] == []
+    assert found["installs"] >= 40
+    assert found["lives"] >= 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_500_installs_under_sigkill(tmp_path: Path) -> None:
+    found = lives("kill", tmp_path, 500, 2, limit_s=800)
+    assert found["problems"] == []
+    assert found["installs"] >= 500
+    assert set(found["ends"]) >= {"opened", "fetching", "committing", "committed"}  # it was killed everywhere
+
+
+def test_the_killing_would_notice_files_that_are_written_in_place(tmp_path: Path) -> None:
+    assert lives("kill", tmp_path, 200, 3, "rename")["problems"]
+
+
+def test_ota_F02_F03_F05_F08_a_power_cut_leaves_the_old_or_the_new_one_whole(disks: Path) -> None:
+    found = lives("cut", disks, 20, 1)
+    assert found["problems"] == []
+    assert found["installs"] > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_60_power_cuts(disks: Path) -> None:
+    found = lives("cut", disks, 60, 2, limit_s=800)
+    assert found["problems"] == []
+    assert found["installs"] > 30
+
+
+@pytest.mark.parametrize("what", ["fsync", "rename"])
+def test_the_power_cuts_would_notice_what_is_left_out(disks: Path, what: str) -> None:
+    assert lives("cut", disks, 60, 3, what)["problems"]
