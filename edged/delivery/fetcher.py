@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 import msgspec
@@ -153,8 +154,17 @@ class Fetcher:
 
     # --- its files ----------------------------------------------------------------------------------
 
-    async def files(self, key: str, content: bytes, release: Release, report: Report = lambda _: None) -> None:
+    async def files(
+        self,
+        key: str,
+        content: bytes,
+        release: Release,
+        report: Report = lambda _: None,
+        *,
+        lenders: Sequence[Path] = (),
+    ) -> None:
         """Waits until the folder of `key` has all files of `release`, whole and durable, and its envelope `content`.
+        `lenders`: files outside of the store that may have some of its chunks, such as the factory model.
 
         Raises EdgedError no_space (at once), bad_store, bad_chunk, bad_document. Cancelling gives up. In all these
         cases what is there stays, for the next attempt or for another release, as long as the store keeps the folder.
@@ -164,7 +174,7 @@ class Fetcher:
         if await asyncio.to_thread(_names, content) != key:
             raise EdgedError("bad_document", "the envelope is not the one that the key names")
         others = await asyncio.to_thread(self._store.claim, key)
-        download = Download(self._store.folder(key), release, others)
+        download = Download(self._store.folder(key), release, others, lenders)
         drop = False
         try:
             await self._fetch(key, content, download, report)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -106,16 +107,20 @@ class _Part:
 
 
 class Download:
-    """The files of `release` on their way into `folder`; `others` are folders whose files may lend what they have.
+    """The files of `release` on their way into `folder`. `others` are folders of the store whose files may lend what
+    they have, `lenders` files from elsewhere, which are copied from and never linked to.
 
     `begin`, then each index in `indexes` to `take`, then `place`, perhaps `reuse`, then each chunk in `missing` to
     `take`, then `finish`; `close` in the end. All raise OSError, and Malformed where the release contradicts itself.
     """
 
-    def __init__(self, folder: Path, release: Release, others: Sequence[Path]) -> None:
+    def __init__(
+        self, folder: Path, release: Release, others: Sequence[Path] = (), lenders: Sequence[Path] = ()
+    ) -> None:
         self._folder: Final = folder
         self._files: Final = release.files
         self._others: Final = others
+        self._beside: Final = [path.resolve() for path in lenders]
         self._parts: list[_Part] = []
         self._places: dict[str, list[tuple[_Part, int]]] = {}
         self._lock: Final = threading.Lock()
@@ -174,7 +179,7 @@ class Download:
         until_s = now_s() + limit_s
         with self._lock:
             for size in {part.file.chunk for part in self._parts}:
-                for path in self._lenders():
+                for path in itertools.chain(self._beside, self._lenders()):
                     for block in _blocks_of(path, size):
                         if not self._places or self.stopped.is_set() or now_s() >= until_s:
                             return

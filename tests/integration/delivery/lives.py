@@ -13,22 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import fcntl
 import json
 import os
 import random
 import select
 import signal
-import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
@@ -38,15 +34,13 @@ from edged.delivery.rollout import Phase, Record, Stored
 from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
 from tests.couriers import Broker, key_of, release, unsigned
+from tests.disks import LOST, Disk
 
 CHUNK: Final = 16 * 1024
 _COMMON: Final = random.Random(0).randbytes(8 * CHUNK)  # noqa: S311 - what each release has of the one before
 _LINES: Final = 9  # that a life tells at most before its end; an install tells three
 _MOMENT_S: Final = 0.01  # from the last of them to the end, at most
 _PATIENCE_S: Final = 60.0
-_SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h
-_LOST: Final = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH; 1 flushes the journal first
-_IMAGE_MB: Final = 32
 
 
 def contents(version: int) -> dict[str, bytes]:
@@ -178,31 +172,6 @@ class Checker:
 # --- how a life ends ----------------------------------------------------------------------------------------
 
 
-class Disk:
-    """An ext4 file system in a file, mounted by loop device; `cut` is what a power cut does to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._image, self.mount = folder / "image", folder / "mount"
-        self.mount.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(_IMAGE_MB * 2**20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
-
-    def cut(self, flags: int) -> None:
-        descriptor = os.open(self.mount, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flags))
-        finally:
-            os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.mount)], check=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        subprocess.run(["umount", str(self.mount)], check=True)
-
-
 def one_life(root: Path, end: Callable[[], object], chance: random.Random, without: str) -> str:
     """What it told before its end, which comes at any moment."""
     reader, writer = os.pipe()
@@ -253,7 +222,7 @@ def main(how: str, folder: Path, count: int, seed: int, without: str = "") -> No
     while (lives if disk else installs) < count and not checker.problems:
         mounted: AbstractContextManager[object] = disk or nullcontext()
         with mounted:
-            end = partial(disk.cut, chance.randint(1, _LOST)) if disk else _nothing
+            end = partial(disk.cut, chance.randint(1, LOST)) if disk else _nothing
             told = one_life(root, end, chance, without)
         with mounted:
             root.mkdir(exist_ok=True)

@@ -6,10 +6,8 @@ That these tests would notice is tested as well: without an fsync, or with files
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +22,6 @@ def lives(how: str, folder: Path, count: int, seed: int, *without: str, limit_s:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-@pytest.fixture
-def disks(tmp_path: Path) -> Iterator[Path]:
-    """Where file systems of their own can be mounted and lost."""
-    if os.geteuid() != 0:
-        pytest.skip("SKIPPED: no power cuts: loop devices need root")
-    image, mount = tmp_path / "try", tmp_path / "there"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(8 * 2**20)
-    tries = (f"mkfs.ext4 -q -F {image}", f"mount -o loop {image} {mount}", f"umount {mount}")
-    try:
-        for one in tries:
-            subprocess.run(one.split(), check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"SKIPPED: no power cuts: this machine mounts no loop device: {error}")
-    yield tmp_path
-    if (tmp_path / "mount").is_mount():  # a test that was stopped
-        subprocess.run(["umount", "-l", str(tmp_path / "mount")], check=True)
 
 
 def test_ota_F02_F03_F05_F08_a_killed_install_leaves_the_old_or_the_new_one_whole(tmp_path: Path) -> None:

@@ -7,18 +7,18 @@ import errno
 import hashlib
 import os
 import random
-import stat
-from collections.abc import Awaitable, Callable, Iterator
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edged.delivery.documents import Release
-from edged.delivery.fetcher import Fetcher, Progress
+from edged.delivery.fetcher import Progress
 from edged.delivery.folder import Download
 from edged.delivery.store import Store
 from edged.errors import EdgedError
-from tests.couriers import Broker, MemoryCourier, blobs, key_of, release, unsigned
+from tests.couriers import blobs, key_of, release, unsigned
+from tests.fetching import Box, holds, run
 
 CHUNK = 1024
 CONTENTS = {"model.onnx": random.Random(1).randbytes(10 * CHUNK + 7), "labels.txt": b"zero\none\n"}  # noqa: S311
@@ -30,52 +30,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.open()
     yield opened
     opened.close()
-
-
-class Box:
-    """A fetcher on a courier, and what it reported."""
-
-    def __init__(self, store: Store, broker: Broker | None = None) -> None:
-        self.store = store
-        self.broker = broker or Broker()
-        self.courier: MemoryCourier = self.broker.courier()
-        self.fetcher = Fetcher(self.courier, store, self.broker.ota, patience_s=0.05)
-        self.courier.callbacks(
-            lambda topic, payload, retained: self.fetcher.on_document(topic, payload, retained=retained),
-            lambda up: self.fetcher.on_connected() if up else self.fetcher.on_lost(),
-        )
-        self.reports: list[Progress] = []
-        self._reported = asyncio.Event()
-
-    def report(self, progress: Progress) -> None:
-        self.reports.append(progress)
-        self._reported.set()
-
-    def fetch(self, document: Release) -> Awaitable[None]:
-        return self.fetcher.files(key_of(document), unsigned(document), document, self.report)
-
-    async def until(self, condition: Callable[[Progress], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not (self.reports and condition(self.reports[-1])):
-                self._reported.clear()
-                await self._reported.wait()
-
-
-def run(scenario: Awaitable[None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await scenario
-
-    asyncio.run(limited())
-
-
-def holds(store: Store, document: Release, contents: dict[str, bytes]) -> bool:
-    """Exactly these files, whole, read-only, and nothing else."""
-    folder = store.folder(key_of(document))
-    assert {path.name for path in folder.iterdir()} == {*contents, "release.json"}
-    assert all(stat.S_IMODE((folder / name).stat().st_mode) == 0o440 for name in contents)
-    assert all((folder / name).read_bytes() == content for name, content in contents.items())
-    return store.intact(key_of(document))
 
 
 def test_a_release_arrives_and_is_whole(store: Store) -> None:
@@ -350,6 +304,26 @@ def test_ota_F49_a_stale_chunk_of_another_model_is_never_asked_for(store: Store)
     run(scenario())
 
 
+def test_the_factory_model_lends_its_chunks_and_is_never_linked_to(store: Store, tmp_path: Path) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    factory = tmp_path / "factory.onnx"
+    factory.write_bytes(CONTENTS["model.onnx"])
+    (tmp_path / "link.onnx").symlink_to(factory)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        lenders = [tmp_path / "link.onnx", tmp_path / "gone.onnx", tmp_path]
+        await box.fetcher.files(key_of(document), unsigned(document), document, box.report, lenders=lenders)
+        assert holds(store, document, CONTENTS)
+        assert box.reports[-1].reused == document.files["model.onnx"].count
+        assert box.broker.delivered == 2  # the model's index, and the other file
+        assert factory.stat().st_nlink == 1
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("contents", [{"model.onnx": b""}, {"model.onnx": b"x"}, {"model.onnx": b"x" * CHUNK}])
 def test_the_smallest_files(store: Store, contents: dict[str, bytes]) -> None:
     document = release(contents, chunk=CHUNK)
@@ -433,6 +407,62 @@ def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeyp
         assert caught.value.fault.code == "bad_store"
         await box.fetch(document)
         assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_ota_F29_a_limit_on_files_is_no_space_at_once_and_takes_nothing(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * CHUNK, hard))
+        try:
+            with pytest.raises(EdgedError) as caught:
+                await box.fetch(document)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert caught.value.fault.code == "no_space"
+        assert box.broker.delivered == 0
+        assert not list(store.folder(key_of(document)).glob("*.part"))
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
+def test_ota_F45_a_name_that_leads_elsewhere_is_refused(store: Store, tmp_path: Path) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    document.files["../../../escaped"] = document.files["labels.txt"]  # read_release refuses it before
+
+    async def scenario() -> None:
+        with pytest.raises(EdgedError) as caught:
+            await Box(store).fetch(document)
+        assert caught.value.fault.code == "bad_document"
+
+    run(scenario())
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_ota_F45_a_symbolic_link_in_the_way_is_not_followed(store: Store, tmp_path: Path) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    folder, target = store.folder(key_of(document)), tmp_path / "target"
+    folder.mkdir()
+    target.write_bytes(b"precious")
+    for name in (".model.onnx.part", ".release.json.tmp"):
+        (folder / name).symlink_to(target)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        with pytest.raises(EdgedError) as caught:
+            await box.fetch(document)
+        assert caught.value.fault.code == "bad_store"
+        assert target.read_bytes() == b"precious"
 
     run(scenario())
 

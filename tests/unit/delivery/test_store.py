@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from edged.delivery import rollout
 from edged.delivery.disk import is_full
+from edged.delivery.folder import keep_document
 from edged.delivery.rollout import Phase, Record, Stored
 from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
+from tests.couriers import key_of, release, unsigned
 
 MODEL = b"a model"
 SHA = hashlib.sha256(MODEL).hexdigest()
@@ -141,6 +143,59 @@ def test_a_start_removes_what_an_interrupted_write_left(store: Store, tmp_path: 
     assert (root / "releases" / "mine").exists()  # what is not named as ours is left alone
     assert opened.intact(SHA)
     opened.close()
+
+
+def test_a_trust_document_is_kept_until_the_next_one(store: Store, tmp_path: Path) -> None:
+    assert store.trust() is None
+    store.keep_trust(b"one")
+    store.keep_trust(b"two")
+    (tmp_path / "state/trust.json.tmp").write_bytes(b"half of thr")
+    opened, _ = again(store, tmp_path / "state")
+    assert opened.trust() == b"two"
+    (tmp_path / "state/trust.json").write_bytes(b"x" * 100_000)
+    assert opened.trust() is None
+    opened.close()
+
+
+def test_a_release_is_whole_when_all_of_its_files_are(store: Store) -> None:
+    contents = {"model.onnx": MODEL, "labels.txt": b"zero"}
+    document = release(contents)
+    key = key_of(document)
+    folder = store.folder(key)
+    assert not store.intact(key)
+    keep_document(folder, unsigned(document))
+    for name, content in contents.items():
+        assert not store.intact(key)
+        (folder / name).write_bytes(content)
+    assert store.intact(key)
+    assert store.path(key) == folder / "model.onnx"
+    assert store.document(key) == unsigned(document)
+    for spoilt in (unsigned(release(contents, version=9)), b"{}", b"x" * 100_000):
+        (folder / "release.json").chmod(0o640)
+        (folder / "release.json").write_bytes(spoilt)
+        assert not store.intact(key)
+    keep_document(folder, unsigned(document))
+    assert store.intact(key)
+    (folder / "labels.txt").write_bytes(b"ones")
+    assert not store.intact(key)
+
+
+def test_a_claimed_folder_stays_and_so_does_the_one_before_it(store: Store) -> None:
+    keys = [hashlib.sha256(bytes([number])).hexdigest() for number in range(4)]
+    for key in keys:
+        store.claim(key)
+        store.folder(key).mkdir()
+    store.prune()
+    assert [store.folder(key).exists() for key in keys] == [False, False, True, True]
+    assert store.claim(keys[3]) == [store.folder(keys[2])]
+    store.make_room(keys[3])
+    assert [store.folder(key).exists() for key in keys] == [False, False, False, True]
+    store.commit("m", rollout.staged(Record(), Stored(1, keys[3])))
+    store.prune()
+    assert store.folder(keys[3]).exists()
+    store.commit("m", Record())
+    store.prune()
+    assert not store.folder(keys[3]).exists()
 
 
 def test_one_daemon_per_directory(store: Store, tmp_path: Path) -> None:
