@@ -124,6 +124,16 @@ class Compare(msgspec.Struct, frozen=True, tag="compare"):
     rtol: float
 
 
+class Gild(msgspec.Struct, frozen=True, tag="gild"):
+    """Asks for a golden file to be written `to`, of the inputs in another file; for operators. Answered as Compare."""
+
+    number: int
+    inputs: str
+    to: str
+    atol: float
+    rtol: float
+
+
 # --- worker to daemon -------------------------------------------------------------------------------
 
 
@@ -182,7 +192,7 @@ class Answers(msgspec.Struct, frozen=True, tag="answers"):
     cpu_ns: int = 0
 
 
-Message = Open | Batch | Generate | Compare | Opened | Ready | Refused | Answers
+Message = Open | Batch | Generate | Compare | Gild | Opened | Ready | Refused | Answers
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Message)

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "push": "edged.cli.push",
     "keys": "edged.cli.keys",
     "trust": "edged.cli.trust",
+    "release": "edged.cli.release",
     "sign": "edged.cli.sign",
     "rollback": "edged.cli.rollback",
     "log": "edged.cli.log",

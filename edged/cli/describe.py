@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def inspect(file: Path, *, threads: int) -> dict[str, Any]:
     """Everything `edged inspect` says. Raises EdgedError not_a_model, unsupported or over_memory."""
-    from edged.cli import graph
+    from edged.worker import graph
     from edged.worker.session import Model
 
     parts = graph.read(file)

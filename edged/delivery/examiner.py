@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from edged.channel import InputHead
+from edged.channel import Compare, InputHead
 from edged.delivery import trial
 from edged.delivery.documents import Golden, Limits
 from edged.delivery.trial import Case, Figures, Judgement, Run
@@ -121,7 +121,7 @@ async def _golden(candidate: Generation, golden: Golden, found: list[Compared]) 
     file = str(Path(candidate.release.file).with_name(golden.file))
     while not found or len(found) < found[0].cases:
         try:
-            compared = await candidate.compare(file, len(found), golden.atol, golden.rtol)
+            compared = await candidate.compare(Compare(0, file, len(found), golden.atol, golden.rtol))
         except EdgedError as error:
             return Fault(error.fault.code, f"{golden.file}: {error.fault.message}", error.fault.hint)
         found.append(compared)

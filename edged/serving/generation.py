@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edged import channel
-from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, InputHead, Open, Opened, Ready, Refused
+from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, InputHead, Open, Opened, Ready, Refused
 from edged.errors import EdgedError, Fault, fault
 from edged.serving import claims
 from edged.serving.release import Release, Tally
@@ -199,14 +199,14 @@ class Generation:
         head, payload = await self._answered(ask)
         return payload, head.json_length
 
-    async def compare(self, file: str, case: int, atol: float, rtol: float) -> Compared:
-        """Runs one case of a golden file; cases come in order, from 0.
+    async def compare(self, asked: Compare | Gild) -> Compared:
+        """Runs one case of a golden file, in their order from 0; or makes such a file. `asked.number` is not looked at.
 
         Raises Died when the process ended meanwhile, EdgedError golden for a file that does not fit, over_memory.
         """
 
         def ask(done: Done) -> bool:
-            message = Compare(self._number + 1, file, case, atol, rtol)
+            message = msgspec.structs.replace(asked, number=self._number + 1)
             rings = self._rings
             return (
                 rings is not None
@@ -264,7 +264,7 @@ class Generation:
             raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
         return head, bytes(payload)
 
-    def _send(self, message: Batch | Generate | Compare, payloads: Sequence[bytes], rings: Rings) -> bool:
+    def _send(self, message: Batch | Generate | Compare | Gild, payloads: Sequence[bytes], rings: Rings) -> bool:
         """Sends what has its slots; they are free again when that fails."""
         sent = False
         try:

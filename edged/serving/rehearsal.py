@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
@@ -20,6 +21,20 @@ class _Silent:
     def restarted(self, model: str) -> None: ...
 
 
+@contextlib.asynccontextmanager
+async def stage(settings: Model) -> AsyncIterator[Route]:
+    """A model that nobody sends anything to; its processes end with it."""
+    starter = Starter()
+    try:
+        route = Route(settings, starter, _Silent(), record=False)
+        try:
+            yield route
+        finally:
+            await route.stop()
+    finally:
+        starter.stop()
+
+
 def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
     """Why models with a file cannot be started, by name; empty when all can. Not for a running loop."""
     return asyncio.run(_rehearse([model for model in models if model.file]))
@@ -27,16 +42,11 @@ def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
 
 async def _rehearse(models: Sequence[Model]) -> dict[str, Fault]:
     faults: dict[str, Fault] = {}
-    starter = Starter()
-    try:
-        for model in models:
-            route = Route(model, starter, _Silent(), record=False)
+    for model in models:
+        async with stage(model) as route:
             try:
                 generation = await route.start(Release(model.name, "0", "", model.file, None))
                 generation.close()
             except EdgedError as error:
                 faults[model.name] = error.fault
-            await route.stop()
-    finally:
-        starter.stop()
     return faults

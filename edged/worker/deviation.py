@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from edged.channel import Compare
+from edged.channel import Compare, Gild
 from edged.worker.session import Array
 
 _SHOWN: Final = 40
@@ -31,7 +31,7 @@ class Deviation(msgspec.Struct, frozen=True):
     misfit: str = ""
 
 
-def deviation(name: str, given: Array | None, golden: Array, asked: Compare) -> Deviation:
+def deviation(name: str, given: Array | None, golden: Array, asked: Compare | Gild) -> Deviation:
     """`given` None: the run left the output out."""
     if given is None:
         return Deviation(name, misfit="is left out")
@@ -58,7 +58,7 @@ def deviation(name: str, given: Array | None, golden: Array, asked: Compare) -> 
     )
 
 
-def _compared(given: Array, golden: Array, asked: Compare) -> tuple[Array, Array]:
+def _compared(given: Array, golden: Array, asked: Compare | Gild) -> tuple[Array, Array]:
     """Which elements are near enough, and how far each is away: a float64, infinite where that is no number."""
     if given.dtype.kind == "O":
         fine = np.asarray(given == golden, dtype=bool)

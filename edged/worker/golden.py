@@ -32,8 +32,8 @@ from edged.worker.stack import Feeds
 CASES: Final = 256
 LARGEST: Final = 64 * 2**20  # bytes of all arrays, unpacked
 ARRAYS: Final = 128
-_IN: Final = "in/"
-_OUT: Final = "out/"
+INPUT: Final = "in/"
+OUTPUT: Final = "out/"
 _PACKED: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 # What zipfile, zlib and numpy raise for a file that is not what it says (tests/unit/worker/test_golden.py).
 _BROKEN: Final = (
@@ -94,14 +94,14 @@ class GoldenFile:
     """
 
     def __init__(self, file: str, signature: Signature) -> None:
-        with _guarded():
+        with guarded():
             descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             self._stream: Final = os.fdopen(descriptor, "rb")
         try:
-            with _guarded():
+            with guarded():
                 arrays = {array.name: array for array in _arrays(zipfile.ZipFile(self._stream))}
-            self._inputs = _matched(arrays, _IN, signature.inputs)
-            self._outputs = _matched(arrays, _OUT, signature.outputs)
+            self._inputs = _matched(arrays, INPUT, signature.inputs)
+            self._outputs = _matched(arrays, OUTPUT, signature.outputs)
             _complete(self._inputs, self._outputs, signature, len(arrays))
             self.cases: Final = _cases(arrays)
         except BaseException:
@@ -119,7 +119,7 @@ class GoldenFile:
             raise EdgedError("golden", f"case {number} does not come after {self._next - 1} of {self.cases}")
         self._next += 1
         try:
-            with _guarded():
+            with guarded():
                 feeds = {spec.name: array.next(spec) for spec, array in self._inputs}
                 golden = {spec.name: array.next(None) for spec, array in self._outputs}
         except BaseException:
@@ -191,7 +191,7 @@ def _matched(arrays: dict[str, _Array], prefix: str, specs: tuple[TensorSpec, ..
             raise EdgedError("golden", f"{array.name}: items of a sequence are not compared; leave it out")
         if array.dtype != wanted and not (array.dtype.kind == "U" and spec.datatype == "BYTES"):
             raise EdgedError("golden", f"{array.name} is {array.dtype}, the model's is {wanted}")
-        inputs = prefix == _IN  # what an output's shape is, the run says
+        inputs = prefix == INPUT  # what an output's shape is, the run says
         if inputs and not (_fits(spec.shape, array.shape) or _fits(spec.shape, (1, *array.shape))):
             said = f"a case of {array.name} has the shape {list(array.shape)}, the model's tensor {list(spec.shape)}"
             raise EdgedError("golden", said)
@@ -202,11 +202,11 @@ def _matched(arrays: dict[str, _Array], prefix: str, specs: tuple[TensorSpec, ..
 def _complete(inputs: Matched, outputs: Matched, signature: Signature, arrays: int) -> None:
     missing = [spec.name for spec in signature.inputs if spec.name not in {one.name for one, _ in inputs}]
     if missing:
-        raise EdgedError("golden", f"there is no {_IN}{missing[0][:70]} in it, which the model takes")
+        raise EdgedError("golden", f"there is no {INPUT}{missing[0][:70]} in it, which the model takes")
     if not outputs:
-        raise EdgedError("golden", f"there is no {_OUT}NAME of any of the model's outputs in it")
+        raise EdgedError("golden", f"there is no {OUTPUT}NAME of any of the model's outputs in it")
     if len(inputs) + len(outputs) != arrays:
-        known = [_IN + spec.name for spec in signature.inputs] + [_OUT + spec.name for spec in signature.outputs]
+        known = [INPUT + spec.name for spec in signature.inputs] + [OUTPUT + spec.name for spec in signature.outputs]
         raise EdgedError("golden", f"it has arrays of other names than {', '.join(known)}"[:400])
 
 
@@ -226,7 +226,7 @@ def _fits(tensor: tuple[int, ...], found: tuple[int, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def _guarded() -> Iterator[None]:
+def guarded() -> Iterator[None]:
     """What a damaged file, or one that lies, raises in the libraries that read it."""
     try:
         yield

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from edged import channel
-from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, InputHead, Open, Opened, Ready, Refused
+from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form, ResultFormat
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import JOINED
@@ -33,6 +33,7 @@ from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
+from edged.worker.gilding import gild
 from edged.worker.golden import Golden
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
@@ -154,7 +155,7 @@ class Worker:
                 self._answer(message, payload)
             elif isinstance(message, Generate):
                 self._generate(message)
-            elif isinstance(message, Compare):
+            elif isinstance(message, Compare | Gild):
                 self._compare(message)
             else:
                 raise channel.ProtocolError(f"a worker is not sent {type(message).__name__}")
@@ -202,10 +203,11 @@ class Worker:
         place = self._place([payload], request.room)
         channel.send(self._sock, Answers(request.number, (head,), place=place), [payload], ring=self._results)
 
-    def _compare(self, asked: Compare) -> None:
+    def _compare(self, asked: Compare | Gild) -> None:
         head, payload = AnswerHead(0), b""
         try:
-            payload = msgspec.msgpack.encode(self._golden.compare(asked))
+            found = self._golden.compare(asked) if isinstance(asked, Compare) else gild(self._model, asked)
+            payload = msgspec.msgpack.encode(found)
             head = AnswerHead(len(payload))
         except EdgedError as error:
             head = AnswerHead(0, fault=_shortened(error.fault, _FAULTS_ROOM))

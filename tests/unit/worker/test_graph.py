@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edged.cli.graph import read
 from edged.errors import EdgedError
+from edged.worker.graph import read
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits"
 FILES = sorted(DIGITS.glob("*.onnx"))
