@@ -35,6 +35,8 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEYID: Final = re.compile(r"[0-9a-f]{16}")
 _VERSION: Final = re.compile(r"(?:\d{1,6}(?:\.\d{1,6}){0,3})?")
 _LONGEST: Final = {"label": 64, "notes": 4096}  # characters
+_LONGEST_NAME: Final = 256  # of a tensor or an axis, in characters
+_MOST_AXES: Final = 16
 _FILE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -218,8 +220,11 @@ Order = Want | Undo
 
 
 def encode(document: Trust | Release | Want | Undo) -> bytes:
-    """A document as the payload of an envelope."""
-    return msgspec.json.encode(document)
+    """A document as the payload of an envelope. Raises Malformed for a text that no file can hold."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError as error:  # a command line may bring halves of characters
+        raise Malformed("a text has half a character") from error
 
 
 def read_trust(payload: bytes) -> Trust:
@@ -273,14 +278,7 @@ def read_release(payload: bytes) -> Release:
         if not 0 <= figure < 2**53:
             raise Malformed("limits are numbers from 0 on")
     for specs in (found.inputs, found.outputs):
-        _most(specs, TENSORS, "inputs and outputs")
-        for spec in specs:
-            if (
-                spec.datatype not in BY_OIP
-                or any(not -1 <= size < 2**53 for size in spec.shape)
-                or len(spec.shape) > 16
-            ):
-                raise Malformed(f"{spec.name[:70]!r} is no tensor")
+        _tensors(specs)
     return found
 
 
@@ -337,6 +335,17 @@ def _file(name: str, file: File) -> None:
         raise Malformed(f"{name}: a hash is 64 hex digits")
     if file.count * HASH_SIZE > file.chunk and file.count > 1:
         raise Malformed(f"{name}: its index does not fit a chunk: larger chunks are needed")
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> None:
+    _most(specs, TENSORS, "inputs or outputs")
+    if len({spec.name for spec in specs}) != len(specs):
+        raise Malformed("two tensors have one name")
+    for spec in specs:
+        named = max(map(len, (spec.name, *spec.axes))) <= _LONGEST_NAME and len(spec.axes) in (0, len(spec.shape))
+        sized = len(spec.shape) <= _MOST_AXES and all(size >= -1 for size in spec.shape)
+        if spec.datatype not in BY_OIP or not named or not sized:
+            raise Malformed(f"{spec.name[:70]!r} is no tensor")
 
 
 def _number(found: int | None, name: str, least: int) -> None:

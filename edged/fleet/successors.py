@@ -11,6 +11,7 @@ import msgspec
 
 from edged.delivery import documents
 from edged.delivery.documents import Role, Roles, Trust
+from edged.delivery.envelope import SIGNATURES, Envelope, Signature, decode
 from edged.delivery.keys import PublicKey
 from edged.delivery.strict import Malformed
 from edged.delivery.trust import ROLES, RoleName, check_keys, role_of
@@ -99,8 +100,11 @@ def _checked(found: Trust) -> Trust:
                 f"Another key in the same step: `edged trust rotate --add {name}=KEY --drop {name}=KEYID`.",
             )
     try:
-        documents.read_trust(documents.encode(found))
+        payload = documents.encode(found)
+        documents.read_trust(payload)
         check_keys(found)
+        full = Envelope("trust", payload, (Signature("0" * 16, b"\0" * 72),) * SIGNATURES)
+        decode(full.encode(), "trust")
     except Malformed as error:
         raise EdgedError("bad_config", f"no box would take that trust document: {error}", "") from error
     return found

@@ -18,8 +18,9 @@ LOCKS = {
     "requirements-demo.lock": [*BASE, *EXTRAS["demo"], "hatchling"],
     "requirements-dev.lock": [*BASE, *EXTRAS["demo"], *EXTRAS["dev"], "hatchling"],
     "requirements-bench.lock": [*BASE, *EXTRAS["bench"], "hatchling"],
+    "requirements-soak.lock": EXTRAS["soak"],
 }
-OF_ITS_OWN = {"requirements-bench.lock"}  # has packages that tests never need
+OF_ITS_OWN = {"requirements-bench.lock", "requirements-soak.lock"}  # has packages that tests never need
 
 
 def pins(name: str) -> dict[str, str]:

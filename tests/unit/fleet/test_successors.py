@@ -81,3 +81,7 @@ def test_a_document_stays_below_what_a_box_reads() -> None:
         found = successors.banned(found, f"{number:064x}", "")
     with pytest.raises(EdgedError, match="more than 256"):
         successors.banned(found, HASH, "")
+    with pytest.raises(EdgedError, match="bytes are more than"):
+        following(FIRST, banned={f"{number:064x}": "x" * 256 for number in range(256)})
+    with pytest.raises(EdgedError, match="half a character"):
+        successors.banned(FIRST, HASH, "\udcff")  # what a command line makes of a stray byte
