@@ -12,7 +12,7 @@ class Facts(msgspec.Struct, frozen=True):
     tried last, of `urls` in their order. `version` is "" while there is no connection; `waiting` are inputs
     that a full lane left waiting; `queued` are messages that the broker has not confirmed; `refused` and
     `quarantined` are filters. `namesake` is the host of another machine that is online under our name, while
-    we wait for it.
+    we wait for it. `pushes_refused` counts subscriptions of the connection of pushes that the broker refused.
     """
 
     connected: bool
@@ -30,6 +30,7 @@ class Facts(msgspec.Struct, frozen=True):
     last_error: str
     namesake: str
     pushes_connected: bool
+    pushes_refused: int
 
 
 class Counts:

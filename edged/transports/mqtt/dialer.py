@@ -17,12 +17,15 @@ from paho.mqtt.packettypes import PacketTypes
 
 from edged.config import addresses, certificates, schema
 from edged.config.addresses import Broker
+from edged.transports.mqtt.outbox import MAX_PACKET
 from edged.transports.mqtt.packets import fresh
 from edged.transports.mqtt.stream import StreamingClient
 from edged.transports.mqtt.versions import Version
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _UNACKNOWLEDGED: Final = 2048  # paho's own queue; never reached, the outbox's window is smaller
+
+_HEADERS: Final = 128 * 1024  # room in a packet beside the payload: topic and properties
 
 NO_CONNACK: Final = (
     "the broker closed the connection without an answer; the usual causes, likeliest first: it wants a client "
@@ -113,6 +116,11 @@ class _Socket(ssl.SSLSocket):
         except BaseException:
             self.close()
             raise
+
+
+def packet_limit(payload: int) -> int:
+    """The Maximum Packet Size for payloads of so many bytes."""
+    return min(MAX_PACKET, payload + _HEADERS)
 
 
 def no_delay(_client: Client, _userdata: Any, sock: Any) -> None:

@@ -15,16 +15,16 @@ from edged.errors import Fault
 from edged.messages import Admission, Input
 from edged.topics import Tree
 from edged.transports.mqtt.counts import Counts, Facts
-from edged.transports.mqtt.dialer import Dialer
+from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
 from edged.transports.mqtt.link import Link
 from edged.transports.mqtt.lookout import Lookout
 from edged.transports.mqtt.namesake import Machine, other
-from edged.transports.mqtt.outbox import MAX_PACKET, Publication
+from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.outlet import Outlet
 from edged.transports.mqtt.packets import Greeting, arrival
-from edged.transports.mqtt.pushes import Pushes
+from edged.transports.mqtt.pushes import OnCourier, OnDocument, Pushes, no_courier, no_document
 from edged.transports.mqtt.requests import Ask, Requests, nobody
 from edged.transports.mqtt.results import Results
 from edged.transports.mqtt.subscriptions import Subscription, Subscriptions
@@ -33,7 +33,6 @@ from edged.transports.mqtt.waiting import FULL
 _log = logging.getLogger(__name__)
 _GOODBYE_S: Final = 2.0
 _SUBSCRIBING_S: Final = 5.0
-_HEADERS: Final = 128 * 1024  # room in a packet beside the payload: topic and properties
 
 
 class Mqtt:
@@ -41,7 +40,8 @@ class Mqtt:
 
     `own` tells this machine from another one of its name.
     `offer` is the router's, which later tells `on_room`; `on_push(model, payload, version, retained)` and
-    `on_refused(model, fault)` are delivery's; `ask` does what requests to this box, to `groups` and to all
+    `on_refused(model, fault)` are delivery's, as are `on_document(topic, payload, retained)` for what `courier`
+    listens to and `on_courier(connected)`; `ask` does what requests to this box, to `groups` and to all
     boxes ask for; `dropped(model, reason)` counts an input or result that was not served, `bug()` a fault of
     edged itself.
     """
@@ -57,6 +57,8 @@ class Mqtt:
         push: schema.Push,
         on_push: Callable[[str, bytes, str | None, bool], None],
         on_refused: Callable[[str, Fault], None],
+        on_document: OnDocument = no_document,
+        on_courier: OnCourier = no_courier,
         dropped: Callable[[str, str], None],
         bug: Callable[[], None],
         groups: Sequence[str] = (),
@@ -101,11 +103,18 @@ class Mqtt:
         self._subscriptions = Subscriptions(self._own_topics(), self._intake.inputs.foreign, clock)
         self._unopened: Greeting | None = None  # a connection on which nothing is published yet
         self._open_number = 0  # of the last one on which all is subscribed
-        names, dialer = [model.name for model in models], self._push_dialer(push)
-        self._pushes = Pushes(dialer, tree, names, push.max_size, on_push=on_push, on_refused=on_refused)
-
-    def _push_dialer(self, push: schema.Push) -> Dialer:
-        return Dialer(self._settings, f"{self._name}-ota", 0, _packet(push.max_size), 1)
+        self._pushes = Pushes(
+            settings,
+            f"{self._name}-ota",
+            tree,
+            models,
+            push,
+            on_push=on_push,
+            on_refused=on_refused,
+            on_document=on_document,
+            on_courier=on_courier,
+            drop=self._counts.drop,
+        )
 
     def _make_results(
         self,
@@ -163,8 +172,7 @@ class Mqtt:
         for batch in self._subscriptions.adopt(self._own_topics(), self._intake.inputs.foreign):
             self._unsubscribe(batch)
         self._subscribe()
-        names = [model.name for model in models]
-        self._pushes.adopt(names, push.max_size, self._push_dialer(push))
+        self._pushes.adopt(models, push)
         if (largest := _largest(models)) > self._largest:
             self._largest = largest
             self._link.redial(self._dialer())
@@ -184,7 +192,7 @@ class Mqtt:
             self._outlet.retain(self._tree.status, b"offline")
             if not await self._outlet.drained(_GOODBYE_S):
                 _log.warning("%d messages were not confirmed by the broker before the end", len(self._outlet))
-        await asyncio.gather(self._link.stop(), self._pushes.stop())
+        await asyncio.gather(self._link.stop(), self._pushes.line.stop())
 
     def retain(self, topic: str, payload: bytes) -> None:
         """A retained state at QoS 1: published now or at the next connect, and again at each one."""
@@ -195,6 +203,11 @@ class Mqtt:
     def publish(self, topic: str, payload: bytes, qos: int) -> None:
         """A message that is not retained. QoS 0 is dropped while there is no connection."""
         self._outlet.publish(Publication(topic, payload, qos))
+
+    @property
+    def courier(self) -> Pushes:
+        """`listen` and `need` of delivery's Courier."""
+        return self._pushes
 
     def also(self, item: Input) -> Input:
         """An input of another transport, whose result is published besides where `output.from` says so."""
@@ -208,7 +221,7 @@ class Mqtt:
 
     def alive(self) -> bool:
         """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
-        return self._link.alive() and self._pushes.alive()
+        return self._link.alive() and self._pushes.line.alive()
 
     def facts(self) -> Facts:
         wire = self._link.wire
@@ -227,7 +240,8 @@ class Mqtt:
             quarantined=self._subscriptions.quarantined,
             last_error=self._link.last_error,
             namesake=self._link.namesake,
-            pushes_connected=self._pushes.connected,
+            pushes_connected=self._pushes.line.connected,
+            pushes_refused=self._pushes.refused,
         )
 
     # --- what the connection tells (link.Owner) -------------------------------------------------------
@@ -237,7 +251,7 @@ class Mqtt:
         # What another broker still holds does not come again from this one.
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
-        self._pushes.follow(self._link.broker)
+        self._pushes.line.follow(self._link.broker)
         self._subscriptions.begin()
         for batch in self._subscriptions.stale() if said.session_present else ():
             self._unsubscribe(batch)
@@ -247,13 +261,13 @@ class Mqtt:
 
     def down(self) -> None:
         self._unopened = None
-        self._pushes.hold()
+        self._pushes.line.hold()
         self._outlet.lost()
         if twice := self._subscriptions.lost():
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
 
     def waits(self) -> None:
-        self._pushes.let_go()
+        self._pushes.line.let_go()
 
     def leave(self) -> None:
         self._leaving = asyncio.create_task(self._leave())
@@ -343,8 +357,8 @@ class Mqtt:
         return [Subscription(self._tree.info, 1), *self._intake.inputs.own]
 
     def _dialer(self) -> Dialer:
-        session, packet = round(self._settings.session), _packet(self._largest)
-        return Dialer(self._settings, self._name, session, packet, FULL, will=self._tree.status, manual_ack=True)
+        session, limit = round(self._settings.session), packet_limit(self._largest)
+        return Dialer(self._settings, self._name, session, limit, FULL, will=self._tree.status, manual_ack=True)
 
     def _unsubscribe(self, filters: Sequence[str]) -> None:
         if self._link.wire is not None and self._link.wire.open:
@@ -372,7 +386,3 @@ def _raise(task: asyncio.Task[None]) -> None:
 
 def _largest(models: Sequence[schema.Model]) -> int:
     return max((int(model.limits.message) for model in models), default=0)
-
-
-def _packet(payload: int) -> int:
-    return min(MAX_PACKET, payload + _HEADERS)

@@ -99,6 +99,8 @@ class Box:
         self.lane = Lane()
         self.pushes: list[tuple[str, bytes, str | None, bool]] = []
         self.refused: list[tuple[str, Fault]] = []
+        self.documents: list[tuple[str, bytes, bool]] = []
+        self.courier: list[bool] = []
         self.dropped: list[tuple[str, str]] = []
         self.bugs = 0
         self.mqtt = Mqtt(
@@ -112,6 +114,8 @@ class Box:
             push=push or schema.Push(),
             on_push=lambda *push: self.pushes.append(push),
             on_refused=lambda model, fault: self.refused.append((model, fault)),
+            on_document=lambda *document: self.documents.append(document),
+            on_courier=self.courier.append,
             dropped=lambda model, reason: self.dropped.append((model, reason)),
             bug=self._bug,
         )

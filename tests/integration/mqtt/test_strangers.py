@@ -34,12 +34,15 @@ async def packets(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, byte
 
 
 @contextlib.asynccontextmanager
-async def broker(handle: Handler) -> AsyncIterator[str]:
-    """A broker that does with each packet of the data connection what `handle(type, body, writer)` says."""
+async def broker(handle: Handler, *, pushes: bool = False) -> AsyncIterator[str]:
+    """A broker that does with each packet of the data connection what `handle(type, body, writer)` says.
+
+    `pushes`: and with those of the connection of pushes.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for kind, body in packets(reader):
-            if kind == 1 and b"-ota" in body:
+            if kind == 1 and b"-ota" in body and not pushes:
                 break
             handle(kind, body, writer)
             if writer.is_closing():
@@ -51,6 +54,7 @@ async def broker(handle: Handler) -> AsyncIterator[str]:
         yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        await server.wait_closed()
 
 
 def level(body: bytes) -> int:

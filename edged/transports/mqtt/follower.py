@@ -1,0 +1,245 @@
+"""A connection in a thread of its own that goes where the data connection is, and not before that one was greeted.
+
+paho is called in the thread alone. What the connection is for is its duty's to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edged.config.addresses import Broker
+from edged.transports.mqtt.backoff import Backoff
+from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.stream import Stream
+from edged.transports.mqtt.versions import Ending, Version, Versions
+
+_log = logging.getLogger(__name__)
+_SILENCE_S: Final = 5.0
+_SETTLED_S: Final = 5.0
+_TURN_S: Final = 0.25  # how soon the thread notices that it is to end
+_UNSUPPORTED: Final = 0x84
+_FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+class Duty(Protocol):
+    """What the connection is for. Everything is called in the thread."""
+
+    def up(self, client: Client, version: Version) -> None:
+        """The broker has greeted us: nothing is subscribed to yet."""
+
+    def turn(self) -> None:
+        """Something was read, or `nudge` was called, or some time has passed."""
+
+    def message(self, message: MQTTMessage) -> None:
+        """A message has come; the next one is read when this returns."""
+
+    def answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
+        """The SUBACK to the SUBSCRIBE with this packet identifier."""
+
+    def down(self) -> bool:
+        """The connection has ended. Whether it was of use: then the next one comes soon, however short its life."""
+
+
+class Follower:
+    """`follow`, `hold`, `let_go`, `renew`, `nudge` and `stop` are the loop's; `in_loop` and `tell` the thread's."""
+
+    def __init__(self, dialer: Dialer, duty: Duty, what: str) -> None:
+        self._dialer = dialer
+        self._duty = duty
+        self._what = what  # of the journal's lines
+        self._renew = False
+        self._target: Broker | None = None  # written in the loop, read in the thread, as is the next
+        self._held = False
+        self._versions = {broker: Versions(dialer.settings.version) for broker in dialer.brokers}
+        self._backoff = Backoff()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._bell = -1  # an eventfd
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._greeted = self._connected = self._unsupported = False
+        self._refusal = ""
+        self.last_error = ""
+
+    def follow(self, broker: Broker) -> None:
+        """Connects to this broker from now on, and to no other."""
+        self._target, self._held = broker, False
+        self._wake.set()
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)
+            self._thread.start()
+
+    def hold(self) -> None:
+        """The data connection is away: what is under way here goes on, and nothing new is dialled."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """The name is another machine's: its messages are not ours."""
+        self._target = None
+        self._wake.set()
+
+    def renew(self, dialer: Dialer) -> None:
+        """The next connection is `dialer`'s, and the present one ends."""
+        self._dialer, self._renew = dialer, True
+
+    def nudge(self) -> None:
+        """The duty has something to do on the connection; no connection is dialled sooner by it."""
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
+
+    async def stop(self, limit_s: float = 2.0) -> None:
+        self._stop.set()
+        self._wake.set()
+        self.nudge()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, limit_s)
+            bell, self._bell = self._bell, -1
+            if bell >= 0 and not self._thread.is_alive():
+                os.close(bell)
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def alive(self) -> bool:
+        return self._stop.is_set() or self._thread is None or self._thread.is_alive()
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def tell(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls it in the loop, and does not wait for it."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                self._loop.call_soon_threadsafe(function, *arguments)
+
+    def in_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls it in the loop and waits for it, so that the next message is not read before."""
+        taken = threading.Event()
+
+        def call() -> None:
+            try:
+                function(*arguments)
+            finally:
+                taken.set()
+
+        self.tell(call)
+        while not taken.wait(_TURN_S) and not self._stop.is_set():
+            pass
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()  # before anything is looked at, so that no change is slept through
+            if self._stop.is_set():
+                return
+            broker = self._target
+            if broker is None or self._held:
+                self._wake.wait()
+                continue
+            started_s = time.monotonic()
+            versions = self._versions[broker]
+            text, how, useful = self._connection(broker, versions)
+            if self._stop.is_set() or broker != self._target:
+                continue
+            if how is None and (useful or time.monotonic() - started_s > _SETTLED_S):
+                self._backoff.reset()
+            at_once = how is not None and versions.failed(how)
+            delay_s = 0.0 if at_once else self._backoff.next_s()
+            level = logging.WARNING if text != self.last_error else logging.DEBUG
+            _log.log(level, "%s over %s: %s", self._what, broker.url, text)
+            self.last_error = text
+            self._wake.wait(delay_s)
+
+    def _connection(self, broker: Broker, versions: Versions) -> tuple[str, Ending | None, bool]:
+        """One connection from dialling on: why it ended, how when no good CONNACK came, and whether it was of use."""
+        self._renew = False
+        client = self._client_of(versions.current)
+        try:
+            self._dialer.dial(client, versions.current, broker)
+        except (OSError, ValueError) as error:
+            return explain(error, broker), None, False
+        silent = not self._serve(client, broker, versions)
+        was_connected, self._connected = self._connected, False
+        useful = was_connected and self._duty.down()
+        if self._greeted:
+            return "connecting anew, for other settings" if self._renew else "the connection was lost", None, useful
+        if self._unsupported:
+            return f"the broker does not speak MQTT {versions.current}", Ending.UNSUPPORTED, False
+        if self._refusal:
+            versions.worked()
+            return f"the broker refused the connection: {self._refusal}", None, False
+        if silent:
+            return f"no CONNACK within {_SILENCE_S:.0f} s", Ending.SILENT, False
+        return NO_CONNACK, Ending.CLOSED, False
+
+    def _client_of(self, version: Version) -> Client:
+        client = self._dialer.client(version)
+        client.on_connect = self._on_connect
+        client.on_message = lambda _client, _data, message: self._duty.message(message)
+        client.on_subscribe = lambda _client, _data, mid, reasons, _properties: self._duty.answered(mid, reasons)
+        self._greeted = self._unsupported = False
+        self._refusal = ""
+        return client
+
+    def _serve(self, client: Client, broker: Broker, versions: Versions) -> bool:
+        """Runs the connection until it ends or another is wanted; False when the broker said nothing at all."""
+        deadline_s = time.monotonic() + _SILENCE_S
+        while not self._stop.is_set() and not self._renew and self._target == broker:
+            try:
+                if not self._turn(client):
+                    return True
+                if self._greeted and not self._connected:
+                    self._connected = True
+                    versions.worked()
+                    self._duty.up(client, versions.current)
+                if self._connected:
+                    self._duty.turn()
+            except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
+                _log.exception("the connection for %s failed on what the broker sent", self._what)
+                client.connect_async("closed")
+                return True
+            if not self._greeted and time.monotonic() > deadline_s:
+                client.connect_async("closed")  # the documented way to drop a connection at once
+                return False
+        client.disconnect()
+        return True
+
+    def _turn(self, client: Client) -> bool:
+        """Reads and writes once there is something to; False when the connection is gone.
+
+        As paho's own `loop`, but that one cannot be woken, and its select(2) ends at descriptor 1024.
+        """
+        stream = cast("Stream | None", client.socket())
+        if stream is None:
+            return False
+        ahead = stream.pending() > 0
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        poll.register(stream, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        ready = dict(poll.poll(0 if ahead else 1000 * _TURN_S))
+        if self._bell in ready:
+            os.eventfd_read(self._bell)
+        events = ready.get(stream.fileno(), 0)
+        if (ahead or events & ~select.POLLOUT) and client.loop_read() is not _FINE:
+            return False
+        if client.want_write() and client.loop_write() is not _FINE:
+            return False
+        return client.loop_misc() is _FINE
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        self._greeted = not reason.is_failure
+        self._unsupported = reason.value == _UNSUPPORTED
+        self._refusal = str(reason) if reason.is_failure else ""

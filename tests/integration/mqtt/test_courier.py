@@ -1,0 +1,196 @@
+"""Signed documents over the connection of pushes, against a real Mosquitto and brokers that say no (RULES 18)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from edged.topics import Ota
+from edged.transports.mqtt.pushes import DOCUMENT_MOST
+from tests.brokers import Mosquitto, have_mosquitto
+from tests.integration.mqtt.box import TREE, Box, User, run, running, until
+from tests.integration.mqtt.test_strangers import CONNACK_311, filters
+from tests.integration.mqtt.test_strangers import broker as stranger
+
+pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
+
+OTA = Ota("edged")
+WANT = OTA.want("digits", "all")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_what_is_listened_for_comes_and_nothing_else(broker: Mosquitto, version: str) -> None:
+    blobs = [OTA.blob(f"{version}-{number}") for number in range(30)]
+
+    async def scenario() -> None:
+        with User(broker.port) as user:
+            for blob in blobs:
+                user.send(blob, blob, retain=True)
+            async with running(Box(broker.url, version=version)) as box:
+                await until(lambda: box.courier == [True])
+                box.mqtt.courier.listen(frozenset(blobs[:20]))
+                await until(lambda: len(box.documents) == 20)
+                assert sorted(box.documents) == sorted((blob, blob.encode(), True) for blob in blobs[:20])
+                box.documents.clear()
+                box.mqtt.courier.listen(frozenset(blobs[19:22]))
+                await until(lambda: len(box.documents) == 2)
+                user.send(blobs[0], "nobody listens any more")
+                user.send(blobs[19], "live")
+                await until(lambda: len(box.documents) == 3)
+                assert {document[0] for document in box.documents} == set(blobs[19:22])
+                assert box.documents[-1] == (blobs[19], b"live", False)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_topic_that_is_asked_for_again_brings_its_message_again(broker: Mosquitto, version: str) -> None:
+    """Also when it was given up and asked for in one turn of the loop."""
+
+    async def scenario() -> None:
+        with User(broker.port) as user:
+            user.send(WANT, b"order", retain=True)
+            async with running(Box(broker.url, version=version)) as box:
+                box.mqtt.courier.listen(frozenset({WANT}))  # before there is a connection
+                for _ in range(4):
+                    await until(lambda: box.documents)
+                    assert box.documents.pop() == (WANT, b"order", True)
+                    box.mqtt.courier.listen(frozenset())
+                    box.mqtt.courier.listen(frozenset({WANT}))
+                await until(lambda: box.documents)
+                box.mqtt.courier.listen(frozenset({WANT, OTA.trust(2)}))
+                user.send(WANT, b"", retain=True)  # somebody deletes it: passed on as it is
+                await until(lambda: len(box.documents) == 2)
+                assert box.documents == [(WANT, b"order", True), (WANT, b"", False)]
+
+    run(scenario)
+
+
+def test_wildcards(broker: Mosquitto) -> None:
+    async def scenario() -> None:
+        with User(broker.port) as user:
+            user.send(OTA.want("new", "all"), b"one", retain=True)
+            async with running(Box(broker.url)) as box:
+                box.mqtt.courier.listen(frozenset({OTA.want("+", "all"), OTA.want("+", "device/press-07")}))
+                await until(lambda: box.documents)
+                user.send(OTA.want("new", "device/press-08"), b"another's")
+                user.send(OTA.want("digits", "device/press-07"), b"two")
+                await until(lambda: len(box.documents) == 2)
+                assert box.documents == [
+                    (OTA.want("new", "all"), b"one", True),
+                    (OTA.want("digits", "device/press-07"), b"two", False),
+                ]
+            user.send(OTA.want("new", "all"), b"", retain=True)
+
+    run(scenario)
+
+
+def test_what_is_missing_is_told(broker: Mosquitto) -> None:
+    async def scenario() -> None:
+        with User(broker.port, TREE.need) as user:
+            box = Box(broker.url)
+            box.mqtt.courier.need(b"nobody hears this")
+            async with running(box):
+                await until(lambda: box.courier == [True] and box.mqtt.facts().pushes_connected)
+                box.mqtt.courier.need(bytes(64))
+                await until(lambda: user.on(TREE.need))
+                found = user.on(TREE.need)[0]
+                assert (found.payload, found.qos, found.retain) == (bytes(64), 0, False)
+
+    run(scenario)
+
+
+def test_after_a_reconnect_everything_comes_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async def scenario() -> None:
+        with Mosquitto(tmp_path_factory.mktemp("killed")) as broker:
+            async with running(Box(broker.url)) as box:
+                topics = [OTA.blob(str(number)) for number in range(12)]
+                box.mqtt.courier.listen(frozenset(topics))
+                await until(lambda: box.courier == [True])
+                broker.kill()
+                await until(lambda: box.courier == [True, False])
+                broker.start()
+                await until(lambda: box.courier == [True, False, True], 30)
+                with User(broker.port) as user:
+                    for topic in topics:
+                        user.send(topic, b"chunk", retain=True)
+                    await until(lambda: {document[0] for document in box.documents} == set(topics))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_ota_F16_a_message_above_the_largest_chunk_is_not_taken(broker: Mosquitto, version: str) -> None:
+    """MQTT 5: the broker knows our limit. 3.1.1: it is read, dropped and counted."""
+    huge, fine = OTA.blob(f"huge-{version}"), OTA.blob(f"fine-{version}")
+
+    async def scenario() -> None:
+        with User(broker.port) as user:
+            user.send(huge, bytes(DOCUMENT_MOST + 2**20), retain=True)
+            user.send(fine, bytes(DOCUMENT_MOST), retain=True)
+            async with running(Box(broker.url, version=version)) as box:
+                box.mqtt.courier.listen(frozenset({huge, fine}))
+                await until(lambda: box.documents)
+                if version == "3.1.1":
+                    await until(lambda: box.mqtt.facts().dropped.get("document_too_large") == 1)
+                assert [document[0] for document in box.documents] == [fine]
+                assert box.courier == [True]
+            user.send(huge, b"", retain=True)
+
+    run(scenario)
+
+
+def test_a_refused_subscription_is_told_once_with_the_line_that_the_acl_lacks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[list[str]] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            asked.append(filters(body[2:]))
+            granted = bytes(0x80 if "/ota/" in one else 1 for one in asked[-1])
+            writer.write(bytes([0x90, 2 + len(granted)]) + body[:2] + granted)
+
+    async def scenario() -> None:
+        async with stranger(handle, pushes=True) as url:
+            box = Box(url, version="3.1.1")
+            async with running(box, wait=False):
+                box.mqtt.courier.listen(frozenset(OTA.blob(str(number)) for number in range(9)))
+                await until(lambda: box.mqtt.facts().pushes_refused == 9)
+                box.mqtt.courier.listen(frozenset({OTA.blob("more")}))
+                await until(lambda: box.mqtt.facts().pushes_refused == 10)
+        assert max(map(len, asked)) == 8
+
+    run(scenario)
+    told = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
+    assert len(told) == 1
+    assert "`pattern read edged/ota/#`" in told[0]
+
+
+def test_documents_come_one_at_a_time(broker: Mosquitto) -> None:
+    """What the loop has not taken yet stays with the broker and in the socket."""
+    blobs = [OTA.blob(f"slow-{number}") for number in range(4)]
+
+    async def scenario() -> None:
+        with User(broker.port) as user:
+            for blob in blobs:
+                user.send(blob, bytes(2**16), retain=True)
+            async with running(Box(broker.url)) as box:
+                await until(lambda: box.courier)
+                box.mqtt.courier.listen(frozenset(blobs))
+                while len(box.documents) < len(blobs):
+                    before = len(box.documents)
+                    await asyncio.sleep(0)  # one turn of the loop
+                    assert len(box.documents) - before <= 1
+
+    run(scenario)
