@@ -195,6 +195,7 @@ class User:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # or the garbage collector finds a pair unclosed
 
     def __enter__(self) -> Self:
         return self
