@@ -211,7 +211,6 @@ class Fetcher:
         self._assembly, said = assembly, None
         try:
             while True:
-                self._wake.clear()
                 now_s = self._clock()
                 self._asked = assembly.ask(now_s)
                 self._listen()
@@ -232,6 +231,7 @@ class Fetcher:
                 if not assembly.missing:
                     return
                 await self._wait(assembly.wake_s(now_s), now_s)
+                self._wake.clear()  # before what has arrived is taken: more may arrive while that is written
                 await self._take(assembly, download)
         finally:
             download.damaged += assembly.damaged

@@ -245,6 +245,26 @@ def test_a_chunk_may_come_by_another_way_without_a_broker(store: Store) -> None:
     run(scenario())
 
 
+def test_a_chunk_that_comes_while_another_is_written_is_not_forgotten(store: Store) -> None:
+    """Without a broker nothing else wakes the fetcher up: each is offered once, in its own turn of the loop."""
+    document = release(CONTENTS, chunk=CHUNK)
+    have = blobs(document, CONTENTS)
+
+    async def scenario() -> None:
+        box = Box(store)
+        fetching = asyncio.ensure_future(box.fetch(document))
+        offered: set[str] = set()
+        while not fetching.done():
+            for sha256 in [one for one in box.fetcher.missing() if one not in offered][:1]:
+                if box.fetcher.offer(sha256, have[sha256]):
+                    offered.add(sha256)
+            await asyncio.sleep(0)
+        await fetching
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
 def test_chunks_of_other_releases_are_copied_and_whole_files_shared(store: Store) -> None:
     old, new = release(CONTENTS, chunk=CHUNK), None
     changed = CONTENTS | {"model.onnx": CONTENTS["model.onnx"][: 8 * CHUNK] + bytes(3 * CHUNK)}
