@@ -112,10 +112,7 @@ def _signing(args: argparse.Namespace) -> Callable[[Envelope], Envelope]:
     from edged.fleet.trustbook import TrustBook
 
     fleet = config.read()
-    book = TrustBook(fleet.trust)
-    trust = book.anchored().trust if book.newest.exists() or not args.key else None
-    keyids = trust.roles.release.keyids if trust is not None else ()
-    chosen = signing.signers(args, Keyring(fleet.keys), keyids, "the role release")
+    _, chosen = signing.of_role(args, Keyring(fleet.keys), TrustBook(fleet.trust), "release")
     return lambda found: signed(found, chosen)
 
 

@@ -60,9 +60,7 @@ def _release(args: argparse.Namespace, path: Path, found: Envelope, ring: Keyrin
         release = read_release(found.payload)
     except Malformed as error:
         raise EdgedError("bad_document", f"{path}: {error}") from error
-    trust = book.anchored().trust if book.newest.exists() or not args.key else None
-    keyids = trust.roles.release.keyids if trust else ()
-    signers = signing.signers(args, ring, keyids, "the role release")
+    trust, signers = signing.of_role(args, ring, book, "release")
     found = signed(found, signers)
     write(path, found.encode())
     names = ", ".join(one.keyid for one in signers)
@@ -70,7 +68,7 @@ def _release(args: argparse.Namespace, path: Path, found: Envelope, ring: Keyrin
     if trust is None:
         print(f"edged: no trust document at {book.newest} says whether that key counts", file=sys.stderr)
     elif lack := missing(found, trust, "release"):
-        print(f"  {lack} more of {len(keyids)} keys have to sign it")
+        print(f"  {lack} more of {len(trust.roles.release.keyids)} keys have to sign it")
     return 0
 
 

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Final
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
+    from edged.delivery.documents import Trust
+    from edged.delivery.trust import RoleName
     from edged.fleet.keyring import Keyring
     from edged.fleet.signers import Signer
+    from edged.fleet.trustbook import TrustBook
 
 _LARGEST: Final = 4096
 
@@ -45,6 +48,19 @@ def signers(
         return from_file(args.passphrase_file) or asked(f"passphrase of {name}: ")
 
     return choose(ring, keyids, of, ask, key=args.key, command=args.sign_with, needed=needed)
+
+
+def of_role(
+    args: argparse.Namespace, ring: Keyring, book: TrustBook, role: RoleName
+) -> tuple[Trust | None, tuple[Signer, ...]]:
+    """The trust document here, and who signs for `role` by it. Without one (None) whatever key is named may sign:
+    the boxes know whether it counts. Raises EdgedError no_trust, bad_key.
+    """
+    from edged.delivery.trust import role_of
+
+    trust = book.anchored().trust if book.newest.exists() or not args.key else None
+    keyids = role_of(trust, role).keyids if trust is not None else ()
+    return trust, signers(args, ring, keyids, f"the role {role}")
 
 
 def from_file(name: str) -> bytes:

@@ -13,8 +13,9 @@ The rules, in the order in which they are asked:
 4. With a clock that can be trusted, a place or a time more than a day ahead is refused: sequences are made from
    the wall clock, so nobody honest is there.
 5. A box outside of the order's percent notes the place, or an older order would still be in force there.
-6. An order past its time takes its place too, and begins nothing (`overdue`); nor does any order once the trust
-   document is past its time.
+6. A want past its time takes its place too, and begins nothing (`overdue`); nor does any once the trust document
+   is past its time. An undo past its own time does nothing either; a clock that nobody set keeps no box from
+   going back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from edged.delivery.documents import Order, Rollout, Trust, Undo
+from edged.delivery.documents import Order, Rollout, Trust, Undo, Want
 from edged.delivery.trust import Signed
 from edged.errors import Fault, fault
 from edged.observe.clock import RELEASED_S
@@ -68,7 +69,7 @@ class Late(msgspec.Struct, frozen=True):
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """Its place counts, and this box is not among its percent."""
+    """Its place counts, and no more: this box is not among its percent, or it is an undo past its time."""
 
     seen: Seen
 
@@ -120,13 +121,15 @@ def decide(
         return Refused(fault("bad_document", text, "Set the clock of the machine that signs."))
     known = seen.issued if seen.epoch == order.epoch else 0
     moved = Seen(order.epoch, order.seq, signed.sha256, max(known, order.issued))
-    if not isinstance(order, Undo) and not takes_part(order.rollout, box.device):
+    if isinstance(order, Undo):
+        return Noted(moved) if synced and now_ms >= order.expires else Accepted(moved)
+    if not takes_part(order.rollout, box.device):
         return Noted(moved)
     late = overdue(order, trust, now_ms, synced=synced)
     return Accepted(moved) if late is None else Late(moved, late)
 
 
-def overdue(order: Order, trust: Trust, now_ms: int, *, synced: bool = True) -> Fault | None:
+def overdue(order: Want, trust: Trust, now_ms: int, *, synced: bool = True) -> Fault | None:
     """Why `order` may begin nothing now: `expired`, or `clock_suspect` where nobody has set the clock that says so."""
     for name, expires in (("order", order.expires), ("trust document", trust.expires)):
         if expires is None or now_ms < expires:

@@ -115,6 +115,16 @@ def test_ota_F23_nothing_begins_under_a_trust_document_past_its_time() -> None:
     assert code_of(decided(WANT, trust=ended)) == "expired"
 
 
+def test_ota_F23_an_undo_past_its_time_does_nothing() -> None:
+    """Whoever may publish could go back for ever, else."""
+    undo = undo_of(WANT)
+    assert isinstance(decided(undo, now_ms=undo.expires - 1), Accepted)
+    assert decided(undo, now_ms=undo.expires) == Noted(seen_of(undo))
+    assert isinstance(decided(undo, now_ms=undo.expires, synced=False), Accepted)
+    ended = msgspec.structs.replace(TRUST, expires=NOW_MS)
+    assert isinstance(decided(undo, trust=ended), Accepted)  # nothing new begins, back one may go
+
+
 def test_ota_F24_a_box_without_a_clock_takes_the_latest_time_that_it_knows_of() -> None:
     seen = Seen(0, 5, "0" * 64, ISSUED_MS)
     assert want.current_ms(0, [], 0) > 1_760_000_000_000
