@@ -22,7 +22,8 @@ from edged.transports.mqtt.versions import Version
 class Greeting(msgspec.Struct, frozen=True):
     """What the broker said in its CONNACK on connection `number`; sizes in bytes.
 
-    `identifiers`: it knows subscription identifiers. On 3.1.1 it says nothing but `session_present`.
+    `identifiers`: it knows subscription identifiers; `retains`: it keeps retained messages. On 3.1.1 it says
+    nothing but `session_present`.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Greeting(msgspec.Struct, frozen=True):
     packet_limit: int = MAX_PACKET
     receive_maximum: int = 65_535
     identifiers: bool = False
+    retains: bool = True
 
 
 def greeting(number: int, version: Version, properties: Properties | None, *, session_present: bool) -> Greeting:
@@ -43,6 +45,7 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
         min(MAX_PACKET, getattr(properties, "MaximumPacketSize", MAX_PACKET)),
         getattr(properties, "ReceiveMaximum", 65_535),
         bool(getattr(properties, "SubscriptionIdentifierAvailable", 1)),
+        bool(getattr(properties, "RetainAvailable", 1)),
     )
 
 

@@ -17,8 +17,9 @@ from paho.mqtt.packettypes import PacketTypes
 
 MOST_BYTES: Final = 192 * 1024  # above what a response topic and correlation data can take, and nobody's use
 _USER_PROPERTIES: Final = 64
-# MQTT 5, 3.3.2.3: what a PUBLISH may carry. Integers are passed over.
+# MQTT 5, 3.3.2.3: what a PUBLISH may carry. Integers but the expiry interval are passed over.
 _INTEGERS: Final = {0x01: 1, 0x02: 4, 0x23: 2}
+_EXPIRY: Final = 0x02
 _TEXTS: Final = {0x03: "ContentType", 0x08: "ResponseTopic"}
 _CORRELATION: Final = 0x09
 _SUBSCRIPTION: Final = 0x0B
@@ -57,6 +58,8 @@ def read(region: bytes) -> dict[str, Any]:
         kind = region[at]
         at += 1
         if kind in _INTEGERS:
+            if kind == _EXPIRY:
+                found["MessageExpiryInterval"] = int.from_bytes(region[at : at + 4], "big")
             at += _INTEGERS[kind]
         elif kind == _SUBSCRIPTION:
             number, length = _paho.VariableByteIntegers.decode(region[at : at + 4])

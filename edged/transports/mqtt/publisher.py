@@ -17,15 +17,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config import schema
-from edged.config.addresses import Broker
 from edged.errors import EdgedError
-from edged.transports.mqtt.dialer import Dialer
-from edged.transports.mqtt.outbox import MAX_PACKET
+from edged.transports.mqtt.caller import Caller
 from edged.transports.mqtt.packets import Greeting, fresh
-from edged.transports.mqtt.versions import Versions
 from edged.transports.mqtt.visit import Take, Visit
 
-_ATTEMPTS: Final = 3  # a single close may be anything; the third is made with 3.1.1 at the latest
 _SUBSCRIBED_S: Final = 10.0
 _CONFIRMED_S: Final = 60.0  # from the last byte written to the broker's word; the kernel may hold some MB of it
 _SETTLE_S: Final = 0.5  # retained messages follow the SUBACK at once; this is for a slow link
@@ -41,9 +37,7 @@ class Publisher:
     """
 
     def __init__(self, settings: schema.Mqtt, client_id: str, take: Take, *, confirmed_s: float = _CONFIRMED_S) -> None:
-        self._dialer: Final = Dialer(settings, client_id, 0, MAX_PACKET, 20)
-        self._versions: Final = {broker: Versions(settings.version) for broker in self._dialer.brokers}
-        self._take: Final = take
+        self._caller: Final = Caller(settings, client_id, take)
         self._confirmed_s: Final = confirmed_s
         self._visit: Visit | None = None
 
@@ -60,15 +54,9 @@ class Publisher:
 
         Raises EdgedError `broker`.
         """
-        whys = []
-        for broker in self._dialer.brokers:
-            visit, why = self._reach(broker)
-            if visit is not None and visit.greeting is not None:
-                self._visit = visit
-                self._subscribe(visit, topics)
-                return visit.greeting
-            whys.append(f"{broker.url}: {why}")
-        raise EdgedError("broker", "; ".join(whys), "Check --broker.")
+        self._visit, greeting = self._caller.call()
+        self._subscribe(self._visit, topics)
+        return greeting
 
     def publish(self, topic: str, payload: bytes, user: Sequence[tuple[str, str]] = ()) -> None:
         """Sends at QoS 1 and waits until the broker has it. Raises EdgedError `too_large` or `broker`.
@@ -129,21 +117,6 @@ class Publisher:
         visit, self._visit = self._visit, None
         if visit is not None:
             visit.close()
-
-    def _reach(self, broker: Broker) -> tuple[Visit | None, str]:
-        """A connection to this broker, in the version that it speaks; None with the reason."""
-        why, versions = "", self._versions[broker]
-        for _ in range(_ATTEMPTS):
-            visit = Visit(self._dialer, broker, versions.current, self._take)
-            why, how = visit.connect()
-            if not why:
-                versions.worked()
-                return visit, ""
-            visit.close()
-            if how is None:
-                break
-            versions.failed(how)
-        return None, why
 
     @staticmethod
     def _subscribe(visit: Visit, topics: Sequence[str]) -> None:

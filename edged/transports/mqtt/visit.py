@@ -29,7 +29,8 @@ class Visit:
     """One connection. `take(topic, payload, retained)` gets every message.
 
     `greeting` is what the broker said to a good CONNECT, `refusal` why it said no; `confirmed` has the
-    broker's word on each packet identifier that was published, until it is taken out.
+    broker's word on each packet identifier that was published, until it is taken out. While `take` is called,
+    `left_s` says for how long the broker keeps this message; None: without an end, or 3.1.1, which has none.
     """
 
     def __init__(self, dialer: Dialer, broker: Broker, version: Version, take: Take) -> None:
@@ -38,6 +39,7 @@ class Visit:
         self.greeting: Greeting | None = None
         self.refusal: ReasonCode | None = None
         self.confirmed: dict[int, ReasonCode] = {}
+        self.left_s: int | None = None
         self._dialer = dialer
         self._take = take
         self._subscribed: list[ReasonCode] | None = None
@@ -66,10 +68,10 @@ class Visit:
             return f"the broker refuses the connection: {refusal}", how
         return ("", None) if self.greeting is not None else (NO_CONNACK, Ending.CLOSED)
 
-    def subscribe(self, topics: Sequence[str], limit_s: float) -> list[ReasonCode] | None:
+    def subscribe(self, topics: Sequence[str], limit_s: float, *, qos: int = 1) -> list[ReasonCode] | None:
         """The broker's word on each topic; None when it gave none within the limit, or went away."""
         self._subscribed = None
-        batch = [Subscription(topic, 1) for topic in topics]
+        batch = [Subscription(topic, qos) for topic in topics]
         self._client.subscribe(**subscribe_arguments(batch, self.version, identifiers=False))
         until_s = time.monotonic() + limit_s
         while self._subscribed is None:
@@ -77,9 +79,15 @@ class Visit:
                 return None
         return self._subscribed
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int = 1) -> int:
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Asks for no more of them; what is under way may still come."""
+        self._client.unsubscribe(list(topics))
+
+    def publish(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int = 1, retain: bool = False
+    ) -> int:
         """Sends; the packet identifier, which `confirmed` has once the broker has the message."""
-        return self._client.publish(topic, payload, qos, False, properties).mid
+        return self._client.publish(topic, payload, qos, retain, properties).mid
 
     @property
     def writing(self) -> bool:
@@ -108,6 +116,7 @@ class Visit:
             self.greeting = greeting(0, self.version, properties, session_present=bool(flags.session_present))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self.left_s = getattr(message.properties, "MessageExpiryInterval", None)
         self._take(message.topic, bytes(message.payload), message.retain)
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
