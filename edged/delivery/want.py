@@ -14,8 +14,8 @@ The rules, in the order in which they are asked:
    the wall clock, so nobody honest is there.
 5. A box outside of the order's percent notes the place, or an older order would still be in force there.
 6. A want past its time takes its place too, and begins nothing (`overdue`); nor does any once the trust document
-   is past its time, or drops the keys that have signed it, or begins another epoch. An undo past its own time does nothing either; a clock that nobody set keeps no box from
-   going back.
+   is past its time, or drops the keys that have signed it, or begins another epoch. An undo past its own time
+   does nothing either; a clock that nobody set keeps no box from going back.
 """
 
 from __future__ import annotations
