@@ -155,6 +155,13 @@ CODES: Final[dict[str, Meaning]] = {
     "not_now": Meaning(503, "It is outside the hours of push.install.", "Nothing to do: it waits for its time."),
     "manual": Meaning(503, "push.install is manual: it waits for a person.", "`edged install MODEL` on the box."),
     "paused": Meaning(503, "The rollout is paused.", "`edged fleet rollout` goes on with it."),
+    "halted": Meaning(
+        409, "A rollout did not come through all its waves.", "`edged fleet status --bad` says why; then run it again."
+    ),
+    "no_order": Meaning(404, "There is no want of this model on the broker.", "Push a release: `edged push`."),
+    "no_undo": Meaning(
+        404, "The newest want has no undo beside it.", "Push the version that you want, with --allow-downgrade."
+    ),
     "bad_key": Meaning(500, "A key cannot be used.", "`edged keys show` lists the keys."),
     # --- the box ----------------------------------------------------------------------------------
     "state_in_use": Meaning(

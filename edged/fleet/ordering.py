@@ -7,13 +7,15 @@ PUBACK is no proof.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from edged.delivery import documents
 from edged.delivery.documents import Order, Undo, Want
 from edged.delivery.envelope import Envelope
+from edged.delivery.want import AHEAD_MS
+from edged.errors import EdgedError
 from edged.fleet.view import Fleet
 from edged.topics import Ota
 
@@ -25,18 +27,22 @@ Sign = Callable[[Envelope], Envelope]
 """Adds the signatures of the deploy keys."""
 
 
-class Bring(Protocol):
-    """Lays a retained message on the broker and returns when it was seen there. Raises EdgedError."""
-
-    def __call__(self, topic: str, payload: bytes) -> None: ...
+Bring = Callable[[str, bytes], None]
+"""Lays a retained message (topic, payload) on the broker and returns when it was seen there. Raises EdgedError."""
 
 
 def next_seq(fleet: Fleet, model: str, epoch: int, now_ms: int) -> int:
-    """The next place in a model's sequence: the wall clock, or one more than the highest that somebody who counts has
-    signed in this epoch. Two are needed: for the want and its undo.
+    """The next place in a model's sequence: the wall clock, or one more than the highest of this epoch that lies on the
+    broker, or that a box says it has seen. Two are needed: for the want and its undo.
+
+    Nobody can use up the sequence: orders count that are signed as they must be, and of what boxes say, which is not
+    signed, what they would take themselves.
     """
-    lying = (one for one in (*fleet.wants, *fleet.undos) if one.model == model and one.signed is not False)
-    return max([now_ms, *(one.order.seq + 1 for one in lying if one.order.epoch == epoch)])
+    lying = (one.order for one in (*fleet.wants, *fleet.undos) if one.model == model and one.signed is not False)
+    said = (its.install.want for box in fleet.boxes if (its := box.model(model)) and its.install.want)
+    seqs = [one.seq for one in lying if one.epoch == epoch]
+    seqs += [one.seq for one in said if one.epoch == epoch and one.seq < now_ms + AHEAD_MS]
+    return max([now_ms, *(seq + 1 for seq in seqs)])
 
 
 def draw(fleet: Fleet, want: Want, now_ms: int, lives_s: float = LIVES_S) -> tuple[Want, Undo]:
@@ -45,6 +51,15 @@ def draw(fleet: Fleet, want: Want, now_ms: int, lives_s: float = LIVES_S) -> tup
     placed = msgspec.structs.replace(want, seq=seq, issued=now_ms, expires=now_ms + round(lives_s * 1000))
     undo_expires = now_ms + round(max(lives_s, _UNDO_LIVES_S) * 1000)
     return placed, Undo(want.model, want.to, seq + 1, now_ms, undo_expires, want.release, want.epoch)
+
+
+def scope(text: str) -> str:
+    """`all`, `group:G` or `device:D`, as people write it, as documents have it. Raises EdgedError `bad_config`."""
+    found = text.replace(":", "/", 1)
+    if not documents.is_scope(found):
+        hint = "all, group:G or device:D; names have letters, digits, - and _."
+        raise EdgedError("bad_config", f"--to {text[:70]}: that is nobody", hint)
+    return found
 
 
 def seal(order: Order, sign: Sign) -> bytes:

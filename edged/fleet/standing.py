@@ -110,6 +110,8 @@ def _wanting(box: Box, install: Install, want: Want) -> State:
         return "failed"
     if install.held:
         return "held"
+    if about and install.phase == "waiting":
+        return "waiting"
     if not takes_part(want.rollout, box.name):
         return "outside"
     if _paused(want) or known:

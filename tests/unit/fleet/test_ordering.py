@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from edged.delivery import keys, trust
-from edged.delivery.documents import Role, Roles, Rollout, Trust, Undo, Want
-from edged.delivery.envelope import Envelope, Signature
+from edged.delivery import trust
+from edged.delivery.documents import Rollout, Undo, Want
 from edged.fleet import ordering
-from edged.fleet.view import Fleet, Published
+from edged.fleet.view import Box, Fleet, Install, Model, Published, Wanted
 from edged.topics import Ota
+from tests.operators import signing
+from tests.signing import Operator
 
 NOW = 1_700_000_000_000
 RELEASE = "2" * 64
@@ -32,6 +33,11 @@ def test_a_place_is_the_wall_clock_and_the_undo_has_the_next_one() -> None:
     assert (want.expires, undo.expires) == (NOW + 30 * 86_400_000, NOW + 365 * 86_400_000)
 
 
+def saying(seq: int, *, epoch: int = 0) -> Box:
+    followed = Install(want=Wanted(RELEASE, "2", epoch, seq))
+    return Box("a", "online", models=(Model("digits", install=followed),))
+
+
 @pytest.mark.parametrize(
     ("fleet", "seq"),
     [
@@ -42,6 +48,9 @@ def test_a_place_is_the_wall_clock_and_the_undo_has_the_next_one() -> None:
         (Fleet(wants=lying(order(NOW + 7, epoch=1))), NOW),
         (Fleet(wants=lying(order(2**53 - 1), signed=False)), NOW),  # a stranger cannot use up the sequence
         (Fleet(wants=lying(order(NOW - 5))), NOW),
+        (Fleet((saying(NOW + 9),)), NOW + 10),  # the broker has lost it, a box has seen it
+        (Fleet((saying(NOW + 2 * 86_400_000),)), NOW),  # which no box would have taken
+        (Fleet((saying(NOW + 9, epoch=1),)), NOW),
     ],
 )
 def test_a_place_is_above_what_lies_there_already(fleet: Fleet, seq: int) -> None:
@@ -49,19 +58,12 @@ def test_a_place_is_above_what_lies_there_already(fleet: Fleet, seq: int) -> Non
 
 
 def test_both_are_signed_and_the_undo_lies_there_before_its_want() -> None:
-    secret = keys.generate("ed25519")
-    role = Role((secret.keyid,))
-    anchor = Trust(1, {secret.keyid: secret.key}, Roles(role, role, role))
-
-    def sign(envelope: Envelope) -> Envelope:
-        signature = Signature(secret.keyid, secret.sign(envelope.signed))
-        return Envelope(envelope.kind, envelope.payload, (*envelope.signatures, signature))
-
+    operator = Operator()
     there: list[tuple[str, bytes]] = []
     want, undo = ordering.draw(Fleet(), WANT, NOW)
-    ordering.publish(Ota("edged"), want, undo, sign, lambda topic, payload: there.append((topic, payload)))
+    ordering.publish(Ota("edged"), want, undo, signing(operator), lambda topic, payload: there.append((topic, payload)))
     assert [topic for topic, _ in there] == [
         "edged/ota/undo/digits/group/line-2",
         "edged/ota/want/digits/group/line-2",
     ]
-    assert [trust.order(anchor, payload).document for _, payload in there] == [undo, want]
+    assert [trust.order(operator.trust, payload).document for _, payload in there] == [undo, want]
