@@ -29,6 +29,7 @@ from edged.fleet.standing import Standing, of
 from edged.fleet.view import Fleet, Published, within
 
 DONE: Final = 90.0
+_OVERTAKEN_MS: Final = 60_000  # by then a box that is online has taken an order, or has said why not
 _SALTS: Final = 20_000  # tried at most; with one box and a wave of 1 % each fits with a chance of 1 in 100
 
 
@@ -106,7 +107,7 @@ def step(fleet: Fleet, target: Target, plan: Plan, now_ms: int, *, fresh: bool =
     """What comes next. `now_ms` is the wall clock.
 
     `fresh`: the operator has said so just now, which is the word to begin, and to go on after a pause; without it, both
-    are somebody else's doing, and the end. `retry`: going on after a pause, boxes that failed try again.
+    are somebody else's doing, and the end. `retry`: in that moment, boxes that failed this release may try it again.
     """
     members = [(box, its) for box in fleet.boxes if within(target.to, box) and (its := box.model(target.model))]
     if not members:
@@ -114,11 +115,16 @@ def step(fleet: Fleet, target: Target, plan: Plan, now_ms: int, *, fresh: bool =
     current = lying(fleet, target)
     asked = [of(box, its, current) for box, its in members if current == fleet.newest(target.model, box)]
     if current is None or not asked:
-        return _begin(target, plan, [box.name for box, _ in members if box.online], fresh=fresh)
+        return _begin(target, plan, [box.name for box, _ in members if box.online], fresh=fresh, retry=retry)
     want = current.order
     if not isinstance(want, Want):
         raise TypeError("`lying` finds wants")
     wave = count(want.rollout, asked)
+    overtaken = _overtaken(want, asked, now_ms)
+    if overtaken and not fresh:
+        return End(False, "the boxes follow a newer order than the one that lies on the broker", wave)
+    if overtaken:
+        return Publish(want.rollout.percent, want.rollout.salt, f"goes on at {wave.percent:g} %", retry=retry)
     if not wave.size:
         return End(False, f"{want.rollout.percent:g} % of {target.to} are no box at all", wave)
     if exceeded(plan, wave.failed, wave.told) or want.rollout.pause:
@@ -134,6 +140,19 @@ def lying(fleet: Fleet, target: Target) -> Published | None:
         if ours and isinstance(order, Want) and one.signed is not False:
             return one
     return None
+
+
+def _overtaken(want: Want, asked: Sequence[Standing], now_ms: int) -> bool:
+    """Whether boxes follow a newer order than the one that lies there, and none follows this one: two operators wrote
+    at one moment, or the broker came back with an old memory. One box that lies cannot make it so.
+    """
+    members = (one for one in asked if one.box.online and takes_part(want.rollout, one.box.name))
+    places = [one.model.install.want.place for one in members if one.model.install.want is not None]
+    return (
+        now_ms > want.issued + _OVERTAKEN_MS
+        and want.place not in places
+        and max(places, default=want.place) > want.place
+    )
 
 
 def count(rollout: Rollout, asked: Sequence[Standing]) -> Wave:
@@ -175,14 +194,14 @@ def choose_salt(release: str, percent: float, names: Sequence[str]) -> str | Non
     return None
 
 
-def _begin(target: Target, plan: Plan, online: Sequence[str], *, fresh: bool) -> Step:
+def _begin(target: Target, plan: Plan, online: Sequence[str], *, fresh: bool, retry: bool) -> Step:
     if not fresh:
         return End(False, f"another order counts for {target.to} now")
     percent = plan.waves[0]
     salt = choose_salt(target.release, percent, online)
     if salt is None:
         return End(False, f"no box of {target.to} that has the model {target.model} is online")
-    return Publish(percent, salt, f"begins with {percent:g} %")
+    return Publish(percent, salt, f"begins with {percent:g} %", retry=retry)
 
 
 def _halted(want: Want, wave: Wave, plan: Plan, *, fresh: bool, retry: bool) -> Step:
