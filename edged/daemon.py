@@ -27,23 +27,26 @@ from edged.config.schema import Config, Model, Push
 from edged.control import Control
 from edged.delivery.audit import Decision, Entry
 from edged.delivery.installer import Installer
+from edged.delivery.orders import Clock
 from edged.delivery.store import Store
 from edged.delivery.trail import Trail
+from edged.delivery.want import Box
 from edged.errors import EdgedError
 from edged.messages import Admission, Input
 from edged.observe import journal, status
 from edged.observe.clock import WallClock
-from edged.observe.heartbeat import Pulse, Running, stuck
+from edged.observe.heartbeat import Pulse, Running
 from edged.observe.metrics import Metrics
-from edged.observe.notify import notify, watchdog_interval_s
+from edged.observe.notify import notify
 from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
+from edged.observe.watchdog import watch
 from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
-from edged.topics import Tree
+from edged.topics import Ota, Tree
 from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
@@ -53,7 +56,6 @@ from edged.transports.rest.server import Rest
 
 DRAIN_S: Final = 5.0
 BROKEN: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of edged itself; systemd starts it again
-_TICK_S: Final = 1.0
 _LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
 
 log = logging.getLogger("edged")
@@ -140,7 +142,10 @@ class Daemon:
             Store(self._place.state),
             route=self._router.route,
             publish=self._reporter.install_changed,
+            box=Box(config.device, config.groups),
+            ota=Ota(tree.base),
             audit=self._trail.add,
+            wall=Clock(synced=WallClock().synced),
         )
         self._reload = Reload(
             config,
@@ -164,6 +169,8 @@ class Daemon:
                 push=config.push,
                 on_push=self._installer.on_push,
                 on_refused=self._installer.refuse,
+                on_document=self._installer.orders.on_document,
+                on_courier=self._installer.orders.on_courier,
                 dropped=self._metrics.dropped,
                 bug=partial(self._metrics.fault, "mqtt"),
                 clock_synced=WallClock().synced,
@@ -171,8 +178,8 @@ class Daemon:
                 ask=self._control.remote,
             )
             self._router.on_room(self._mqtt.on_room)
+            self._installer.orders.use(self._mqtt.courier)
         self._rest: Rest | None = None
-        self._ticked_s = time.monotonic()
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -197,7 +204,12 @@ class Daemon:
         await asyncio.to_thread(self._prepared.prune, self._prepared.in_use())
         await self._reporter.sample()
         interval_s = float(self._reload.config.telemetry.interval)
-        for work in (self._installer.run(), self._reporter.run(interval_s), self._tick(), self._reload.serve()):
+        for work in (
+            self._installer.run(),
+            self._reporter.run(interval_s),
+            watch(self._pulse, self._summary),
+            self._reload.serve(),
+        ):
             self._spawn(work)
         notify(READY=1, STATUS=self._summary())
         log.info("%s", self._summary())
@@ -255,6 +267,7 @@ class Daemon:
 
     def follow(self, config: Config, renumbered: Callable[[Input], Input]) -> None:
         """What the parts that know the models have to know of a change (reload.Followers)."""
+        self._installer.orders.meant(Box(config.device, config.groups))
         for route in self._router:
             route.feeder.record(on=config.push.record)
         if self._mqtt is not None:
@@ -354,34 +367,15 @@ class Daemon:
         waits = f"; MQTT waits: {facts.namesake} is online as {self._tree.device}" if facts and facts.namesake else ""
         return (", ".join(words) or "no models") + waits
 
-    # --- by the clock -------------------------------------------------------------------------------
-
-    async def _tick(self) -> None:
-        """Feeds systemd's watchdog while everything moves, and keeps its status text true."""
-        interval_s = watchdog_interval_s()
-        tick_s = _TICK_S if interval_s is None else min(_TICK_S, interval_s / 2)
-        said = self._summary()
-        while True:
-            await asyncio.sleep(tick_s)
-            now_s = time.monotonic()
-            if interval_s is not None:
-                reason = stuck(self._pulse(now_s), now_s, interval_s)
-                if reason is None:
-                    notify(WATCHDOG=1)
-                else:
-                    log.critical("the watchdog is not fed: %s", reason)
-            self._ticked_s = now_s
-            if (summary := self._summary()) != said:
-                said = summary
-                notify(STATUS=said)
-
     def _pulse(self, now_s: float) -> Pulse:
         running = tuple(
             Running(route.settings.name, route.live.oldest_s(now_s), route.live.run_limit_s)
             for route in self._router
             if route.live is not None
         )
-        return Pulse(self._ticked_s, self._mqtt is None or self._mqtt.alive(), running)
+        return Pulse(now_s, self._mqtt is None or self._mqtt.alive(), running)
+
+    # --- its parts --------------------------------------------------------------------------------------
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a part that ends only with the daemon."""

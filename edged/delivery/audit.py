@@ -26,6 +26,10 @@ Event = Literal[
     "committed",
     "rolled_back",
     "rollback_refused",
+    "pinned",
+    "unpinned",
+    "blocked",
+    "trusted",
     "reloaded",
     "reload_refused",
 ]

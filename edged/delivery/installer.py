@@ -15,17 +15,22 @@ from typing import Final
 import msgspec
 
 from edged.config.schema import Model, Push
+from edged.delivery import trust
 from edged.delivery.audit import Decision
 from edged.delivery.installation import Installation
 from edged.delivery.ledger import Audit, Publish, Pushed
+from edged.delivery.line import Line
+from edged.delivery.orders import Clock, Orders
+from edged.delivery.record import Order, Phase, Record
 from edged.delivery.report import Subject
-from edged.delivery.rollout import Phase, Record
 from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
 from edged.delivery.trail import journal
+from edged.delivery.want import Box
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.release import Release
 from edged.serving.route import Route
+from edged.topics import Ota
 
 INBOX: Final = 16  # pushes that wait to be hashed; their bytes are bounded besides
 
@@ -53,8 +58,11 @@ class Installer:
         *,
         route: Callable[[str], Route],
         publish: Publish,
+        box: Box,
+        ota: Ota,
         audit: Audit = journal,
         clock: Callable[[], float] = time.monotonic,
+        wall: Clock = Clock(),  # noqa: B008 - a frozen value
     ) -> None:
         self._turn: Final = asyncio.Lock()
         self._settings = settings
@@ -66,15 +74,22 @@ class Installer:
         self._clock: Final = clock
         self._group: asyncio.TaskGroup | None = None
         self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
-        self._models: Final = {model.name: self._installation(model, route(model.name)) for model in models}
+        self._line: Final = Line()
+        self._models: Final[dict[str, Installation]] = {}
+        self.orders: Final = Orders(
+            box, ota, store, self._models, settings=lambda: self._settings, audit=audit, clock=wall
+        )
+        self._models.update({model.name: self._installation(model, route(model.name)) for model in models})
 
     def _installation(self, model: Model, route: Route) -> Installation:
         return Installation(
-            Shelf(model.name, model.file, self._store),
+            Shelf(model.name, model.file, self._store, self.orders.banned),
             self._store,
             route,
             self._settings,
             turn=self._turn,
+            line=self._line,
+            fleet=self.orders,
             publish=self._publish,
             audit=self._audit,
             clock=self._clock,
@@ -83,6 +98,7 @@ class Installer:
     async def open(self) -> None:
         """Takes the store and counts the attempts. Raises EdgedError state_in_use, OSError."""
         records = await asyncio.to_thread(self._store.open)
+        await self.orders.open()
         for name, installation in self._models.items():
             await installation.open(records.get(name, Record()))
 
@@ -103,6 +119,7 @@ class Installer:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._tasks[""] = group.create_task(self._receive())
+            self._tasks[" orders"] = group.create_task(self.orders.run())
             for name, one in self._models.items():
                 self._tasks[name] = group.create_task(one.run())
 
@@ -134,6 +151,7 @@ class Installer:
         installation.adopt(self._settings)
         self._models[name] = installation
         self._tasks[name] = self._group.create_task(installation.run())
+        self.orders.listen_anew()
 
     async def remove(self, name: str) -> None:
         """Forgets a model; what the store knows of it stays, for the day on which it comes back."""
@@ -141,6 +159,7 @@ class Installer:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await installation.stop()
+        self.orders.listen_anew()
 
     def adopt(self, settings: Push) -> None:
         """Other settings for pushes that arrive from now on."""
@@ -170,17 +189,54 @@ class Installer:
         if model in self._models:
             self._models[model].reject(Subject(), problem)
 
+    # --- what a person wants ------------------------------------------------------------------------
+
     async def rollback(self, model: str, by: str = "") -> dict[str, object]:
         """The operator's way back to the previous version; returns the status after it. `by`: who asked.
 
-        Raises EdgedError unknown_model, busy, no_previous.
+        It holds against every want until `unpin`. Raises EdgedError unknown_model, busy, no_previous.
         """
         try:
-            return await self._known(model).rollback(by)
+            return await self._known(model).hand.rollback(by)
         except EdgedError as error:
             text = f"no way back: {error.fault.message}"
             self._audit(Decision("rollback_refused", text, model[:64], code=error.fault.code, by=by))
             raise
+
+    async def pin(self, model: str, version: int, by: str) -> dict[str, object]:
+        """Holds a model at a version that is on the box. Raises EdgedError unknown_model, bad_version, busy."""
+        return await self._known(model).hand.pin(version, by)
+
+    async def unpin(self, model: str, by: str) -> dict[str, object]:
+        """Lets wants count again. Raises EdgedError unknown_model, not_found."""
+        return await self._known(model).hand.unpin(by)
+
+    async def release_manual(self, model: str, by: str) -> dict[str, object]:
+        """Lets a release go on that waits for a person. Raises EdgedError unknown_model, not_found."""
+        return await self._known(model).hand.release_manual(by)
+
+    async def install_local(self, envelope: bytes, by: str) -> dict[str, object]:
+        """A person's word in place of a want: installs the release with this envelope; returns the status.
+
+        Its chunks come by `offer`, as `missing` tells. Raises EdgedError signature,
+        bad_document, no_trust, unknown_model.
+        """
+        now = self.orders.trust
+        if now is None:
+            raise EdgedError("no_trust", "this box has no root of trust, and takes no signed release")
+        signed = await asyncio.to_thread(trust.release, now, envelope)
+        one = self._known(signed.document.model)
+        order = Order(signed.sha256, signed.document.version, by=by)
+        await one.order(order, one.record.seen, envelope)
+        return one.status()
+
+    def missing(self) -> tuple[str, ...]:
+        """The hashes of chunks that are waited for now."""
+        return self.orders.fetcher.missing()
+
+    def offer(self, sha256: str, payload: bytes) -> bool:
+        """A chunk that somebody has; whether it was wanted, and is what it is called."""
+        return self.orders.fetcher.offer(sha256, payload)
 
     def _known(self, model: str) -> Installation:
         if model not in self._models:

@@ -12,8 +12,8 @@ import msgspec
 from edged.config.schema import Push
 from edged.delivery.audit import Decision, Event
 from edged.delivery.disk import is_full
-from edged.delivery.report import Course, Subject, status
-from edged.delivery.rollout import Phase, Record, Verdict
+from edged.delivery.record import Phase, Record, Verdict
+from edged.delivery.report import Course, Standing, Subject, status
 from edged.delivery.shelf import Shelf, resume
 from edged.delivery.store import Store
 from edged.errors import Fault, fault
@@ -22,6 +22,7 @@ log = logging.getLogger("edged.delivery")
 
 Publish = Callable[[str, dict[str, object]], None]
 Audit = Callable[[Decision], None]
+Change = Callable[[Record], Record]
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -37,9 +38,21 @@ class Pushed(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """`record` is what a restart would find, or should; `course` is where the model stands now."""
+    """`record` is what a restart would find, or should; `course` is where the model stands now.
 
-    def __init__(self, shelf: Shelf, store: Store, settings: Push, publish: Publish, audit: Audit) -> None:
+    Several may change the record, each what is its own, one after the other: `commit` and `update` take turns.
+    `standing(model, record)` is what the box adds to a status.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        store: Store,
+        settings: Push,
+        publish: Publish,
+        audit: Audit,
+        standing: Callable[[str, Record], Standing],
+    ) -> None:
         self.record = Record()
         self.course = Course(Phase.IDLE)
         self.fault: Fault | None = None  # nothing is left to serve, and why
@@ -49,6 +62,8 @@ class Ledger:
         self.settings = settings
         self._publish: Final = publish
         self._audit: Final = audit
+        self._standing: Final = standing
+        self._writing: Final = asyncio.Lock()
 
     async def open(self, record: Record) -> None:
         """Takes up what the store knows, as a start of the daemon does."""
@@ -62,19 +77,30 @@ class Ledger:
         if msgspec.structs.replace(self.record, highest=record.highest) != record:
             await self.note()
 
-    async def commit(self, record: Record) -> None:
-        """Makes `record` the one that holds. Raises OSError: then the old one still does."""
-        await asyncio.to_thread(self._store.commit, self._shelf.model, record)
-        self.record, self.behind = record, False
+    async def commit(self, change: Change) -> None:
+        """Makes the changed record the one that holds. Raises OSError: then the old one still does."""
+        async with self._writing:
+            record = change(self.record)
+            await asyncio.to_thread(self._store.commit, self._shelf.model, record)
+            # What a probation counts was written into the old one meanwhile: its next look says it again.
+            self.record, self.behind = record, False
+
+    async def update(self, change: Change) -> None:
+        """What has happened has happened: the changed record holds, and a full disk only leaves the store `behind`."""
+        async with self._writing:
+            self.record = change(self.record)
+            try:
+                await asyncio.to_thread(self._store.commit, self._shelf.model, self.record)
+            except OSError as error:
+                self.behind = True
+                problem = unwritable(error)
+                log.error("not recorded: %s", problem.message, extra=self.fields(problem.code))
+            else:
+                self.behind = False
 
     async def note(self) -> None:
-        """Writes the record; what has happened has happened, so a full disk only leaves the store `behind`."""
-        try:
-            await self.commit(self.record)
-        except OSError as error:
-            self.behind = True
-            problem = unwritable(error)
-            log.error("not recorded: %s", problem.message, extra=self.fields(problem.code))
+        """Writes the record as it is."""
+        await self.update(_as_it_is)
 
     def known(self, pushed: Pushed) -> Verdict | None:
         """The verdict on a file that needs no trial: it is live, or it failed here before."""
@@ -84,13 +110,13 @@ class Ledger:
         before = self.record.blacklist.get(pushed.sha256)
         if before is None:
             return None
-        again = Fault(before.code, f"it failed on this box before: {before.message}", before.hint)
-        return Verdict("rejected", pushed.version or 0, pushed.sha256, again)
+        return Verdict("rejected", pushed.version or 0, pushed.sha256, again(before))
 
-    def reject(self, subject: Subject, problem: Fault) -> None:
+    def reject(self, subject: Subject, problem: Fault, by: str = "") -> None:
         """Says no to a push that changes nothing here."""
-        self.decided("rejected", f"push refused: {problem.message}", problem, subject.version, subject.sha256)
-        self._send(Course(self.course.phase, subject, Verdict("rejected", subject.version, subject.sha256, problem)))
+        self.decided("rejected", f"push refused: {problem.message}", problem, subject.version, subject.sha256, by)
+        verdict = Verdict("rejected", subject.version, subject.sha256, problem, (), subject.release)
+        self._send(msgspec.structs.replace(self.course, subject=subject, verdict=verdict, waiting=None))
 
     def say(self, course: Course) -> None:
         """Publishes where the model stands from now on."""
@@ -103,7 +129,7 @@ class Ledger:
 
     def status(self) -> dict[str, object]:
         """The status document as it is now."""
-        return status(self.record, self.course, self._shelf.factory, self.settings)
+        return self._status(self.course)
 
     def decided(
         self,
@@ -129,19 +155,28 @@ class Ledger:
     def _resting(self) -> Course:
         last, now = self.record.last, self.record.candidate or self.record.active
         if self.record.phase is not Phase.IDLE and now is not None:
-            return Course(self.record.phase, Subject(now.sha256, now.version, now.size))
+            return Course(self.record.phase, Subject(now.sha256, now.version, now.size, now.release))
         if last is None:
             return Course(Phase.IDLE)
-        subject, figures = Subject(last.sha256, last.version), None
-        if self.course.subject.sha256 == last.sha256:
-            subject, figures = self.course.subject, self.course.figures
-        return Course(Phase.IDLE, subject, last, figures)
+        course, subject = self.course, Subject(last.sha256, last.version, 0, last.release)
+        if (course.subject.sha256, course.subject.release) == (subject.sha256, subject.release):
+            return Course(Phase.IDLE, course.subject, last, course.figures, loaded=course.loaded)
+        return Course(Phase.IDLE, subject, last)
+
+    def _status(self, course: Course) -> dict[str, object]:
+        standing = self._standing(self._shelf.model, self.record)
+        return status(self.record, course, self._shelf.factory, self.settings, standing)
 
     def _send(self, course: Course) -> None:
         try:
-            self._publish(self._shelf.model, status(self.record, course, self._shelf.factory, self.settings))
+            self._publish(self._shelf.model, self._status(course))
         except Exception:  # whether an installation goes on does not depend on telling of it
             log.exception("the status could not be published", extra=self.fields("internal"))
+
+
+def again(before: Fault) -> Fault:
+    """What is said of a release that failed here before."""
+    return Fault(before.code, f"it failed on this box before: {before.message}", before.hint)
 
 
 def unwritable(error: OSError) -> Fault:
@@ -149,3 +184,7 @@ def unwritable(error: OSError) -> Fault:
     if is_full(error):
         return fault("no_space", f"there is no room for it on the disk: {error.strerror}")
     return fault("bad_store", f"the state directory cannot be written: {error.strerror}", "Check the disk of the box.")
+
+
+def _as_it_is(record: Record) -> Record:
+    return record

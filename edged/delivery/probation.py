@@ -13,8 +13,12 @@ import statistics
 from collections.abc import Collection
 from typing import Final
 
+import msgspec
+
 from edged.config.schema import Probation
-from edged.delivery.rollout import Baseline, Watched
+from edged.config.units import Duration, Factor, Percent
+from edged.delivery.documents import Watching
+from edged.delivery.record import Baseline, Watched
 from edged.errors import Fault, fault
 
 FAULTS: Final = 5
@@ -23,6 +27,17 @@ SLACK_S: Final = 0.001  # below a millisecond more nobody on the box can tell
 SAMPLES: Final = 5  # runs below which a median says nothing
 
 UNTESTED_LIVE: Final = "untested_live"
+
+
+def overlaid(settings: Probation, watching: Watching) -> Probation:
+    """The box's settings, with what the release's want says of them."""
+    said = {
+        "time": None if watching.time_s is None else Duration(max(0.1, watching.time_s)),
+        "runs": watching.runs,
+        "max_errors": None if watching.max_errors is None else Percent(min(1.0, watching.max_errors)),
+        "max_latency": None if watching.max_latency is None else Factor(max(1.0, watching.max_latency)),
+    }
+    return msgspec.structs.replace(settings, **{name: one for name, one in said.items() if one is not None})
 
 
 def faulty(settings: Probation, watched: Watched, baseline: Baseline, cpu_s: Collection[float]) -> Fault | None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from edged.config.schema import Model
+from edged.delivery.record import Record, Stored
 from edged.delivery.reversal import retire_previous
-from edged.delivery.rollout import Record, Stored
 from edged.delivery.shelf import Shelf
 from edged.errors import EdgedError
 from edged.serving.generation import Generation

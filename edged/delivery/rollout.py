@@ -2,18 +2,20 @@
 
 The rules, which the table spells out:
 
-1. One candidate at a time. A push during a trial takes its place; a push during probation waits until
-   probation has ended, and of several that wait the newest is the one that counts.
-2. `offered` lives in memory only: its bytes are nowhere else. Every other phase is in the store before
-   anything is done about it, so a restart finds what to do by the phase alone.
+1. One candidate at a time. A push, or a want for another release, takes its place while it is fetched, waits or is
+   tried; during probation it waits until that has ended, and of several that wait the newest is the one that counts.
+2. `offered` lives in memory only. A push's bytes are nowhere else; a want is in the record, which drives towards it.
+   Every other phase is in the store before anything is done about it: a restart finds what to do by the phase alone.
 3. The live model is untouched until PASSED is in the store. That write is the commit point: before it
    a restart serves the old release, after it the new one.
 4. A trial that the daemon did not live to finish is begun again once; the second unfinished trial fails.
    A release on probation is loaded by three starts of the daemon at most. A clean stop costs neither.
-5. A release that failed is remembered by its hash and not tried again. What the limits of this box
-   decided (too slow, over memory) is forgotten at a restart, which may have brought other limits.
+5. A release that failed is remembered and not tried again, but for a want that says `retry`. What the limits of this
+   box decided (too slow, over memory) is forgotten at a restart, which may have brought other limits.
 6. Going back loads nothing when the previous release is still warm, and happens even when the store
    cannot be written: a restart then finds the probation and goes back again.
+7. A want is in force until its release is live or has had its verdict. What only stands in the way for now (no room,
+   not its hour, held by a person) ends nothing: it is told as `waiting`, which is no phase of its own.
 
 Pure: no file, no clock, no process. The diagram in docs/model-push.md is made from TABLE.
 """
@@ -21,33 +23,40 @@ Pure: no file, no clock, no process. The diagram in docs/model-push.md is made f
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from edged.errors import Fault, fault
+from edged.delivery import verdicts
+from edged.delivery.documents import Watching
+from edged.delivery.record import (
+    Baseline,
+    Ended,
+    Held,
+    Order,
+    Phase,
+    Record,
+    Stored,
+    Verdict,
+    Watched,
+)
+from edged.delivery.want import Seen
+from edged.errors import Fault
 
 TRIALS: Final = 2
 LOADS: Final = 3  # of a release on probation; RAUC's default number of boot attempts
-REMEMBERED: Final = 64  # failed releases, the newest
-
-Ended = Literal["active", "rejected", "failed", "rolled_back"]
-
-
-class Phase(enum.Enum):
-    """Where a model stands; the words are those of docs/model-push.md."""
-
-    IDLE = "idle"
-    OFFERED = "offered"
-    TRIAL = "trial"
-    PROBATION = "probation"
 
 
 class Event(enum.Enum):
     """What happened."""
 
     PUSHED = "pushed"
+    ORDERED = "ordered"
     REFUSED = "refused"
+    BLOCKED = "blocked"
+    APPROVED = "approved"
+    FETCHED = "fetched"
+    DUE = "due"
     STAGED = "staged"
     SUPERSEDED = "superseded"
     FAILED = "failed"
@@ -64,10 +73,14 @@ class Action(enum.Enum):
 
     SERVE = "serve the active release"
     STAGE = "check and store the file"
+    LOOK_UP = "fetch and check its document"
+    FETCH = "fetch its files"
+    HOLD = "wait for its time"
+    WAIT = "try again later"
     QUEUE = "keep the newest for later"
-    CANCEL = "stop the trial"
+    CANCEL = "give up the candidate"
     TRY = "try it"
-    DROP = "end its process, drop its file"
+    DROP = "end its process, drop its files"
     SWITCH = "switch to it, keep the old one warm"
     WATCH = "watch it"
     KEEP = "end the old process"
@@ -76,120 +89,45 @@ class Action(enum.Enum):
 
 TABLE: Final[dict[tuple[Phase, Event], tuple[Phase, Action]]] = {
     (Phase.IDLE, Event.PUSHED): (Phase.OFFERED, Action.STAGE),
+    (Phase.IDLE, Event.ORDERED): (Phase.OFFERED, Action.LOOK_UP),
     (Phase.IDLE, Event.UNDONE): (Phase.IDLE, Action.GO_BACK),
+    (Phase.IDLE, Event.FAULTED): (Phase.IDLE, Action.GO_BACK),
     (Phase.IDLE, Event.RESTARTED): (Phase.IDLE, Action.SERVE),
     (Phase.OFFERED, Event.PUSHED): (Phase.OFFERED, Action.STAGE),
+    (Phase.OFFERED, Event.ORDERED): (Phase.OFFERED, Action.LOOK_UP),
     (Phase.OFFERED, Event.REFUSED): (Phase.IDLE, Action.DROP),
+    (Phase.OFFERED, Event.BLOCKED): (Phase.IDLE, Action.WAIT),
     (Phase.OFFERED, Event.STAGED): (Phase.TRIAL, Action.TRY),
+    (Phase.OFFERED, Event.APPROVED): (Phase.DOWNLOADING, Action.FETCH),
+    (Phase.DOWNLOADING, Event.PUSHED): (Phase.DOWNLOADING, Action.CANCEL),
+    (Phase.DOWNLOADING, Event.ORDERED): (Phase.DOWNLOADING, Action.CANCEL),
+    (Phase.DOWNLOADING, Event.SUPERSEDED): (Phase.IDLE, Action.DROP),
+    (Phase.DOWNLOADING, Event.FAILED): (Phase.IDLE, Action.DROP),
+    (Phase.DOWNLOADING, Event.BLOCKED): (Phase.IDLE, Action.WAIT),
+    (Phase.DOWNLOADING, Event.RESTARTED): (Phase.DOWNLOADING, Action.FETCH),
+    (Phase.DOWNLOADING, Event.FETCHED): (Phase.VERIFIED, Action.HOLD),
+    (Phase.VERIFIED, Event.PUSHED): (Phase.VERIFIED, Action.CANCEL),
+    (Phase.VERIFIED, Event.ORDERED): (Phase.VERIFIED, Action.CANCEL),
+    (Phase.VERIFIED, Event.SUPERSEDED): (Phase.IDLE, Action.DROP),
+    (Phase.VERIFIED, Event.FAILED): (Phase.IDLE, Action.DROP),
+    (Phase.VERIFIED, Event.RESTARTED): (Phase.VERIFIED, Action.HOLD),
+    (Phase.VERIFIED, Event.DUE): (Phase.TRIAL, Action.TRY),
     (Phase.TRIAL, Event.PUSHED): (Phase.TRIAL, Action.CANCEL),
+    (Phase.TRIAL, Event.ORDERED): (Phase.TRIAL, Action.CANCEL),
     (Phase.TRIAL, Event.SUPERSEDED): (Phase.IDLE, Action.DROP),
     (Phase.TRIAL, Event.FAILED): (Phase.IDLE, Action.DROP),
+    (Phase.TRIAL, Event.BLOCKED): (Phase.VERIFIED, Action.HOLD),
     (Phase.TRIAL, Event.RESTARTED): (Phase.TRIAL, Action.TRY),
     (Phase.TRIAL, Event.WORN_OUT): (Phase.IDLE, Action.DROP),
     (Phase.TRIAL, Event.PASSED): (Phase.PROBATION, Action.SWITCH),
     (Phase.PROBATION, Event.PUSHED): (Phase.PROBATION, Action.QUEUE),
+    (Phase.PROBATION, Event.ORDERED): (Phase.PROBATION, Action.QUEUE),
     (Phase.PROBATION, Event.RESTARTED): (Phase.PROBATION, Action.WATCH),
     (Phase.PROBATION, Event.KEPT): (Phase.IDLE, Action.KEEP),
     (Phase.PROBATION, Event.FAULTED): (Phase.IDLE, Action.GO_BACK),
     (Phase.PROBATION, Event.UNDONE): (Phase.IDLE, Action.GO_BACK),
     (Phase.PROBATION, Event.WORN_OUT): (Phase.IDLE, Action.GO_BACK),
 }
-
-# Verdicts on the file as it came; every other code is the outcome of a trial.
-_REJECTIONS: Final = frozenset(
-    {"unsigned", "retained_push", "bad_version", "too_large", "no_space", "not_a_model", "io_mismatch", "superseded"}
-    | {"unknown_model", "unsupported", "busy"}
-)
-# Not the file's doing, or true only of the moment: such a release may come again.
-_FORGIVEN: Final = frozenset(
-    {
-        "no_space",
-        "superseded",
-        "io_mismatch",
-        "unsupported",
-        "bad_store",
-        "internal",
-        "stopping",
-        "busy",
-        "model_failed",
-    }
-)
-_LIMITS: Final = frozenset({"too_slow", "over_memory", "probation_latency"})
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A release by its hash. `factory`: the file that the configuration names, whatever it holds now."""
-
-    version: int
-    sha256: str
-    size: int = 0
-    factory: bool = False
-
-
-class Watched(msgspec.Struct, frozen=True):
-    """What probation has seen so far; survives a restart of the daemon. Counts of the model's own faults."""
-
-    elapsed_s: float = 0.0
-    runs: int = 0
-    faults: int = 0
-    nonfinite: int = 0
-    crashes: int = 0
-
-    @property
-    def bad(self) -> int:
-        return self.faults + self.nonfinite + self.crashes
-
-
-class Baseline(msgspec.Struct, frozen=True):
-    """How the release before behaved, to judge the new one by. `cpu_s` is the median per input, 0 unknown."""
-
-    runs: int = 0
-    bad: int = 0
-    cpu_s: float = 0.0
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """How the last push ended, and which one that was."""
-
-    verdict: Ended
-    version: int
-    sha256: str
-    fault: Fault | None = None
-    flags: tuple[str, ...] = ()
-
-
-class Record(msgspec.Struct, frozen=True):
-    """All that the store keeps about one model. `active` None: the factory model, where there is one.
-
-    `highest` is the highest version seen; `blacklist` says which hashes failed here, and how.
-    """
-
-    phase: Phase = Phase.IDLE
-    active: Stored | None = None
-    previous: Stored | None = None
-    candidate: Stored | None = None
-    trial_attempts: int = 0
-    attempts: int = 0
-    watched: Watched = Watched()
-    baseline: Baseline = Baseline()
-    blacklist: dict[str, Fault] = {}
-    highest: int = 0
-    flags: tuple[str, ...] = ()
-    last: Verdict | None = None
-
-    def needs(self) -> set[str]:
-        """The hashes whose files must stay on disk."""
-        kept = (self.active, self.previous, self.candidate)
-        return {one.sha256 for one in kept if one is not None and not one.factory}
-
-    def check(self) -> None:
-        """Raises ValueError for a record that no event can have made."""
-        if self.phase is Phase.OFFERED:
-            raise ValueError("an offered file is never recorded")
-        if (self.phase is Phase.TRIAL) != (self.candidate is not None):
-            raise ValueError("a trial has a candidate, and nothing else has")
-        if self.phase is Phase.PROBATION and (self.active is None or self.active.factory):
-            raise ValueError("nothing on probation")
 
 
 class Illegal(Exception):
@@ -215,8 +153,72 @@ def _line(phase: Phase, event: Event) -> tuple[Phase, Action]:
 # --- what each event makes of a record --------------------------------------------------------------
 
 
-def staged(record: Record, candidate: Stored) -> Record:
-    """A file is on disk: its trial may begin, and this attempt counts before it does."""
+def ordered(record: Record, order: Order, seen: Seen) -> Record:
+    """Another order is in force; what is under way for another release is given up by whoever does it.
+
+    A want with `retry` clears what was held against its release, and whoever held the model.
+    """
+    retry = order.want is None or order.want.retry
+    blacklist = {key: why for key, why in record.blacklist.items() if not retry or key != order.release}
+    held = None if retry else record.held
+    return msgspec.structs.replace(record, order=order, done=False, seen=seen, blacklist=blacklist, held=held)
+
+
+def noted(record: Record, seen: Seen) -> Record:
+    """A want that is not for this box, or not yet, was seen all the same: nothing before it counts any more."""
+    return msgspec.structs.replace(record, seen=seen)
+
+
+def leaving(record: Record, release: str, seen: Seen, why: Fault) -> Record:
+    """A signed undo: the box goes back from this release if it answers, and gives it up if it is on its way."""
+    record = msgspec.structs.replace(record, seen=seen)
+    if any(one is not None and one.release == release for one in (record.active, record.candidate)):
+        return msgspec.structs.replace(record, leaving=release, done=True)
+    order = record.wanted
+    if order is None or order.release != release:
+        return record
+    return answered(record, Verdict("rejected", order.version, "", why, (), release))
+
+
+def stays(record: Record) -> Record:
+    """A signed undo that cannot be followed: there is nothing to go back to."""
+    return msgspec.structs.replace(record, leaving="")
+
+
+def answered(record: Record, verdict: Verdict) -> Record:
+    """The order in force has its verdict without having been begun: nothing is under way because of it."""
+    return msgspec.structs.replace(record, done=True, last=verdict)
+
+
+def approved(record: Record, candidate: Stored) -> Record:
+    """The order's document is signed and fits: its files may be fetched."""
+    phase = target(Phase.OFFERED, Event.APPROVED)
+    highest = max(record.highest, candidate.version)
+    return msgspec.structs.replace(record, phase=phase, candidate=candidate, highest=highest, last=None)
+
+
+def blocked(record: Record) -> Record:
+    """It cannot be fetched, or tried, now: the order stays, and what is whole on the disk."""
+    phase = target(record.phase, Event.BLOCKED)
+    candidate = record.candidate if phase is Phase.VERIFIED else None
+    return msgspec.structs.replace(record, phase=phase, candidate=candidate, trial_attempts=0)
+
+
+def fetched(record: Record) -> Record:
+    """All files are on disk and whole."""
+    return msgspec.structs.replace(record, phase=target(record.phase, Event.FETCHED))
+
+
+def due(record: Record) -> Record:
+    """Its trial may begin, and this attempt counts before it does."""
+    return msgspec.structs.replace(record, phase=target(record.phase, Event.DUE), trial_attempts=1)
+
+
+def staged(record: Record, candidate: Stored, before: Order | None = None) -> Record:
+    """A pushed file is on disk: its trial may begin, and this attempt counts before it does.
+
+    It is newer than the order `before`, whose say ends with it; an order that came since is newer than the push.
+    """
     phase = target(Phase.OFFERED, Event.STAGED)
     return msgspec.structs.replace(
         record,
@@ -225,36 +227,41 @@ def staged(record: Record, candidate: Stored) -> Record:
         trial_attempts=1,
         highest=max(record.highest, candidate.version),
         last=None,
+        done=record.done or record.order == before,
     )
 
 
 def failed(record: Record, problem: Fault, flags: tuple[str, ...] = ()) -> Record:
-    """The trial ended badly: SUPERSEDED, FAILED or, after too many unfinished ones, WORN_OUT."""
+    """The candidate is given up: SUPERSEDED, FAILED or, after too many unfinished trials, WORN_OUT."""
     candidate = _candidate(record)
-    event = Event.SUPERSEDED if problem.code == "superseded" else Event.FAILED
+    event = Event.SUPERSEDED if problem.code in verdicts.GIVEN_UP else Event.FAILED
     phase = target(record.phase, event)
     return msgspec.structs.replace(
         record,
         phase=phase,
         candidate=None,
+        leaving="" if record.leaving == candidate.release else record.leaving,
         trial_attempts=0,
-        blacklist=_remember(record.blacklist, candidate.sha256, problem),
-        last=Verdict(ending(problem), candidate.version, candidate.sha256, problem, flags),
+        blacklist=verdicts.remember(record.blacklist, candidate.key, problem),
+        last=Verdict(verdicts.ending(problem), candidate.version, candidate.sha256, problem, flags, candidate.release),
+        done=record.done or (_is_of(record.order, candidate) and problem.code not in verdicts.RESUMED),
     )
 
 
 def passed(record: Record, before: Stored | None, baseline: Baseline, flags: tuple[str, ...] = ()) -> Record:
     """The commit point. `before` is the release that answered until now, None when nothing did."""
     phase = target(record.phase, Event.PASSED)
+    candidate, want = _candidate(record), record.order.want if record.order else None
     return msgspec.structs.replace(
         record,
         phase=phase,
-        active=_candidate(record),
+        active=candidate,
         previous=before,
         candidate=None,
         trial_attempts=0,
         attempts=1,
         watched=Watched(),
+        watching=want.probation if want is not None and _is_of(record.order, candidate) else Watching(),
         baseline=baseline,
         flags=flags,
     )
@@ -270,12 +277,13 @@ def kept(record: Record, flags: tuple[str, ...] = (), problem: Fault | None = No
         phase=phase,
         attempts=0,
         flags=(),
-        last=Verdict(ended, active.version, active.sha256, problem, record.flags + flags),
+        last=Verdict(ended, active.version, active.sha256, problem, record.flags + flags, active.release),
+        done=record.done or _is_of(record.order, active),
     )
 
 
 def faulted(record: Record, problem: Fault, back_to: Stored | None) -> Record:
-    """Probation went badly, or was cut short too often: back to `back_to`, None for nothing at all."""
+    """Probation went badly, was cut short too often, or the release is banned: to `back_to`, None for nothing."""
     phase = target(record.phase, Event.FAULTED)
     bad = _active(record)
     return msgspec.structs.replace(
@@ -285,13 +293,18 @@ def faulted(record: Record, problem: Fault, back_to: Stored | None) -> Record:
         previous=None,
         attempts=0,
         flags=(),
-        blacklist=_remember(record.blacklist, bad.sha256, problem),
-        last=Verdict("rolled_back", bad.version, bad.sha256, problem, record.flags),
+        leaving="",
+        blacklist=verdicts.remember(record.blacklist, bad.key, problem),
+        last=Verdict("rolled_back", bad.version, bad.sha256, problem, record.flags, bad.release),
+        done=record.done or _is_of(record.order, bad),
     )
 
 
-def undone(record: Record, back_to: Stored, now: Stored) -> Record:
-    """The operator goes back from `now`: not the release's fault, so it may be gone forward to again."""
+def undone(record: Record, back_to: Stored, now: Stored, why: Fault, held: Held | None) -> Record:
+    """A person goes back from `now`: not the release's fault, so it may be gone forward to again.
+
+    `held` by whoever did it on the box; an undo that came signed ends the order instead.
+    """
     phase = target(record.phase, Event.UNDONE)
     return msgspec.structs.replace(
         record,
@@ -300,7 +313,10 @@ def undone(record: Record, back_to: Stored, now: Stored) -> Record:
         previous=now,
         attempts=0,
         flags=(),
-        last=Verdict("rolled_back", now.version, now.sha256, fault("undone", "an operator went back from it")),
+        last=Verdict("rolled_back", now.version, now.sha256, why, (), now.release),
+        held=held or record.held,
+        leaving="",
+        done=record.done or held is None,
     )
 
 
@@ -311,14 +327,15 @@ def lost(record: Record, problem: Fault, back_to: Stored | None) -> Record:
         record,
         active=back_to,
         previous=None,
-        last=Verdict("rolled_back", gone.version, gone.sha256, problem),
+        last=Verdict("rolled_back", gone.version, gone.sha256, problem, (), gone.release),
+        done=record.done and not _is_of(record.order, gone),  # the fleet still wants it: it is fetched again
     )
 
 
 def restarted(record: Record) -> tuple[Record, Event]:
     """What a start of the daemon makes of the record it finds: counts the attempt, or says WORN_OUT."""
     record = msgspec.structs.replace(
-        record, blacklist={sha: why for sha, why in record.blacklist.items() if why.code not in _LIMITS}
+        record, blacklist={sha: why for sha, why in record.blacklist.items() if why.code not in verdicts.LIMITS}
     )
     if record.phase is Phase.TRIAL:
         if record.trial_attempts >= TRIALS:
@@ -338,11 +355,6 @@ def stopped(record: Record) -> Record:
     )
 
 
-def ending(problem: Fault) -> Ended:
-    """The verdict that goes with a fault: the file was refused as it came, or it failed its trial."""
-    return "rejected" if problem.code in _REJECTIONS else "failed"
-
-
 def _candidate(record: Record) -> Stored:
     if record.candidate is None:
         raise Illegal("no candidate")
@@ -355,11 +367,9 @@ def _active(record: Record) -> Stored:
     return record.active
 
 
-def _remember(blacklist: dict[str, Fault], sha256: str, problem: Fault) -> dict[str, Fault]:
-    if problem.code in _FORGIVEN:
-        return blacklist
-    entries = [(sha, why) for sha, why in blacklist.items() if sha != sha256]
-    return dict([*entries, (sha256, problem)][-REMEMBERED:])
+def _is_of(order: Order | None, one: Stored) -> bool:
+    """Whether this version is what the order asks for."""
+    return order is not None and bool(one.release) and order.release == one.release
 
 
 def diagram() -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from edged.delivery import rollout
+from edged.delivery import documents, envelope, rollout
+from edged.delivery.bundle import loadable
 from edged.delivery.disk import hash_of
-from edged.delivery.rollout import Action, Phase, Record, Stored
+from edged.delivery.record import Phase, Record, Stored
+from edged.delivery.rollout import Action
 from edged.delivery.store import Store
-from edged.errors import Fault, fault
+from edged.delivery.strict import Malformed
+from edged.errors import EdgedError, Fault, fault
 from edged.serving.release import Release
 
 FACTORY_VERSION: Final = 1
@@ -22,13 +26,17 @@ log = logging.getLogger("edged.delivery")
 
 
 class Shelf:
-    """What can be served as `model`. `factory_file` "" when the configuration names none."""
+    """What can be served as `model`. `factory_file` "" when the configuration names none; `banned(release)`."""
 
-    def __init__(self, model: str, factory_file: str, store: Store) -> None:
+    def __init__(
+        self, model: str, factory_file: str, store: Store, banned: Callable[[str], bool] = lambda _release: False
+    ) -> None:
         self.model: Final = model
         self._file = factory_file
         self._store: Final = store
+        self._banned: Final = banned
         self.factory: Stored | None = None
+        self._signed: Final[dict[str, tuple[documents.Release, Release]]] = {}
 
     async def open(self) -> None:
         """Looks at the factory file; one that cannot be read is as good as none."""
@@ -66,22 +74,54 @@ class Shelf:
         return self._release(stored, factory_file) if stored else None
 
     def _release(self, stored: Stored, factory_file: str) -> Release:
-        file = factory_file if stored.factory else str(self._store.path(stored.sha256))
+        if stored.release:
+            return self._signed[stored.release][1]
+        file = factory_file if stored.factory else str(self._store.path(stored.key))
         beside = None if stored.factory else ()
         return Release(self.model, str(stored.version), stored.sha256, file, beside)
 
+    def document(self, stored: Stored) -> documents.Release | None:
+        """What was signed; None for the factory model and a simple push. Not before `trouble` has looked at it."""
+        return self._signed[stored.release][0] if stored.release else None
+
     async def intact(self, stored: Stored) -> bool:
-        """Whether the file is there and what it should be."""
+        """Whether its files are there and what they should be."""
+        problem = await self.trouble(stored)
+        if problem is not None and problem.code != "bad_store":
+            log.error("version %s: %s", stored.version, problem.message, extra={"code": problem.code})
+        return problem is None
+
+    async def trouble(self, stored: Stored) -> Fault | None:
+        """Why it cannot be loaded: bad_store, or a signed release's bad_settings."""
         if stored.factory:
-            return self.factory is not None and await asyncio.to_thread(_factory, Path(self._file)) == self.factory
-        return await asyncio.to_thread(self._store.intact, stored.sha256)
+            whole = self.factory is not None and await asyncio.to_thread(_factory, Path(self._file)) == self.factory
+        else:
+            whole = await asyncio.to_thread(self._store.intact, stored.key)
+        if not whole:
+            return fault("bad_store", "its file is missing or damaged")
+        if stored.release and stored.release not in self._signed:
+            try:
+                self._signed[stored.release] = await asyncio.to_thread(self._read, stored.release)
+            except EdgedError as error:
+                return error.fault
+        return None
+
+    def _read(self, key: str) -> tuple[documents.Release, Release]:
+        content = self._store.document(key) or b""
+        try:
+            document = documents.read_release(envelope.decode(content, "release").payload)
+        except Malformed as error:
+            raise EdgedError("bad_store", f"its document is damaged: {error}") from error
+        return document, loadable(document, self._store.folder(key))
 
     async def way_back(self, record: Record) -> Stored | None:
         """What to go back to: the previous release when its file is whole, else the factory model, else nothing."""
         now = self.active(record)
         for choice in (record.previous, self.factory):
             stored = self.factory if choice is not None and choice.factory else choice
-            if stored is not None and (now is None or stored.sha256 != now.sha256) and await self.intact(stored):
+            if stored is None or (now is not None and stored.key == now.key) or self._banned(stored.release):
+                continue
+            if await self.intact(stored):
                 return stored
         return None
 

@@ -28,7 +28,7 @@ import msgspec
 
 from edged.delivery import disk, folder
 from edged.delivery.documents import MODEL_FILE
-from edged.delivery.rollout import Record
+from edged.delivery.record import Record
 from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
 

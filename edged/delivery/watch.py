@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from edged.delivery import probation
-from edged.delivery.rollout import Baseline, Watched
+from edged.delivery.record import Baseline, Watched
 from edged.serving.generation import Generation
 from edged.serving.release import Tally
 

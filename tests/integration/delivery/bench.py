@@ -16,8 +16,11 @@ from edged.config.schema import Model, Probation, Push
 from edged.config.units import Duration
 from edged.delivery.disk import hash_of
 from edged.delivery.installer import Installer
-from edged.delivery.rollout import Phase, Record
+from edged.delivery.orders import Clock
+from edged.delivery.record import Phase, Record
 from edged.delivery.store import Store
+from edged.delivery.want import Box
+from edged.topics import Ota
 from tests.routes import MemoryRoute
 
 SETTINGS = Push(require_signature=False, probation=Probation(Duration(0.05), 10))
@@ -69,8 +72,14 @@ class Bench:
             store,
             route=lambda _model: self.route.as_route(),
             publish=self._publish,
+            box=Box("box"),
+            ota=Ota("edged"),
+            wall=self.clock(),
         )
         self.deaf = False  # whoever should hear of statuses fails
+
+    def clock(self) -> Clock:
+        return Clock()
 
     def _publish(self, model: str, status: dict[str, object]) -> None:
         if self.deaf:
@@ -141,10 +150,14 @@ class Bench:
 
 
 async def during(
-    root: Path, store: Store, course: Callable[[Bench], Awaitable[None]], settings: Push = SETTINGS
+    root: Path,
+    store: Store,
+    course: Callable[[Bench], Awaitable[None]],
+    settings: Push = SETTINGS,
+    make: Callable[[Path, Store, Push], Bench] = Bench,
 ) -> Bench:
     """Boots, runs the course, and stops cleanly. Raises Killed when the daemon did not live that long."""
-    bench = Bench(root, store, settings)
+    bench = make(root, store, settings)
     try:
         await bench.installer.open()
         release = bench.installer.boot_release("m")

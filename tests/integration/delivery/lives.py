@@ -30,7 +30,7 @@ import msgspec
 
 from edged.delivery.documents import Release
 from edged.delivery.fetcher import Fetcher
-from edged.delivery.rollout import Phase, Record, Stored
+from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
 from tests.couriers import Broker, key_of, release, unsigned

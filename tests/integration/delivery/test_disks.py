@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edged.delivery.rollout import Record, Stored
+from edged.delivery.record import Record, Stored
 from edged.delivery.store import Store
 from edged.errors import EdgedError
 from tests.couriers import Broker, key_of, release, unsigned

@@ -15,12 +15,15 @@ from typing import cast
 
 import pytest
 
-from edged.delivery import rollout
-from edged.delivery.rollout import TABLE, Event, Phase, Record
+from edged.delivery import pursuit, rollout
+from edged.delivery.record import Phase, Record, Verdict
+from edged.delivery.rollout import TABLE, Event
 from edged.delivery.store import Store, decode
 from edged.errors import EdgedError, fault
 from edged.serving.generation import Generation
 from tests.integration.delivery.bench import NEW, OLD, Bench, Killed, Saboteur, during
+from tests.integration.delivery.fleet import Fleet, Member, living
+from tests.integration.delivery.signed_courses import SIGNED, ordered
 
 
 async def kept(at: Bench) -> None:
@@ -100,6 +103,12 @@ HOW = ("killed before", "killed after", "ENOSPC", "EROFS", "EIO")
 FINE = {OLD, NEW, b"good between"}
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stood in an order's way is looked at again soon."""
+    monkeypatch.setattr(pursuit, "AGAIN_S", 0.05)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "factory.onnx").write_bytes(OLD)
@@ -115,20 +124,32 @@ async def settle(at: Bench) -> None:
     await at.rest()
 
 
+def ended(course: Callable[[Member], Awaitable[None]]) -> Callable[[Member], Awaitable[None]]:
+    async def run(at: Member) -> None:
+        await course(at)
+        await at.settled()
+
+    return run
+
+
 def check_at_rest(root: Path, bench: Bench) -> None:
+    assert check(root, bench).phase is Phase.IDLE
+    again = asyncio.run(during(root, Store(root), settle))
+    assert again.serving == bench.serving
+
+
+def check(root: Path, bench: Bench) -> Record:
+    """What is true of a box that has come to rest; its record."""
     assert bench.serving in FINE
     state = decode((root / "state.json").read_bytes()) if (root / "state.json").exists() else None
     record = state.models["m"] if state else Record()
-    assert record.phase is Phase.IDLE
     assert bench.route.live is not None
     assert bench.route.previous is None  # nothing stays in memory for nothing
-    assert bench.route.live.release.sha256 not in record.blacklist
+    assert record.active is None or record.active.key not in record.blacklist
     on_disk = {folder.name for folder in (root / "releases").iterdir()}
-    assert record.needs() <= on_disk
-    store = Store(root)
-    again = asyncio.run(during(root, store, settle))
-    assert again.serving == bench.serving
+    assert {one.key for one in (record.active, record.previous) if one is not None and not one.factory} <= on_disk
     assert not list(root.rglob("*.tmp"))
+    return record
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -147,6 +168,26 @@ def test_whatever_write_goes_wrong(root: Path, course: Callable[[Bench], Awaitab
     assert at > 3  # there were writes to go wrong
 
 
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("course", SIGNED, ids=lambda course: course.__name__)
+def test_whatever_write_of_a_signed_order_goes_wrong(
+    root: Path, course: Callable[[Member], Awaitable[None]], how: str
+) -> None:
+    for at in itertools.count(1):
+        forget(root)
+        fleet, store = Fleet(root), Saboteur(root, at, how)
+        try:
+            bench = asyncio.run(living(fleet, root, ended(course), store=store))
+        except Killed:
+            bench = asyncio.run(living(fleet, root, Member.settled))
+        check(root, bench)
+        again = asyncio.run(living(fleet, root, Member.settled))
+        assert again.serving == bench.serving
+        if store.writes < at:
+            break
+    assert at > 3  # there were writes to go wrong
+
+
 def test_the_courses_above_use_every_line_of_the_table(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: set[tuple[Phase, Event]] = set()
     line = rollout._line
@@ -159,6 +200,18 @@ def test_the_courses_above_use_every_line_of_the_table(root: Path, monkeypatch: 
     for course in COURSES:
         forget(root)
         asyncio.run(during(root, Store(root), course))
+    for signed in SIGNED:
+        forget(root)
+        fleet = Fleet(root)
+        asyncio.run(living(fleet, root, ended(signed)))
+        asyncio.run(living(fleet, root, Member.settled))
+    for how, at in itertools.product(("ENOSPC", "killed after"), range(1, 9)):
+        forget(root)
+        fleet = Fleet(root)
+        with contextlib.suppress(Killed):
+            asyncio.run(living(fleet, root, ended(ordered), store=Saboteur(root, at, how)))
+        with contextlib.suppress(Killed):
+            asyncio.run(living(fleet, root, Member.settled))
     for payload, phase in ((b"hang new", "trial"), (NEW, "probation")):
         forget(root)
         worn_out(root, payload, phase)
@@ -186,7 +239,7 @@ def worn_out(root: Path, payload: bytes, phase: str) -> tuple[int, Bench]:
     raise AssertionError
 
 
-def last_verdict(root: Path) -> rollout.Verdict:
+def last_verdict(root: Path) -> Verdict:
     last = decode((root / "state.json").read_bytes()).models["m"].last
     assert last is not None
     return last

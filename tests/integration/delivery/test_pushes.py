@@ -16,7 +16,7 @@ import pytest
 
 from edged.channel import InputHead
 from edged.config.units import Percent, Size
-from edged.delivery.rollout import Phase
+from edged.delivery.record import Phase
 from edged.delivery.store import Store
 from edged.errors import EdgedError, fault
 from edged.serving.generation import Generation

@@ -7,7 +7,7 @@ import pytest
 from edged.config.schema import Probation
 from edged.config.units import Duration, Factor, Percent
 from edged.delivery import probation
-from edged.delivery.rollout import Baseline, Watched
+from edged.delivery.record import Baseline, Watched
 
 SETTINGS = Probation(Duration(60), 100, Percent(0.01), Factor(3))
 NOTHING = Baseline()

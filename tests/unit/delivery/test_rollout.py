@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.delivery import rollout
-from edged.delivery.rollout import TABLE, Action, Baseline, Event, Illegal, Phase, Record, Stored, Watched
+from edged.delivery import rollout, verdicts
+from edged.delivery.documents import Want
+from edged.delivery.record import Baseline, Order, Phase, Record, Stored, Verdict, Watched
+from edged.delivery.rollout import TABLE, Action, Event, Illegal
+from edged.delivery.want import Seen
 from edged.errors import CODES, fault
 
 ONE, TWO, THREE = (Stored(version, f"{version:064x}", 10) for version in (1, 2, 3))
 BAD = fault("nonfinite", "NaN")
+WHY = fault("undone", "somebody went back")
 
 
 def on_trial() -> Record:
@@ -88,9 +92,9 @@ def test_a_faulted_release_is_left_for_good() -> None:
 
 @pytest.mark.parametrize("record", [on_probation(), rollout.kept(on_probation())])
 def test_an_operator_may_go_back_and_forth(record: Record) -> None:
-    back = rollout.undone(record, ONE, TWO)
+    back = rollout.undone(record, ONE, TWO, WHY, None)
     assert (back.phase, back.active, back.previous, back.blacklist) == (Phase.IDLE, ONE, TWO, {})
-    forth = rollout.undone(back, TWO, ONE)
+    forth = rollout.undone(back, TWO, ONE, WHY, None)
     assert (forth.active, forth.previous) == (TWO, ONE)
 
 
@@ -123,14 +127,16 @@ def test_a_restart_forgets_what_the_boxs_limits_decided() -> None:
 
 def test_only_the_newest_failures_are_remembered() -> None:
     record = Record(active=ONE)
-    for version in range(2, 2 + 2 * rollout.REMEMBERED):
+    for version in range(2, 2 + 2 * verdicts.REMEMBERED):
         record = rollout.failed(rollout.staged(record, Stored(version, f"{version:064x}")), BAD)
-    assert len(record.blacklist) == rollout.REMEMBERED
-    assert f"{1 + 2 * rollout.REMEMBERED:064x}" in record.blacklist
+    assert len(record.blacklist) == verdicts.REMEMBERED
+    assert f"{1 + 2 * verdicts.REMEMBERED:064x}" in record.blacklist
 
 
 def test_codes_with_a_meaning_here_exist() -> None:
-    assert set(CODES) >= rollout._REJECTIONS | rollout._FORGIVEN | rollout._LIMITS
+    assert (
+        set(CODES) >= verdicts._REJECTIONS | verdicts._FORGIVEN | verdicts.LIMITS | verdicts.GIVEN_UP | verdicts.RESUMED
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,9 @@ def test_a_record_that_no_event_makes_is_refused(record: Record) -> None:
         record.check()
 
 
-EVENTS = st.lists(st.sampled_from(["push", "pass", "fail", "keep", "fault", "undo", "restart", "stop"]), max_size=40)
+OWN = ["push", "pass", "fail", "keep", "fault", "undo", "restart", "stop"]
+SIGNED = ["order", "retry", "note", "approve", "block", "fetch", "due", "leave", "supersede"]
+EVENTS = st.lists(st.sampled_from(OWN + SIGNED), max_size=40)
 
 
 @given(EVENTS)
@@ -161,10 +169,43 @@ def test_no_course_of_events_makes_an_impossible_record(events: list[str]) -> No
             continue
         record.check()
         assert msgspec.json.decode(msgspec.json.encode(record), type=Record) == record
-        assert record.active is None or record.active.sha256 not in record.blacklist
+        assert record.active is None or record.active.key not in record.blacklist
+        assert record.wanted is None or record.phase in {Phase.IDLE, Phase.PROBATION} or record.candidate is not None
 
 
 def _apply(record: Record, event: str) -> Record:
+    return _signed(record, event) if event in SIGNED else _own(record, event)
+
+
+def _signed(record: Record, event: str) -> Record:
+    seq = record.seen.seq + 1
+    seen, release = Seen(0, seq, f"{seq:064x}", seq), f"{record.highest + 1:064x}"
+    match event:
+        case "order" | "retry":
+            want = Want(model="m", to="all", seq=seq, issued=seq, expires=seq, release=release, version=1)
+            want = msgspec.structs.replace(want, retry=event == "retry")
+            return rollout.ordered(record, Order(release, 1, want, seen.sha256, ("a",), "somebody"), seen)
+        case "note":
+            return rollout.noted(record, seen)
+        case "approve" if record.phase is Phase.IDLE and record.wanted is not None:
+            release = record.wanted.release
+            if release in record.blacklist:
+                return rollout.answered(record, Verdict("rejected", 1, "", BAD))
+            return rollout.approved(record, Stored(record.highest + 1, f"{seq:064x}", release=release))
+        case "block":
+            return rollout.blocked(record)
+        case "fetch":
+            return rollout.fetched(record)
+        case "due":
+            return rollout.due(record)
+        case "leave" if record.active is not None:
+            return rollout.leaving(record, record.active.release, seen, WHY)
+        case "supersede":
+            return rollout.failed(record, fault("superseded", "a newer one came"))
+    return record
+
+
+def _own(record: Record, event: str) -> Record:
     match event:
         case "push" if record.phase is Phase.IDLE:
             version = record.highest + 1
@@ -178,7 +219,7 @@ def _apply(record: Record, event: str) -> Record:
         case "fault":
             return rollout.faulted(record, BAD, record.previous)
         case "undo" if record.previous is not None and record.active is not None:
-            return rollout.undone(record, record.previous, record.active)
+            return rollout.undone(record, record.previous, record.active, WHY, None)
         case "stop" if record.phase is not Phase.IDLE:
             return rollout.stopped(record)
         case "restart":

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edged.delivery import rollout
 from edged.delivery.disk import is_full
 from edged.delivery.folder import keep_document
-from edged.delivery.rollout import Phase, Record, Stored
+from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
 from tests.couriers import key_of, release, unsigned
@@ -279,8 +279,9 @@ def test_what_decodes_can_be_resumed(fields: dict[str, object]) -> None:
 WRITER = """
 import hashlib, itertools, os, sys
 from pathlib import Path
+from edged.errors import fault
 from edged.delivery import rollout
-from edged.delivery.rollout import Baseline, Phase, Record, Stored
+from edged.delivery.record import Baseline, Phase, Record, Stored
 from edged.delivery.store import Store
 store = Store(Path(sys.argv[1]))
 record = store.open().get("m", Record())
@@ -291,11 +292,11 @@ while True:
         sha = store.stage(content)
         record = rollout.staged(record, Stored(record.highest + 1, sha))
     elif record.phase is Phase.TRIAL and record.candidate.version % 3 == 0:
-        record = rollout.failed(record, rollout.fault("nonfinite", ""))
+        record = rollout.failed(record, fault("nonfinite", ""))
     elif record.phase is Phase.TRIAL:
         record = rollout.passed(record, record.active, Baseline())
     elif record.active.version % 5 == 0 and record.previous:
-        record = rollout.faulted(record, rollout.fault("probation_errors", ""), record.previous)
+        record = rollout.faulted(record, fault("probation_errors", ""), record.previous)
     else:
         record = rollout.kept(record)
     store.commit("m", record)

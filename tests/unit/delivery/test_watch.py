@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from edged.delivery import watch
-from edged.delivery.rollout import Baseline, Watched
+from edged.delivery.record import Baseline, Watched
 from edged.delivery.watch import Watch
 from edged.serving.generation import Generation
 from edged.serving.release import Tally

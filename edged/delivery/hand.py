@@ -1,0 +1,76 @@
+"""What a person may do to one model on the box: go back, hold it at a version, let it go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from edged.delivery.case import Case
+from edged.delivery.pursuit import Pursuit
+from edged.delivery.record import Held, Phase
+from edged.delivery.retreat import Retreat, undone_by
+from edged.errors import EdgedError, Fault, fault
+
+
+class Hand:
+    """`by` is who did it, for the audit."""
+
+    def __init__(self, case: Case, retreat: Retreat, pursuit: Pursuit) -> None:
+        self._case: Final = case
+        self._ledger: Final = case.ledger
+        self._retreat: Final = retreat
+        self._pursuit: Final = pursuit
+
+    async def rollback(self, by: str) -> dict[str, object]:
+        """The operator's rollback, which holds; returns the status after it. Raises EdgedError no_previous or busy."""
+        return await self._go_back(undone_by(by), Held(by))
+
+    async def pin(self, version: int, by: str) -> dict[str, object]:
+        """Holds the model at a version that is here: the one that answers, or the one before. Raises EdgedError."""
+        record, held = self._ledger.record, Held(by, pinned=True)
+        active = self._case.shelf.active(record)
+        here = {one.version for one in (active, await self._case.shelf.way_back(record)) if one is not None}
+        if active is not None and active.version == version:
+            await self._ledger.commit(lambda now: msgspec.structs.replace(now, held=held))
+            self._pursuit.give_up(fault("pinned", f"{by} holds the model at version {version}"))
+            self._ledger.decided("pinned", f"held at version {version}", None, version, active.sha256, by)
+            self._case.wake.set()
+            self._ledger.say(self._ledger.course)
+            return self._ledger.status()
+        if version not in here:
+            there_are = ", ".join(map(str, sorted(here))) or "none"
+            raise EdgedError("bad_version", f"version {version} is not on this box", f"There are: {there_are}.")
+        return await self._go_back(undone_by(by), held)
+
+    async def unpin(self, by: str) -> dict[str, object]:
+        """Lets the fleet's wants count again. Raises EdgedError not_found when nobody holds it."""
+        if self._ledger.record.held is None:
+            raise EdgedError("not_found", f"nobody holds {self._case.shelf.model}", "")
+        await self._ledger.commit(lambda now: msgspec.structs.replace(now, held=None))
+        self._ledger.decided("unpinned", "wants count again", None, None, None, by)
+        self._pursuit.look_again()
+        self._ledger.say(self._ledger.course)
+        return self._ledger.status()
+
+    async def release_manual(self, by: str) -> dict[str, object]:
+        """Lets an order go on that waits for a person or for its hour. Raises EdgedError not_found."""
+        order = self._ledger.record.wanted
+        if order is None:
+            raise EdgedError("not_found", f"no release of {self._case.shelf.model} waits to be installed", "")
+        await self._ledger.commit(
+            lambda now: msgspec.structs.replace(
+                now, order=msgspec.structs.replace(now.order, released=True) if now.order else None
+            )
+        )
+        self._ledger.decided("offered", f"version {order.version} may be installed now", by=by)
+        self._pursuit.look_again()
+        return self._ledger.status()
+
+    async def _go_back(self, why: Fault, held: Held) -> dict[str, object]:
+        if self._ledger.course.phase in {Phase.OFFERED, Phase.TRIAL}:
+            raise EdgedError("busy", f"a push of {self._case.shelf.model} is under way")
+        done = self._retreat.wanted(why, held.by, held)
+        self._pursuit.give_up(fault("pinned", f"{held.by} went back to the version before"))
+        return await asyncio.shield(done)

@@ -1,0 +1,319 @@
+"""What signed documents tell this box: its trust, walked forward, and for each model the want that it follows.
+
+Documents come from the courier, one after the other, and are verified in a thread. Which of them count is trust.py's
+and want.py's to say; here they are put into effect. Of documents on one topic the newest waits, so what strangers
+send costs no more memory than there are topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from edged.config.schema import Push
+from edged.delivery import trust, want, windows
+from edged.delivery.audit import Decision
+from edged.delivery.courier import Courier
+from edged.delivery.documents import Trust, Undo, Want
+from edged.delivery.fetcher import Fetcher
+from edged.delivery.gate import Moment
+from edged.delivery.ledger import Audit
+from edged.delivery.record import Order, Record
+from edged.delivery.report import CLOCK_UNSYNCED, UNTRUSTED_ACTIVE, Standing, Subject
+from edged.delivery.store import Store
+from edged.delivery.trust import Anchored, Signed
+from edged.delivery.want import Box, Seen
+from edged.errors import EdgedError, Fault, fault
+from edged.topics import Ota
+
+WAITING: Final = 1024  # topics with a document that nobody has looked at
+
+log = logging.getLogger("edged.delivery")
+
+
+class Recipient(Protocol):
+    """A model, as orders know it: installation.py."""
+
+    @property
+    def record(self) -> Record: ...
+    async def order(self, order: Order, seen: Seen) -> None: ...
+    async def note(self, seen: Seen) -> None: ...
+    async def undo(self, release: str, seen: Seen, by: str) -> None: ...
+    def trusted(self, trust: Trust) -> None: ...
+    def reject(self, subject: Subject, problem: Fault, by: str = "") -> None: ...
+    def look_again(self) -> None: ...
+
+
+class Clock(msgspec.Struct, frozen=True, eq=False):
+    """The wall clock in ms, and whether somebody sets it by the network's time."""
+
+    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    synced: Callable[[], bool] = lambda: True
+
+
+class Orders:
+    """`models` are the recipients by name, as they are now; `settings()` the push settings that hold."""
+
+    def __init__(
+        self,
+        box: Box,
+        ota: Ota,
+        store: Store,
+        models: Mapping[str, Recipient],
+        *,
+        settings: Callable[[], Push],
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self.box = box
+        self._ota: Final = ota
+        self._store: Final = store
+        self._models: Final = models
+        self._settings: Final = settings
+        self._audit: Final = audit
+        self._clock: Final = clock
+        self._courier: Courier | None = None
+        self._root: Anchored | None = None  # as configured
+        self._anchored: Anchored | None = None  # that one, or what has followed it
+        self._asked: frozenset[str] = frozenset()  # by the fetcher
+        self._pending: dict[str, bytes] = {}
+        self._refused: dict[str, str] = {}  # by topic, the hash of what was refused there last
+        self._replays: dict[str, int] = {}
+        self._wake: Final = asyncio.Event()
+        self.busy = False
+        self.fetcher: Final = Fetcher(self, store, ota)
+
+    # --- the fleet as a model sees it ---------------------------------------------------------------------
+
+    @property
+    def onnxruntime(self) -> str:
+        """The version that is installed; "" where nobody can tell, as for a vendor's wheel of another name."""
+        try:
+            return metadata.version("onnxruntime")
+        except metadata.PackageNotFoundError:
+            return ""
+
+    @property
+    def trust(self) -> Trust | None:
+        return self._anchored.trust if self._anchored else None
+
+    def banned(self, release: str) -> bool:
+        """Whether nobody may run this release."""
+        return self._anchored is not None and release in self._anchored.trust.banned
+
+    def moment(self, order: Order, waited_s: float, settings: Push) -> Moment:
+        """What gate.py judges an order by."""
+        now, wall_ms = self.trust, self._clock.wall_ms()
+        closed = _closed(settings, wall_ms)
+        if order.want is None or now is None:
+            return Moment(closed=closed)
+        overdue = want.overdue(order.want, now, self._now_ms(now), synced=self._clock.synced())
+        return Moment(overdue, waited_s, want.delay_s(order.want.rollout, self.box.device), closed)
+
+    def _now_ms(self, now: Trust) -> int:
+        seen = [one.record.seen for one in self._models.values()]
+        return want.current_ms(self._clock.wall_ms(), seen, now.epoch)
+
+    def standing(self, model: str, record: Record) -> Standing:
+        """What the box adds to a model's status."""
+        flags = () if self._clock.synced() else (CLOCK_UNSYNCED,)
+        active, now = record.active, self.trust
+        if active is not None and active.signers and (now is None or not trust.counts(now, "release", active.signers)):
+            flags = (*flags, UNTRUSTED_ACTIVE)
+        return Standing(self._replays.get(model, 0), flags)
+
+    # --- the courier --------------------------------------------------------------------------------------
+
+    def use(self, courier: Courier) -> None:
+        """From now on documents come from there."""
+        self._courier = courier
+        self.listen_anew()
+
+    def listen(self, topics: frozenset[str]) -> None:
+        """What the fetcher asks for, beside the orders' own."""
+        self._asked = topics
+        self.listen_anew()
+
+    def need(self, payload: bytes) -> None:
+        """The fetcher's list of what is missing."""
+        if self._courier is not None:
+            self._courier.need(payload)
+
+    def meant(self, box: Box) -> None:
+        """The box has other groups, or other settings for pushes."""
+        self.box = box
+        self.listen_anew()
+
+    def listen_anew(self) -> None:
+        """The models or the box's groups are others, or its trust is."""
+        if self._courier is not None:
+            self._courier.listen(frozenset(self._own()) | self._asked)
+
+    def _own(self) -> Iterable[str]:
+        if self._anchored is not None:
+            yield self._ota.trust(self._anchored.trust.version + 1)
+        scopes = ("all", *(f"group/{group}" for group in self.box.groups), f"device/{self.box.device}")
+        models = ("+",) if self._settings().models == "any" else tuple(self._models)
+        for model in models:
+            for scope in scopes:
+                yield self._ota.want(model, scope)
+
+    def on_document(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: ARG002, FBT001 - a callback
+        """Takes a document; what becomes of it is published and audited."""
+        if self.fetcher.on_document(topic, payload) or not payload:
+            return  # an emptied topic changes nothing: only what is signed does (F21)
+        if len(self._pending) < WAITING or topic in self._pending:
+            self._pending[topic] = payload
+            self._wake.set()
+
+    def on_courier(self, connected: bool) -> None:  # noqa: FBT001 - a callback
+        """The courier's connection has come, or gone."""
+        if not connected:
+            self.fetcher.on_lost()
+            return
+        self.fetcher.on_connected()
+        for one in self._models.values():
+            one.look_again()
+
+    # --- the walk -----------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Takes up the trust that the box has: the configured one, or what has followed from it."""
+        name = self._settings().trust
+        self._root = await asyncio.to_thread(_configured, Path(name)) if name else None
+        kept = await asyncio.to_thread(self._store.trust)
+        self._anchored = _successor(self._root, kept) or self._root
+
+    async def _keep(self, anchored: Anchored) -> None:
+        if self._root is None:
+            return
+        try:
+            kept = b"%s\n%s" % (self._root.sha256.encode(), anchored.envelope)
+            await asyncio.to_thread(self._store.keep_trust, kept)
+        except OSError as error:
+            log.error("the trust document cannot be kept: %s", error, extra={"code": "bad_store"})
+
+    async def run(self) -> None:
+        """Puts documents into effect, until cancelled."""
+        self._tell_all()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                topic = next(iter(self._pending))
+                self.busy = True
+                await self._take(topic, self._pending.pop(topic))
+                self.busy = bool(self._pending)
+
+    async def _take(self, topic: str, payload: bytes) -> None:
+        digest = hashlib.sha256(payload).hexdigest()
+        if self._refused.get(topic) == digest:
+            return  # a new connection brings it again
+        kind, _, rest = topic.removeprefix(f"{self._ota.root}/").partition("/")
+        try:
+            if kind == "trust":
+                await self._follow(payload)
+            elif kind == "want":
+                model, _, to = rest.partition("/")
+                await self._order(model, to, payload)
+        except EdgedError as error:
+            self._refused[topic] = digest
+            self._refuse(kind, rest, error.fault, payload)
+
+    def _refuse(self, kind: str, rest: str, problem: Fault, payload: bytes) -> None:
+        one = self._models.get(rest.partition("/")[0]) if kind == "want" else None
+        log.warning("a %s document was refused: %s", kind, problem.message, extra={"code": problem.code})
+        if one is not None:
+            one.reject(Subject(size=len(payload)), problem, f"MQTT {kind}/{rest}"[:200])
+        else:
+            text = f"{kind} document refused: {problem.message}"
+            self._audit(Decision("rejected", text, code=problem.code, by=f"MQTT {kind}/{rest}"[:200]))
+
+    async def _follow(self, payload: bytes) -> None:
+        """A trust document: the next one, or the one that holds already."""
+        now = self._anchored
+        if now is None or payload == now.envelope:
+            return
+        self._anchored = await asyncio.to_thread(trust.advance, now, payload)
+        await self._keep(self._anchored)
+        said = f"trust version {self._anchored.trust.version} holds"
+        self._audit(Decision("trusted", said, "", str(self._anchored.trust.version), self._anchored.sha256))
+        self._refused.clear()  # another trust may count what this one did not
+        self._tell_all()
+        self.listen_anew()
+
+    def _tell_all(self) -> None:
+        for one in self._models.values():
+            if self._anchored is not None:
+                one.trusted(self._anchored.trust)
+
+    async def _order(self, model: str, to: str, payload: bytes) -> None:
+        if self._anchored is None:
+            raise EdgedError("no_trust", "this box has no root of trust, and takes no signed release")
+        now = self._anchored.trust
+        signed = await asyncio.to_thread(trust.order, now, payload)
+        one = self._models.get(model)
+        if one is None:
+            raise EdgedError("unknown_model", f"no model {model[:64]!r} here")
+        seen, synced = one.record.seen, self._clock.synced()
+        decided = want.decide(signed, model, to, self.box, seen, now, self._now_ms(now), synced=synced)
+        if isinstance(decided, want.Refused):
+            raise EdgedError(decided.fault.code, decided.fault.message, decided.fault.hint)
+        if isinstance(decided, want.Replay):
+            self._replays[model] = self._replays.get(model, 0) + 1
+        elif isinstance(decided, want.Noted):
+            await one.note(decided.seen)
+        elif not isinstance(decided, want.Known):
+            await self._accept(one, signed, decided.seen)
+
+    @staticmethod
+    async def _accept(one: Recipient, signed: Signed[Want | Undo], seen: Seen) -> None:
+        document, by = signed.document, f"deploy key {', '.join(signed.signers)}"
+        if isinstance(document, Undo):
+            await one.undo(document.release, seen, by)
+            return
+        order = Order(document.release, document.version, document, signed.sha256, signed.signers, by)
+        await one.order(order, seen)
+
+
+def _closed(settings: Push, wall_ms: int) -> Fault | None:
+    """Why push.install does not let a trial begin now."""
+    if windows.is_open(settings.install, wall_ms):
+        return None
+    opens_ms = windows.opens_ms(settings.install, wall_ms)
+    if opens_ms is None:
+        return fault("manual", "push.install is manual: it waits for a person")
+    hours = (opens_ms - wall_ms) / 3.6e6
+    return fault("not_now", f"push.install lets it begin in {hours:.1f} hours")
+
+
+def _configured(file: Path) -> Anchored | None:
+    try:
+        return trust.root(file.read_bytes())
+    except OSError as error:
+        log.error("%s cannot be read: %s", file, error.strerror, extra={"code": "no_trust"})
+    except EdgedError as error:
+        log.error("%s is no trust document: %s", file, error.fault.message, extra={"code": error.fault.code})
+    return None
+
+
+def _successor(configured: Anchored | None, kept: bytes | None) -> Anchored | None:
+    """What was kept, if it has followed the configured root, whose hash is its first line: another root begins anew."""
+    if configured is None or kept is None:
+        return None
+    followed, _, envelope = kept.partition(b"\n")
+    try:
+        anchored = trust.root(envelope)
+    except EdgedError as error:
+        log.error("the kept trust document is damaged: %s", error, extra={"code": "bad_store"})
+        return None
+    follows = followed.decode(errors="replace") == configured.sha256
+    return anchored if follows and anchored.trust.version > configured.trust.version else None

@@ -1,0 +1,460 @@
+"""What becomes of a signed want: real keys, store and fetcher; the broker and the processes are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edged.config.hours import Hours
+from edged.delivery import keys
+from edged.delivery.documents import Rollout, Watching
+from edged.errors import EdgedError
+from tests.couriers import blobs
+from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
+from tests.integration.delivery.fleet import HOUR_MS, Fleet, Member, living
+from tests.signing import ISSUED_MS, sha256_of, sign, trust_of, want_of
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "factory.onnx").write_bytes(OLD)
+    return tmp_path
+
+
+@pytest.fixture
+def fleet(root: Path) -> Fleet:
+    return Fleet(root)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is watched is the box, from outside
+            await asyncio.sleep(0.005)
+
+
+def live(fleet: Fleet, root: Path, course: Callable[[Member], Awaitable[None]], **settings: object) -> Member:
+    return asyncio.run(living(fleet, root, course, msgspec.structs.replace(SETTINGS, **settings)))
+
+
+def test_a_want_is_followed_through_every_phase(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    want = fleet.want(release)
+    phases: list[object] = []
+
+    async def course(at: Member) -> None:
+        status = await at.told(release, "active")
+        phases.extend(one["phase"] for one in at.statuses)
+        assert msgspec.convert(status["active"], dict[str, str])["release"] == sha256_of(release)
+        told = msgspec.convert(status["want"], dict[str, object])
+        assert (told["seq"], told["version"], told["release"]) == (want.seq, "2", sha256_of(release))
+        assert status["bytes_have"] == status["bytes_total"] == len(NEW)
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_the_next_life_serves_it_and_does_nothing_more(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def first(at: Member) -> None:
+        await at.told(release, "active")
+
+    async def second(at: Member) -> None:
+        await asyncio.sleep(0.05)
+        assert at.route.started == ["2"]
+        assert at.installer.model("m").status()["replays"] == 0
+
+    live(fleet, root, first)
+    assert live(fleet, root, second).serving == NEW
+
+
+@pytest.mark.parametrize("content", [b"nan bad", b"crash bad", b"hang bad"])
+def test_what_fails_its_trial_is_not_tried_again_until_a_retry(fleet: Fleet, root: Path, content: bytes) -> None:
+    release = fleet.release(content)
+    fleet.upload(release, content)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "failed")
+        tried = len(at.route.started)
+        fleet.want(release)
+        await at.told(release, "rejected")
+        assert len(at.route.started) == tried
+        fleet.want(release, retry=True)
+        await at.told(release, "failed")
+        assert len(at.route.started) == tried + 1
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_ota_F42_what_fails_in_probation_goes_back_by_itself(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        assert await at.started()
+        at.did(runs=100, faults=50)
+        status = await at.told(release, "rolled_back")
+        assert status["code"] == "probation_errors"
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_the_want_says_how_long_it_is_watched(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, probation=Watching(time_s=3600.0, runs=7))
+
+    async def course(at: Member) -> None:
+        status = await at.told(release, "probation")
+        told = msgspec.convert(status["probation"], dict[str, float])
+        assert told["runs_wanted"] == 7
+        assert told["left_s"] > 3000
+
+    live(fleet, root, course)
+
+
+def test_ota_F17_a_want_that_the_wrong_key_signed_is_refused_and_nothing_is_fetched(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    want = want_of(release, seq=ISSUED_MS + 2)
+    fleet.broker.publish(fleet.broker.ota.want("m", "all"), sign(want, keys.generate()))
+
+    async def course(at: Member) -> None:
+        status = await at.sees_refusal()
+        assert status["code"] == "signature"
+        assert fleet.broker.most_subscribed == 0
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_release_that_the_wrong_key_signed_is_refused_and_no_chunk_is_fetched(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.broker.publish(fleet.broker.ota.release(sha256_of(release)), sign(release, fleet.operator.deploy))
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        assert (await at.told(release, "rejected"))["code"] == "signature"
+        assert fleet.broker.most_subscribed == 0
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_ota_F18_an_older_want_changes_nothing_and_is_counted(fleet: Fleet, root: Path) -> None:
+    old, new = fleet.release(b"good old 2"), fleet.release(NEW, 3)
+    fleet.upload(old, b"good old 2")
+    fleet.upload(new, NEW)
+    before = fleet.want(old)
+    fleet.want(new)
+
+    async def course(at: Member) -> None:
+        await at.told(new, "active")
+        fleet.publish(before, "all")
+        await at.sees(replays=1)
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_ota_F20_an_older_version_needs_a_signed_word(fleet: Fleet, root: Path) -> None:
+    new, old = fleet.release(NEW, 5), fleet.release(b"good older", 4)
+    fleet.upload(new, NEW)
+    fleet.upload(old, b"good older")
+    fleet.want(new)
+
+    async def course(at: Member) -> None:
+        await at.told(new, "active")
+        fleet.want(old)
+        assert (await at.told(old, "rejected"))["code"] == "downgrade"
+        fleet.want(old, allow_downgrade=True)
+        await at.told(old, "active")
+
+    assert live(fleet, root, course).serving == b"good older"
+
+
+def test_ota_F10_a_broker_that_has_lost_everything_is_waited_for(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.publish_document(release)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "downloading")
+        fleet.upload_chunks(release, NEW)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_ota_F32_a_newer_want_takes_the_place_of_a_download(fleet: Fleet, root: Path) -> None:
+    stuck, good = fleet.release(b"good stuck"), fleet.release(NEW, 3)
+    fleet.publish_document(stuck)
+    fleet.upload(good, NEW)
+    fleet.want(stuck)
+
+    async def course(at: Member) -> None:
+        await at.told(stuck, "downloading")
+        fleet.want(good)
+        assert (await at.told(stuck, "rejected"))["code"] == "superseded"
+        await at.told(good, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_ota_F33_a_want_during_probation_waits_for_its_end(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(b"good first"), fleet.release(NEW, 3)
+    fleet.upload(first, b"good first")
+    fleet.upload(second, NEW)
+    fleet.want(first, probation=Watching(time_s=0.3))
+
+    async def course(at: Member) -> None:
+        await at.until("probation")
+        fleet.want(second)
+        await at.told(first, "active")
+        await at.told(second, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_ota_F23_an_expired_want_begins_nothing(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, expires=ISSUED_MS + HOUR_MS // 2)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "expired")
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_paused_rollout_waits_and_goes_on(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, rollout=Rollout(pause=True))
+
+    async def course(at: Member) -> None:
+        status = await at.told(release, "paused")
+        assert status["phase"] == "waiting"
+        fleet.want(release)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_a_box_outside_of_the_percent_notes_it_and_does_nothing(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, rollout=Rollout(percent=0.0))
+
+    async def course(at: Member) -> None:
+        await until(lambda: at.installer.model("m").record.seen.seq == fleet.seq)
+        fleet.want(release, rollout=Rollout(percent=100.0))
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_manual_waits_on_the_disk_for_a_person(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        status = await at.told(release, "manual")
+        assert (status["phase"], status["verdict"]) == ("waiting", None)
+        assert status["bytes_have"] == len(NEW)
+        await at.installer.release_manual("m", "somebody")
+        await at.told(release, "active")
+
+    assert live(fleet, root, course, install="manual").serving == NEW
+
+
+def test_a_window_that_is_closed_is_waited_for_unless_it_is_urgent(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "not_now")
+        fleet.want(release, urgent=True)
+        await at.told(release, "active")
+
+    now = datetime.datetime.fromtimestamp((ISSUED_MS + HOUR_MS) / 1000)  # noqa: DTZ006 - the box's own clock
+    minute = now.hour * 60 + now.minute
+    closed = Hours((minute + 60) % 1440, (minute + 120) % 1440)
+    assert live(fleet, root, course, install=(closed,)).serving == NEW
+
+
+def test_download_only_ends_on_the_disk(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, action="download_only")
+
+    async def course(at: Member) -> None:
+        status = await at.sees(phase="verified", flags=["downloaded", "unsigned_ok"])
+        assert status["verdict"] is None
+        fleet.broker.retained.clear()
+        fleet.want(release)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_an_undo_goes_back_and_the_want_before_it_is_a_replay(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    want = fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        fleet.undo(want, "device/box")
+        status = await at.told(release, "rolled_back")
+        assert status["code"] == "undone"
+        fleet.publish(want)
+        await at.sees(replays=1)
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_an_undo_gives_up_what_is_on_its_way(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.publish_document(release)
+    want = fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "downloading")
+        fleet.undo(want)
+        assert (await at.told(release, "undone"))["phase"] == "idle"
+        fleet.upload_chunks(release, NEW)
+        await asyncio.sleep(0.05)
+        assert at.installer.model("m").record.done
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_rollback_holds_until_it_is_unpinned(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(NEW), fleet.release(b"good third", 3)
+    fleet.upload(first, NEW)
+    fleet.upload(second, b"good third")
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        await at.installer.rollback("m", "somebody")
+        assert at.serving == OLD
+        fleet.want(second)
+        await at.told(second, "pinned")
+        await at.installer.unpin("m", "somebody")
+        await at.told(second, "active")
+
+    assert live(fleet, root, course).serving == b"good third"
+
+
+def test_a_pin_holds_against_wants_and_pushes_and_a_retry_ends_it(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(NEW), fleet.release(b"good third", 3)
+    fleet.upload(first, NEW)
+    fleet.upload(second, b"good third")
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        await at.installer.pin("m", 2, "somebody")
+        with pytest.raises(EdgedError) as caught:
+            await at.installer.pin("m", 9, "somebody")
+        assert caught.value.fault.code == "bad_version"
+        at.push(b"good simple")
+        assert (await at.fate(b"good simple"))["code"] == "pinned"
+        fleet.want(second)
+        await at.told(second, "pinned")
+        fleet.want(second, retry=True)
+        await at.told(second, "active")
+
+    assert live(fleet, root, course).serving == b"good third"
+
+
+def test_a_banned_release_goes_back_and_is_not_installed_again(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        fleet.rotate(banned={sha256_of(release): "it sees ghosts"})
+        status = await at.told(release, "rolled_back")
+        assert status["code"] == "banned"
+        fleet.want(release)
+        assert (await at.told(release, "rejected"))["code"] == "banned"
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_ota_F27_a_live_release_whose_key_was_revoked_stays_and_is_flagged(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+    other = keys.generate()
+    after = trust_of([fleet.operator.root], [other], [fleet.operator.deploy])
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        fleet.rotate(keys=after.keys, roles=after.roles)
+        status = await at.sees(flags=["untrusted_active", "unsigned_ok"])
+        assert status["verdict"] == "active"
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_the_next_life_knows_the_newest_trust(fleet: Fleet, root: Path) -> None:
+    async def first(at: Member) -> None:
+        fleet.rotate(min_version={"m": 3})
+        await until(lambda: at.installer.orders.trust is not None and at.installer.orders.trust.version == 2)
+
+    async def second(at: Member) -> None:
+        trust = at.installer.orders.trust
+        assert trust is not None
+        assert (trust.version, trust.min_version) == (2, {"m": 3})
+
+    live(fleet, root, first)
+    live(fleet, root, second)
+
+
+def test_without_a_root_of_trust_a_want_is_refused(fleet: Fleet, root: Path) -> None:
+    fleet.anchor.unlink()
+    fleet.want(fleet.release(NEW))
+
+    async def course(at: Member) -> None:
+        assert (await at.sees_refusal())["code"] == "no_trust"
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_release_from_a_stick_needs_no_want_and_no_broker(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    pieces = blobs(release, {"model.onnx": NEW})
+
+    async def course(at: Member) -> None:
+        at.courier.cut()
+        await at.installer.install_local(fleet.operator.sign_release(release), "root")
+        while at.installer.model("m").record.active is None:
+            for sha256 in at.installer.missing():
+                assert at.installer.offer(sha256, pieces[sha256])
+            await asyncio.sleep(0.005)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_a_stick_with_a_wrong_signature_is_refused_at_once(fleet: Fleet, root: Path) -> None:
+    async def course(at: Member) -> None:
+        with pytest.raises(EdgedError) as caught:
+            await at.installer.install_local(sign(fleet.release(NEW), keys.generate()), "root")
+        assert caught.value.fault.code == "signature"
+
+    assert live(fleet, root, course).serving == OLD
