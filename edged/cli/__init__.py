@@ -64,21 +64,26 @@ def command(name: str) -> Command:
     return cast("Command", importlib.import_module(COMMANDS[name]))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows below the help of a command its examples, and below that of a command's verb those of the verb."""
+
+    def format_help(self) -> str:
+        _, *words = self.prog.split()
+        if not words:
+            return super().format_help()
+        lines = [line.strip() for line in command(words[0]).EXAMPLES.strip().splitlines()]
+        shown = [f"  {line}\n" for line in lines if len(words) == 1 or line.startswith(self.prog)]
+        return "".join([super().format_help(), "\nexamples:\n" if shown else "", *shown])
+
+
 def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     """The argument parser for these commands; importing only the one asked for keeps the program quick."""
-    program = argparse.ArgumentParser(prog="edged", description="The inference daemon for edge boxes.")
+    program = _Parser(prog="edged", description="The inference daemon for edge boxes.")
     commands = program.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         module = command(name)
-        module.arguments(
-            commands.add_parser(
-                name,
-                help=module.HELP,
-                description=module.HELP[:1].upper() + module.HELP[1:] + ".",
-                epilog="examples:\n" + "\n".join(f"  {line.strip()}" for line in module.EXAMPLES.strip().splitlines()),
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-        )
+        described = module.HELP[:1].upper() + module.HELP[1:] + "."
+        module.arguments(commands.add_parser(name, help=module.HELP, description=described))
     return program
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from edged.cli import local
 from edged.config.mistakes import ConfigErrors, Mistake
+from edged.errors import EdgedError
 from edged.topics import Tree
 
 if TYPE_CHECKING:
     from edged.config.nodes import Line
     from edged.config.schema import Config, Model
+    from edged.delivery.documents import Trust
     from edged.errors import Fault
 
 HELP = "read a configuration and say every mistake, or what it would run"
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     path = load.find(args.config)
     try:
         config = load.load(path)
+        trust = _trust(path, config)
         _rehearse(path, config)
     except ConfigErrors as errors:
         if not args.json:
@@ -66,9 +69,33 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_answer(path, config=config), indent=2))
     else:
         print(f"{path}: valid")
-        for line in describe(config):
+        for line in [*describe(config), *([_believes(trust)] if trust else [])]:
             print(line)
     return 0
+
+
+def _trust(file: Path, config: Config) -> Trust | None:
+    """The root of trust, believed as the daemon would: its signatures count only there."""
+    from edged.config.load import line_of
+    from edged.delivery import trust
+
+    if not config.push.trust:
+        return None
+    try:
+        return trust.root(Path(config.push.trust).read_bytes()).trust
+    except EdgedError as error:
+        what, hint = error.fault.message, "`edged trust init` makes one; `edged trust show FILE` says what is in it"
+    except OSError as error:
+        what, hint = f"{config.push.trust}: {error.strerror}", ""
+    line = line_of(file, "push", "trust")
+    raise ConfigErrors([Mistake(line.file, int(line), "push.trust", what, hint)])
+
+
+def _believes(trust: Trust) -> str:
+    roles = ((role, getattr(trust.roles, role)) for role in ("root", "release", "deploy"))
+    return f"  trust   version {trust.version}: " + "; ".join(
+        f"{role} {of.threshold} of {', '.join(of.keyids)}" for role, of in roles
+    )
 
 
 def _rehearse(file: Path, config: Config) -> None:

@@ -37,6 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", metavar="N", type=int, help="a whole number, above that of the one before")
     parser.add_argument("--out", metavar="DIR", type=Path, help="the folder to make (default: M-N)")
     parser.add_argument("--unsigned", action="store_true", help="sign it later, with `edged sign`")
+    parser.add_argument(
+        "--untried",
+        action="store_true",
+        help="do not try it here, as for a processor that this machine has not; --golden brings the answers then",
+    )
     parser.add_argument("--label", metavar="TEXT", default="", help="what people call this version")
     parser.add_argument("--notes", metavar="TEXT", default="", help="what is new in it")
     parser.add_argument("--onnxruntime", metavar="V", default="", help="the oldest one that runs it, such as 1.21")
@@ -92,6 +97,7 @@ def _order(args: argparse.Namespace) -> Order:
         notes=args.notes,
         onnxruntime=args.onnxruntime,
         limits=limits,
+        untried=args.untried,
     )
 
 

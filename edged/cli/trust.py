@@ -24,6 +24,8 @@ edged trust init
 edged trust init --root anna --root otto --threshold root=2 --release ci --deploy anna
 edged trust show
 edged trust rotate --add release=ci-2 --drop release=ci --expires 365d
+edged trust rotate --add deploy=anna-2 --drop deploy=anna --new-epoch
+edged trust rotate --min-version digits=3
 edged trust ban releases/digits-7 --reason "wrong labels"
 edged trust unban releases/digits-7
 edged trust revoke 3f2c9a81d07b6e54
@@ -51,11 +53,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="nothing below it is installed; 0: no floor",
     )
     rotate.add_argument("--new-epoch", action="store_true", help="after a theft: sequences of orders begin anew")
-    for one in (init, rotate):
+    for one, otherwise in ((init, "never"), (rotate, "as before")):
         one.add_argument(
             "--threshold", metavar="ROLE=N", action="append", default=[], help="how many keys have to sign"
         )
-        one.add_argument("--expires", metavar="365d", default="", help="when it ends: in so long, or never (default)")
+        one.add_argument("--expires", metavar="365d", default="", help=f"in so long, or never (default: {otherwise})")
     ban = actions.add_parser("ban", help="boxes that run the release go back, and none installs it")
     ban.add_argument("release", metavar="RELEASE", help="its folder or its hash")
     ban.add_argument("--reason", metavar="TEXT", default="")

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -29,9 +29,6 @@ _ROUNDS: Final = 3  # of fetching what the disk has lost again
 _INBOX: Final = 2 * WINDOW  # chunks in memory
 
 log = logging.getLogger("edged.delivery")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -75,7 +72,7 @@ class Fetcher:
         self._clock: Final = clock
         self._patience_s: Final = patience_s
         self._connected = False
-        self._documents: Final[dict[str, asyncio.Queue[bytes]]] = {}
+        self._documents: Final[dict[str, list[asyncio.Queue[bytes]]]] = {}
         self._asked: frozenset[str] = frozenset()
         self._assembly: Assembly | None = None
         self._arrived: list[_Arrived] = []
@@ -129,27 +126,27 @@ class Fetcher:
             self._wake.set()
 
     def _on_release(self, sha256: str, payload: bytes) -> bool:
-        waiting = self._documents.get(sha256)
-        if waiting is not None and not waiting.full() and len(payload) <= LARGEST:
-            waiting.put_nowait(payload)
-        return waiting is not None
+        waiting = self._documents.get(sha256, [])
+        for queue in waiting if len(payload) <= LARGEST else ():
+            if not queue.full():
+                queue.put_nowait(payload)
+        return bool(waiting)
 
     # --- a document ---------------------------------------------------------------------------------
 
     async def document(self, sha256: str) -> bytes:
         """The envelope of the release with this hash, as soon as there is one; nobody has looked at its signatures."""
-        if sha256 in self._documents:
-            raise RuntimeError("it is being fetched already")
-        waiting = self._documents[sha256] = asyncio.Queue(WINDOW)
-        self._listen()
+        queue: asyncio.Queue[bytes] = asyncio.Queue(WINDOW)
+        self._documents.setdefault(sha256, []).append(queue)
+        self._listen(anew=sha256)
         try:
-            while True:
-                content = await waiting.get()
-                if await asyncio.to_thread(_names, content) == sha256:
-                    return content
+            while await asyncio.to_thread(_names, content := await queue.get()) != sha256:
                 log.warning("not the release %s", sha256[:12], extra={"code": "bad_document"})
+            return content
         finally:
-            del self._documents[sha256]
+            self._documents[sha256].remove(queue)
+            if not self._documents[sha256]:
+                del self._documents[sha256]
             self._listen()
 
     # --- its files ----------------------------------------------------------------------------------
@@ -190,18 +187,18 @@ class Fetcher:
 
     async def _fetch(self, key: str, content: bytes, download: Download, report: Report) -> None:
         try:
-            await _in_thread(download, download.begin, content)
+            await asyncio.to_thread(download.begin, content)
         except OSError as error:
             if not disk.is_full(error):
                 raise
             await asyncio.to_thread(self._store.make_room, key)
-            await _in_thread(download, download.begin, content)
+            await asyncio.to_thread(download.begin, content)
         await self._pull(download.indexes(), download, report)
-        await _in_thread(download, download.place)
-        await _in_thread(download, download.reuse, self._clock)
+        await asyncio.to_thread(download.place)
+        await asyncio.to_thread(download.reuse, self._clock)
         for _ in range(_ROUNDS):
             await self._pull(download.missing(), download, report)
-            if await _in_thread(download, download.finish):
+            if await asyncio.to_thread(download.finish):
                 return
         raise EdgedError("bad_store", "the disk does not keep what is written to it")
 
@@ -249,7 +246,7 @@ class Fetcher:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        right = await _in_thread(download, download.take, [(one.sha256, one.payload) for one in arrived])
+        right = await asyncio.to_thread(download.take, [(one.sha256, one.payload) for one in arrived])
         now_s = self._clock()
         for one, is_right in zip(arrived, right, strict=True):
             if is_right:
@@ -257,20 +254,13 @@ class Fetcher:
             else:
                 assembly.bad(one.sha256, now_s)
 
-    def _listen(self) -> None:
-        topics = {self._releases + sha256 for sha256 in self._documents}
-        self._courier.listen(frozenset(topics | {self._blobs + sha256 for sha256 in self._asked}))
-
-
-async def _in_thread(download: Download, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`work` in a thread; cancelling waits until it has left the files alone."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        download.stopped.set()
-        await asyncio.wait([running])
-        raise
+    def _listen(self, anew: str = "") -> None:
+        """`anew`: a release that another one waits for already; only a new subscription brings what is retained."""
+        blobs = frozenset(self._blobs + sha256 for sha256 in self._asked)
+        releases = frozenset(self._releases + sha256 for sha256 in self._documents)
+        if anew and len(self._documents[anew]) > 1:
+            self._courier.listen(blobs | releases - {self._releases + anew})
+        self._courier.listen(blobs | releases)
 
 
 def _names(content: bytes) -> str:

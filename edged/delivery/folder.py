@@ -136,6 +136,8 @@ class Download:
         When that is not to be had, what was taken for it is given back.
         """
         with self._lock:
+            if self.stopped.is_set():
+                return
             keep_document(self._folder, content)
             left = dict(self._files)
             for name, file in self._files.items():
@@ -208,9 +210,14 @@ class Download:
         return False
 
     def close(self, *, drop: bool = False) -> None:
-        """What is there stays, for another attempt or release; `drop`: the disk cannot be believed about it."""
+        """What is there stays, for another attempt or release; `drop`: the disk cannot be believed about it.
+
+        Waits for a call that is under way in another thread, which whoever waited for it may have given up; one that
+        comes after this does nothing.
+        """
         self.stopped.set()
         with self._lock:
+            self._places = {}
             self._leave(lambda _part: drop)
 
     # --- with the lock held -------------------------------------------------------------------------

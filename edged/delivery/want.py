@@ -14,8 +14,8 @@ The rules, in the order in which they are asked:
    the wall clock, so nobody honest is there.
 5. A box outside of the order's percent notes the place, or an older order would still be in force there.
 6. A want past its time takes its place too, and begins nothing (`overdue`); nor does any once the trust document
-   is past its time. An undo past its own time does nothing either; a clock that nobody set keeps no box from
-   going back.
+   is past its time, or drops the keys that have signed it, or begins another epoch. An undo past its own time
+   does nothing either; a clock that nobody set keeps no box from going back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 from edged.delivery.documents import Order, Rollout, Trust, Undo, Want
-from edged.delivery.trust import Signed
+from edged.delivery.trust import Signed, counts
 from edged.errors import Fault, fault
 from edged.observe.clock import RELEASED_S
 
@@ -129,8 +129,18 @@ def decide(
     return Accepted(moved) if late is None else Late(moved, late)
 
 
-def overdue(order: Want, trust: Trust, now_ms: int, *, synced: bool = True) -> Fault | None:
-    """Why `order` may begin nothing now: `expired`, or `clock_suspect` where nobody has set the clock that says so."""
+def overdue(
+    order: Want, trust: Trust, now_ms: int, *, synced: bool = True, signers: Iterable[str] | None = None
+) -> Fault | None:
+    """Why `order`, which was accepted once, may begin nothing now.
+
+    `signature`: of its `signers`, where they are given, too few count for `trust` any more; `replayed`: it is of an
+    epoch before that of `trust`; `expired`, or `clock_suspect` where nobody has set the clock that says so.
+    """
+    if signers is not None and not counts(trust, "deploy", signers):
+        return fault("signature", "too few of the keys that have signed the order still count")
+    if order.epoch < trust.epoch:
+        return fault("replayed", f"the order is of epoch {order.epoch}, the trust document of {trust.epoch}")
     for name, expires in (("order", order.expires), ("trust document", trust.expires)):
         if expires is None or now_ms < expires:
             continue

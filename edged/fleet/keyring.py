@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from edged.config.files import warn_if_open
 from edged.delivery import keys
 from edged.delivery.keys import PrivateKey, PublicKey, Scheme
 from edged.errors import EdgedError
@@ -91,6 +92,7 @@ class Keyring:
     def unlock(self, held: Held, ask: Ask) -> PrivateKey:
         """The private half; `ask` gives a passphrase where it needs one. Raises EdgedError bad_key."""
         found = private_of(Path(held.secret), lambda: ask(held.name))
+        warn_if_open(Path(held.secret))
         if found.keyid != held.public.keyid:
             raise EdgedError("bad_key", f"{held.secret} and {held.name}{_PUBLIC} are two different keys")
         return found

@@ -15,13 +15,14 @@ import os
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from edged.channel import Gild
+from edged.channel import Gild, Ready
 from edged.config import overrides
 from edged.config.schema import Limits as BoxLimits
 from edged.config.schema import Model
@@ -48,7 +49,10 @@ Sign = Callable[[Envelope], Envelope]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is to be released. `files`: labels and weights, which keep their names; `golden`: an .npz with inputs."""
+    """What is to be released. `files`: labels and weights, which keep their names; `golden`: an .npz with inputs.
+
+    `untried`: it is loaded for what it takes and gives, and no more; then `golden` has the answers already.
+    """
 
     model: str
     version: int
@@ -62,6 +66,7 @@ class Order(msgspec.Struct, frozen=True):
     notes: str = ""
     onnxruntime: str = ""
     limits: Limits = Limits()
+    untried: bool = False
 
     def sources(self) -> dict[str, Path]:
         """The files that are copied, by the name that each gets. Raises EdgedError bad_release."""
@@ -75,6 +80,11 @@ class Order(msgspec.Struct, frozen=True):
             if path.name in found or path.name == GOLDEN_FILE:
                 raise EdgedError("bad_release", f"two files would be called {path.name}")
             found[path.name] = path
+        if self.untried and self.golden is not None:
+            if not _has_answers(self.golden):
+                hint = "Leave --untried out: then they are made here."
+                raise EdgedError("golden", f"{self.golden} has no answers: no array out/OUTPUT", hint)
+            found[GOLDEN_FILE] = self.golden
         return found
 
 
@@ -135,7 +145,17 @@ def _remarks(order: Order) -> tuple[str, ...]:
         found.append("it is not quantized: an int8 model is a quarter of the size, and mostly faster on small boxes")
     if order.golden is None:
         found.append("without --golden a box compares it with nothing but the model that runs there")
+    if order.untried:
+        found.append("it was not tried here: a box may refuse it")
     return tuple(found)
+
+
+def _has_answers(golden: Path) -> bool:
+    try:
+        with zipfile.ZipFile(golden) as members:
+            return any(name.startswith("out/") for name in members.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise EdgedError("golden", f"{golden} is no .npz: {error}") from error
 
 
 @contextlib.contextmanager
@@ -179,6 +199,8 @@ async def _tried(order: Order, making: Path, beside: tuple[str, ...]) -> Signatu
         except EdgedError as error:
             code = "bad_settings" if error.fault.code == "bad_config" else error.fault.code
             raise EdgedError(code, error.fault.message, error.fault.hint) from error
+        if order.untried:
+            return _signature(process.facts)
         if order.golden is not None:
             source, to = str(order.golden.absolute()), str(making / GOLDEN_FILE)
             try:
@@ -188,9 +210,15 @@ async def _tried(order: Order, making: Path, beside: tuple[str, ...]) -> Signatu
         await route.retire(process)
         examined = await examine(route, release, factor=1.0, clock=time.monotonic, golden=golden)
         problem = examined.judgement.fault
-        if problem is not None or process.facts is None:
-            raise EdgedError(problem.code, problem.message, problem.hint) if problem else EdgedError("trial_crash", "")
-        return process.facts.signature
+        if problem is not None:
+            raise EdgedError(problem.code, problem.message, problem.hint)
+        return _signature(process.facts)
+
+
+def _signature(facts: Ready | None) -> Signature:
+    if facts is None:
+        raise EdgedError("trial_crash", "its process ended by itself")
+    return facts.signature
 
 
 def _document(order: Order, making: Path, signature: Signature, created: int) -> Release:

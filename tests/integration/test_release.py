@@ -71,6 +71,34 @@ def test_a_release_with_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert "signed by nobody" in capsys.readouterr().out
 
 
+def test_what_fails_its_golden_answers_is_a_release_only_when_somebody_insists(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The answers that it was given go with it as they are: a box judges it by them."""
+    wrong: dict[str, Any] = {"in/x": INPUTS, "out/y": INPUTS @ WEIGHTS + 1}
+    np.savez("wrong.npz", **wrong)
+    assert release("--unsigned", "--golden", "wrong.npz") == 1
+    assert "[golden]" in capsys.readouterr().err
+    assert not Path("m-7").exists()
+    assert release("--unsigned", "--golden", "wrong.npz", "--untried") == 0
+    assert "not tried here" in capsys.readouterr().err
+    assert Path("m-7/golden.npz").read_bytes() == Path("wrong.npz").read_bytes()
+    assert made().golden == Golden()
+    assert [spec.name for spec in (*made().inputs, *made().outputs)] == ["x", "y"]
+
+
+def test_golden_inputs_alone_are_not_enough_where_nobody_makes_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, what in (("in.npz", "has no answers"), ("m.onnx", "is no .npz"), ("none.npz", "is no .npz")):
+        assert release("--unsigned", "--golden", name, "--untried") == 1
+        assert what in capsys.readouterr().err
+
+
+def test_what_cannot_be_loaded_is_refused_untried_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("m.onnx").write_bytes(b"no model")
+    assert release("--unsigned", "--untried") == 1
+    assert "[not_a_model]" in capsys.readouterr().err
+
+
 def test_the_same_again_is_the_same_document(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         assert release("--unsigned", "--golden", "in.npz", "--out", folder) == 0

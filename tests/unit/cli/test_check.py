@@ -13,6 +13,7 @@ import pytest
 import edged
 from edged import cli
 from edged.errors import EdgedError
+from tests.signing import Operator, sign
 
 RIGHT = """\
 device: press-07
@@ -47,6 +48,24 @@ def test_a_valid_file_says_what_would_run(file: Path, capsys: pytest.CaptureFixt
         "          cells/+cell/scan (QoS 1, values) -> cells/{cell}/digit",
     ]
     assert not said.err
+
+
+def test_whose_signatures_count_is_said_and_a_root_of_trust_that_is_none_is_a_mistake(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator()
+    file.write_text("device: press-07\npush:\n  trust: trust.json\n")
+    (file.parent / "trust.json").write_bytes(operator.sign_trust())
+    assert cli.main(["check", "--config", str(file)]) == 0
+    keyids = [key.keyid for key in (operator.root, operator.release, operator.deploy)]
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "  trust   version 1: root 1 of {}; release 1 of {}; deploy 1 of {}".format(*keyids)
+    for content, why in ((b"{}", "required field"), (sign(operator.trust, operator.release), "0 of 1 signatures")):
+        (file.parent / "trust.json").write_bytes(content)
+        assert cli.main(["check", "--config", str(file)]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"{file}:3: push.trust: ")
+        assert why in err
 
 
 def test_every_mistake_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

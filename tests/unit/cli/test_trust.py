@@ -242,6 +242,13 @@ def test_what_cannot_be_done_changes_nothing(begun: Desk, words: list[str], code
     assert {path: path.read_bytes() for path in begun.folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_verbs_help_has_its_own_examples(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        desk.run("trust", "ban", "--help")
+    said = capsys.readouterr().out.partition("examples:")[2]
+    assert said.splitlines()[1:] == ['  edged trust ban releases/digits-7 --reason "wrong labels"']
+
+
 def test_nothing_of_a_secret_is_printed(begun: Desk) -> None:
     secret = (begun.folder / "keys" / "root.pem").read_text().splitlines()[1]
     for words in (["keys", "show"], ["keys", "show", "root"], ["keys", "show", "--json"], ["trust", "show"]):

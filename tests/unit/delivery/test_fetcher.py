@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,29 @@ def test_a_document_is_only_what_its_name_says(store: Store) -> None:
         box.broker.publish(topic, unsigned(document))
         assert await waiting == unsigned(document)
         assert box.fetcher.unasked == 1
+
+    run(scenario())
+
+
+def test_two_may_wait_for_one_document(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    key = key_of(document)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.courier.connect()
+        first = asyncio.ensure_future(box.fetcher.document(key))
+        second = asyncio.ensure_future(box.fetcher.document(key))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        box.broker.tamper = lambda _topic, _payload: None  # the first one's copy is lost on the way
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        await asyncio.sleep(0)
+        box.broker.tamper = lambda _topic, payload: payload
+        assert await box.fetcher.document(key) == unsigned(document)
+        assert await first == unsigned(document)
+        assert not box.courier.subscribed
 
     run(scenario())
 
@@ -265,6 +289,82 @@ def test_a_chunk_that_comes_while_another_is_written_is_not_forgotten(store: Sto
     run(scenario())
 
 
+def test_no_more_chunks_wait_in_memory_than_a_few(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    have = blobs(document, CONTENTS)
+
+    async def scenario() -> None:
+        box = Box(store)
+        fetching = asyncio.ensure_future(box.fetch(document))
+        await box.until(lambda one: one.have == 0)
+        while len(box.fetcher.missing()) < 9:
+            for sha256 in box.fetcher.missing():
+                box.fetcher.offer(sha256, have[sha256])
+            await asyncio.sleep(0)
+        taken = [box.fetcher.offer(sha256, have[sha256]) for sha256 in box.fetcher.missing()]
+        assert taken.count(True) == 8
+        assert not any(taken[8:])
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_while_there_is_no_connection_nobody_is_blamed(store: Store) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.courier.connect()
+        fetching = asyncio.ensure_future(box.fetch(document))
+        await box.until(lambda one: one.waiting == "no_blob")
+        box.courier.cut()
+        await box.until(lambda one: one.waiting == "")
+        assembly = box.fetcher._assembly
+        assert assembly is not None
+        assert assembly.wake_s(asyncio.get_running_loop().time()) is None
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+        box.reports.clear()
+        fetching = asyncio.ensure_future(box.fetch(document))  # nor when it begins like that
+        await box.until(lambda one: one.have == 0)
+        assert box.fetcher._assembly is not None
+        assert box.fetcher._assembly.wake_s(asyncio.get_running_loop().time()) is None
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_one_that_is_given_up_in_a_thread_leaves_no_file_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = release(CONTENTS, chunk=CHUNK)
+    entered, leave, take = threading.Event(), threading.Event(), Download._take
+
+    def slow(download: Download, sha256: str, content: bytes) -> bool:
+        entered.set()
+        leave.wait(30)
+        return take(download, sha256, content)
+
+    monkeypatch.setattr(Download, "_take", slow)
+
+    async def scenario() -> None:
+        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of names
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        fetching = asyncio.ensure_future(box.fetch(document))
+        await asyncio.to_thread(entered.wait, 30)
+        fetching.cancel()
+        await asyncio.sleep(0)
+        assert not fetching.done()  # it waits for the thread
+        leave.set()
+        await asyncio.gather(fetching, return_exceptions=True)
+        assert fetching.cancelled()
+        assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+    run(scenario())
+
+
 def test_chunks_of_other_releases_are_copied_and_whole_files_shared(store: Store) -> None:
     old, new = release(CONTENTS, chunk=CHUNK), None
     changed = CONTENTS | {"model.onnx": CONTENTS["model.onnx"][: 8 * CHUNK] + bytes(3 * CHUNK)}
@@ -396,6 +496,25 @@ def test_ota_F46_a_chunk_never_reaches_past_its_place(store: Store) -> None:
     run(scenario())
 
 
+def test_a_chunk_that_is_longer_than_its_place_is_not_even_taken_from_the_disk(store: Store) -> None:
+    block = CONTENTS["model.onnx"][:CHUNK]
+    index = hashlib.sha256(b"first").digest() + hashlib.sha256(block).digest()
+    liar = release({"model.onnx": bytes(CHUNK + 5)}, chunk=CHUNK)
+    file = liar.files["model.onnx"]
+    liar.files["model.onnx"] = type(file)(file.size, file.sha256, hashlib.sha256(index).hexdigest(), CHUNK)
+    store.folder(store.stage(block))  # a file that has it
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.publish(box.broker.ota.blob(hashlib.sha256(index).hexdigest()), index)
+        box.courier.connect()
+        with pytest.raises(EdgedError) as caught:
+            await box.fetch(liar)
+        assert caught.value.fault.code == "bad_document"
+
+    run(scenario())
+
+
 def test_an_envelope_under_another_key_is_refused(store: Store) -> None:
     document = release(CONTENTS, chunk=CHUNK)
 
@@ -413,8 +532,12 @@ def test_an_envelope_under_another_key_is_refused(store: Store) -> None:
 def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     document = release(CONTENTS, chunk=CHUNK)
 
-    def fails(_descriptor: int, _content: bytes, _offset: int) -> int:
-        raise OSError(errno.EIO, "the disk is gone")
+    whole = os.pwrite
+
+    def fails(descriptor: int, content: bytes, offset: int) -> int:
+        if offset == 3 * CHUNK:
+            raise OSError(errno.EIO, "the disk is gone")
+        return whole(descriptor, content, offset)
 
     async def scenario() -> None:
         box = Box(store)
@@ -425,6 +548,7 @@ def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeyp
             with pytest.raises(EdgedError) as caught:
                 await box.fetch(document)
         assert caught.value.fault.code == "bad_store"
+        assert not list(store.folder(key_of(document)).glob(".*.part"))  # nobody would believe it
         await box.fetch(document)
         assert holds(store, document, CONTENTS)
 
@@ -525,3 +649,54 @@ def test_what_the_disk_loses_while_it_is_written_is_fetched_again(
         assert box.broker.delivered == len(blobs(document, CONTENTS)) - 1 + 1
 
     run(scenario())
+
+
+def test_each_step_is_durable_before_the_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, steps = release(CONTENTS, chunk=CHUNK), list[str]()
+    folder = store.folder(key_of(document))
+
+    def note(what: str, path: Path) -> None:
+        name = "releases" if path == folder.parent else "folder" if path == folder else path.name
+        if name in ("releases", "folder") or path.parent == folder:
+            steps.append(f"{what} {name}")
+
+    def spy(name: str) -> None:
+        whole = getattr(os, name)
+
+        def spied(descriptor: int, *rest: object) -> object:
+            note(name, Path(f"/proc/self/fd/{descriptor}").readlink())
+            return whole(descriptor, *rest)
+
+        monkeypatch.setattr(os, name, spied)
+
+    for name in ("fsync", "posix_fallocate", "pwrite"):
+        spy(name)
+    rename = Path.replace
+
+    def renamed(path: Path, to: Path) -> Path:
+        note("rename", to)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "replace", renamed)
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        await box.fetch(document)
+
+    run(scenario())
+    once = list(dict.fromkeys(steps))
+    envelope = [".release.json.tmp", "release.json"]
+    assert once[:5] == [
+        f"posix_fallocate {envelope[0]}",
+        f"pwrite {envelope[0]}",
+        f"fsync {envelope[0]}",
+        f"rename {envelope[1]}",
+        "fsync folder",
+    ]
+    assert once[5:8] == ["fsync releases", "posix_fallocate .model.onnx.part", "posix_fallocate .labels.txt.part"]
+    for file in CONTENTS:
+        order = [f"pwrite .{file}.part", f"fsync .{file}.part", f"rename {file}"]
+        assert [step for step in once if file in step][1:] == order
+    assert steps[-2:] == ["fsync folder", "fsync releases"]

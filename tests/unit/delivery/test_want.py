@@ -161,6 +161,22 @@ def test_ota_F28_a_higher_epoch_lets_the_sequence_begin_anew() -> None:
     assert want.current_ms(NOW_MS, [seen], 1) == NOW_MS  # nor is its time believed
 
 
+def test_ota_F27_an_order_that_waits_is_worth_no_more_than_who_signed_it() -> None:
+    """Accepted yesterday, in force until its hour comes, and today its key was stolen."""
+    operator = Operator()
+    signers = (operator.deploy.keyid,)
+    assert want.overdue(WANT, operator.trust, NOW_MS, signers=signers) is None
+    gone = want.overdue(WANT, TRUST, NOW_MS, signers=signers)
+    assert gone is not None
+    assert gone.code == "signature"
+
+
+def test_ota_F28_an_order_that_waits_ends_with_its_epoch() -> None:
+    gone = want.overdue(WANT, msgspec.structs.replace(TRUST, epoch=1), NOW_MS)
+    assert gone is not None
+    assert gone.code == "replayed"
+
+
 def test_what_an_order_of_this_epoch_said_of_the_time_is_kept() -> None:
     found = decided(WANT, seen=Seen(0, 1, "0" * 64, WANT.issued + 7))
     assert isinstance(found, Accepted)

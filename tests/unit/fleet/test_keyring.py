@@ -84,6 +84,15 @@ def test_a_key_is_found_by_name_id_and_file(ring: Keyring, tmp_path: Path) -> No
         ring.find("card")
 
 
+def test_a_key_that_everybody_may_read_is_said(ring: Keyring, caplog: pytest.LogCaptureFixture) -> None:
+    ring.create("ci", "ed25519")
+    ring.unlock(ring.held()[0], never)
+    assert caplog.messages == []
+    (ring.folder / "ci.pem").chmod(0o644)
+    ring.unlock(ring.held()[0], never)
+    assert "everyone on this box can read it" in caplog.text
+
+
 def test_where_only_the_public_half_is_another_signs(ring: Keyring) -> None:
     ring.create("ci", "ed25519")
     (ring.folder / "ci.pem").unlink()
