@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from edged.fleet.trustbook import TrustBook
 from tests.signing import release_of
 
 HASH = "ab" * 32
+KEYS_MD = Path(__file__).resolve().parents[3] / "docs" / "keys.md"
 
 
 class Desk:
@@ -247,6 +250,13 @@ def test_a_verbs_help_has_its_own_examples(desk: Desk, capsys: pytest.CaptureFix
         desk.run("trust", "ban", "--help")
     said = capsys.readouterr().out.partition("examples:")[2]
     assert said.splitlines()[1:] == ['  edged trust ban releases/digits-7 --reason "wrong labels"']
+
+
+def test_every_command_of_the_document_can_be_typed() -> None:
+    lines = re.findall(r"^    (edged (?:keys|trust|sign) .*?)(?:  +#.*)?$", KEYS_MD.read_text(), re.MULTILINE)
+    assert len(lines) > 8
+    for line in lines:
+        cli.parser().parse_args(shlex.split(line)[1:])
 
 
 def test_nothing_of_a_secret_is_printed(begun: Desk) -> None:

@@ -54,6 +54,7 @@ def test_ota_F20_an_older_version_needs_a_signed_word() -> None:
 def test_ota_F20_nothing_goes_below_the_floor_of_the_trust_document() -> None:
     floor = msgspec.structs.replace(TRUST, min_version={"digits": 4})
     assert code(refusal(want=want_of(RELEASE, allow_downgrade=True), trust=floor, active_version=9)) == "downgrade"
+    assert refusal(trust=msgspec.structs.replace(TRUST, min_version={"digits": 3})) is None
     other = msgspec.structs.replace(TRUST, min_version={"others": 4})
     assert refusal(trust=other) is None
 
