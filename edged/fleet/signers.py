@@ -18,7 +18,7 @@ import msgspec
 
 from edged.delivery import trust as trusts
 from edged.delivery.documents import Trust
-from edged.delivery.envelope import Envelope
+from edged.delivery.envelope import SIGNATURES, Envelope
 from edged.delivery.keys import PublicKey
 from edged.delivery.trust import RoleName
 from edged.errors import EdgedError
@@ -130,6 +130,8 @@ def signed(found: Envelope, signers: Iterable[Signer]) -> Envelope:
     """The envelope with everybody's signature. Raises EdgedError bad_key."""
     for one in signers:
         found = found.with_signature(one.keyid, one.sign(found.signed))
+    if len(found.signatures) > SIGNATURES:
+        raise EdgedError("bad_key", f"a document has at most {SIGNATURES} signatures", "Make it anew, and sign that.")
     return found
 
 

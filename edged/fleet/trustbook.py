@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import msgspec
 
 from edged.delivery import documents, envelope, trust
 from edged.delivery.documents import Trust
-from edged.delivery.envelope import Envelope
+from edged.delivery.envelope import Envelope, Signature
 from edged.delivery.strict import LARGEST, Malformed
 from edged.delivery.trust import Anchored
 from edged.errors import EdgedError
@@ -100,7 +101,7 @@ class TrustBook:
             text = f"that is another version {draft.trust.version} than {draft.path}"
             raise EdgedError("bad_document", text, "Two were made of one: keep one of them, and sign that.")
         merged = draft.envelope
-        for one in found.signatures:
+        for one in self._draft(draft.path, found.encode()).envelope.signatures:
             merged = merged.with_signature(one.keyid, one.sig)
         kept = self._draft(draft.path, merged.encode())
         content = kept.envelope.encode()
@@ -121,11 +122,9 @@ class TrustBook:
         before = self.anchored().trust if self.newest.exists() else None
         if document.version != (before.version + 1 if before else 1):
             raise EdgedError("bad_document", f"version {document.version} does not follow what is in force")
-        # Signatures of nobody whom either version names are not carried on.
-        asked = {*document.roles.root.keyids, *(before.roles.root.keyids if before else ())}
-        known = tuple(one for one in found.signatures if one.keyid in asked)
-        found = msgspec.structs.replace(found, signatures=known)
-        lacks = [_lack(one, found) for one in (before, document) if one is not None]
+        asked = [one for one in (before, document) if one is not None]
+        found = msgspec.structs.replace(found, signatures=_good(found, asked))
+        lacks = [_lack(one, found) for one in asked]
         return Draft(path, document, found, tuple(one for one in lacks if one.count > 0))
 
 
@@ -138,6 +137,12 @@ def opened(content: bytes) -> tuple[Envelope, Trust]:
     except Malformed as error:
         raise EdgedError("bad_document", f"a trust document: {error}") from error
     return found, document
+
+
+def _good(found: Envelope, asked: Iterable[Trust]) -> tuple[Signature, ...]:
+    """The signatures that count for one of `asked`; a damaged one must not take a good one's place."""
+    alone = [(one, msgspec.structs.replace(found, signatures=(one,))) for one in found.signatures]
+    return tuple(one for one, only in alone if any(trust.signers(each, "root", only) for each in asked))
 
 
 def _lack(asked: Trust, found: Envelope) -> Lack:

@@ -133,6 +133,13 @@ def test_who_signs(tmp_path: Path) -> None:
     assert choose(ring, [far], "the role root", lambda _: b"", needed=False) == ()
 
 
+def test_no_document_gets_more_signatures_than_a_box_reads() -> None:
+    full = signed(RELEASE, [keys.generate() for _ in range(16)])
+    assert len(envelope.decode(full.encode(), "release").signatures) == 16
+    with pytest.raises(EdgedError, match="at most 16"):
+        signed(full, [keys.generate()])
+
+
 def test_signatures_are_counted_towards_the_threshold() -> None:
     a, b = keys.generate(), keys.generate()
     document = trust_of([a], [a, b], [a])

@@ -115,6 +115,15 @@ def test_signatures_of_strangers_are_not_carried_on(book: TrustBook) -> None:
     assert [one.keyid for one in found.envelope.signatures] == [A.keyid]
 
 
+def test_a_damaged_signature_takes_no_good_ones_place(book: TrustBook) -> None:
+    draft = book.propose(TWO)
+    draft = book.keep(draft, signed(draft.envelope, [A]))
+    damaged = Envelope("trust", draft.envelope.payload).with_signature(A.keyid, b"\0" * 64)
+    found = book.accept(damaged.encode())
+    assert found.envelope == draft.envelope
+    assert [one.count for one in found.lacks] == [1]
+
+
 def test_without_a_document_the_next_step_is_said(book: TrustBook) -> None:
     with pytest.raises(EdgedError, match="no trust document") as caught:
         book.anchored()
