@@ -35,6 +35,12 @@ def reserve(descriptor: int, size: int) -> None:
             raise
 
 
+def free(folder: Path) -> int:
+    """Bytes that its file system has left for programs without special rights."""
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize
+
+
 def write(path: Path, content: bytes, mode: int = 0o640) -> Path:
     """A new, durable file under a name that nobody reads yet; nothing is left of it when that fails."""
     path.unlink(missing_ok=True)

@@ -83,14 +83,12 @@ class Fetcher:
 
     def on_document(self, topic: str, payload: bytes, *, retained: bool = False) -> bool:
         """A message on release/<sha256> or blob/<sha256>; False: nobody here asked for it."""
-        taken = False
         if topic.startswith(self._releases):
             taken = self._on_release(topic.removeprefix(self._releases), payload)
-        elif topic.startswith(self._blobs) and self._assembly is not None:
-            sha256 = topic.removeprefix(self._blobs)
-            look = self._assembly.look(sha256, len(payload), self._clock())
-            self._keep(look, sha256, payload, kept=retained)
-            taken = look is not Look.UNASKED
+        elif topic.startswith(self._blobs):
+            taken = self._on_blob(topic.removeprefix(self._blobs), payload, kept=retained)
+        else:
+            return False
         self.unasked += not taken
         return taken
 
@@ -118,6 +116,13 @@ class Fetcher:
         if self._assembly is not None:
             self._assembly.connection(up, self._clock())
         self._wake.set()
+
+    def _on_blob(self, sha256: str, payload: bytes, *, kept: bool) -> bool:
+        if self._assembly is None:
+            return False
+        look = self._assembly.look(sha256, len(payload), self._clock())
+        self._keep(look, sha256, payload, kept=kept)
+        return look is not Look.UNASKED
 
     def _keep(self, look: Look, sha256: str, payload: bytes, *, kept: bool) -> None:
         if look is Look.TAKE:

@@ -11,11 +11,12 @@ no bitmap could be believed about. Everything blocks; a download is used by one 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from edged.delivery.documents import HASH_SIZE, MODEL_FILE, RELEASE_FILE, File, 
 from edged.delivery.strict import LARGEST, Malformed
 
 SYNC: Final = 4 * 2**20  # bytes between two fdatasyncs: what a cut can take of a download
+MARGIN: Final = 4 * 2**20  # bytes that a download leaves to state.json, the audit, the results that wait for a broker
 REUSE_S: Final = 30.0  # for looking through the files of other releases
 
 
@@ -147,10 +149,7 @@ class Download:
                     del left[name]
             self.lacking = sum(file.size for file in left.values())
             try:
-                for name, file in left.items():
-                    self._parts.append(_Part(self._folder, name, file))
-                for part in self._parts:
-                    part.reserve()
+                self._reserve(left)
             except OSError:
                 self._leave(lambda part: part.is_new)
                 raise
@@ -221,6 +220,14 @@ class Download:
             self._leave(lambda _part: drop)
 
     # --- with the lock held -------------------------------------------------------------------------
+
+    def _reserve(self, files: Mapping[str, File]) -> None:
+        for name, file in files.items():
+            self._parts.append(_Part(self._folder, name, file))
+        for part in self._parts:
+            part.reserve()
+        if any(part.is_new for part in self._parts) and disk.free(self._folder) < MARGIN:
+            raise OSError(errno.ENOSPC, "too little would be left for records and results", str(self._folder))
 
     def _leave(self, drop: Callable[[_Part], bool]) -> None:
         for part in self._parts:

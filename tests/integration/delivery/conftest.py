@@ -12,12 +12,12 @@ import pytest
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of 7 MB, 4 of which no download may take."""
     if os.geteuid() != 0:
         pytest.skip("SKIPPED: mounting a small file system needs root")
     mount = tmp_path / "small"
     mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", mount], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", mount], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"SKIPPED: mount: {mounted.stderr.decode().strip()}")
     yield mount

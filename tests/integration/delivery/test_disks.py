@@ -41,7 +41,7 @@ def test_ota_F29_a_full_disk_says_so_before_the_first_byte_and_takes_nothing(sma
     active = store.stage(b"active" * 1000)
     store.commit("m", Record(active=Stored(1, active)))
     filler = small / "filler"
-    filler.write_bytes(bytes(MB))
+    filler.write_bytes(bytes(MB + MB // 2))  # 1.5 + 2 + 4 MB are more than there is
     before = free(small)
     document = release(CONTENTS)
 
