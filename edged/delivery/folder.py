@@ -122,7 +122,7 @@ class Download:
         self._folder: Final = folder
         self._files: Final = release.files
         self._others: Final = others
-        self._beside: Final = [path.resolve() for path in lenders]
+        self._beside: Final = lenders
         self._parts: list[_Part] = []
         self._places: dict[str, list[tuple[_Part, int]]] = {}
         self._lock: Final = threading.Lock()
@@ -180,7 +180,7 @@ class Download:
         until_s = now_s() + limit_s
         with self._lock:
             for size in {part.file.chunk for part in self._parts}:
-                for path in itertools.chain(self._beside, self._lenders()):
+                for path in itertools.chain((path.resolve() for path in self._beside), self._lenders()):
                     for block in _blocks_of(path, size):
                         if not self._places or self.stopped.is_set() or now_s() >= until_s:
                             return
