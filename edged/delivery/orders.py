@@ -115,7 +115,8 @@ class Orders:
         closed = _closed(settings, wall_ms)
         if order.want is None or now is None:
             return Moment(closed=closed)
-        overdue = want.overdue(order.want, now, self._now_ms(now), synced=self._clock.synced())
+        synced, signers = self._clock.synced(), order.signers
+        overdue = want.overdue(order.want, now, self._now_ms(now), synced=synced, signers=signers)
         return Moment(overdue, waited_s, want.delay_s(order.want.rollout, self.box.device), closed)
 
     def _now_ms(self, now: Trust) -> int:

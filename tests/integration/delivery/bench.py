@@ -62,15 +62,18 @@ class Saboteur(Store):
 class Bench:
     """A daemon as far as delivery knows it: one model `m` with a factory file."""
 
+    models: tuple[str, ...] = ("m",)
+
     def __init__(self, root: Path, store: Store, settings: Push = SETTINGS) -> None:
         factory = root / "factory.onnx"
-        self.route = MemoryRoute()
+        self.routes = {name: MemoryRoute() for name in self.models}
+        self.route = self.routes["m"]
         self.statuses: list[dict[str, object]] = []
         self.installer = Installer(
-            [Model("m", str(factory) if factory.exists() else "")],
+            [Model(name, str(factory) if factory.exists() else "") for name in self.models],
             settings,
             store,
-            route=lambda _model: self.route.as_route(),
+            route=lambda model: self.routes[model].as_route(),
             publish=self._publish,
             box=Box("box"),
             ota=Ota("edged"),
@@ -138,8 +141,9 @@ class Bench:
                 await self._help()
 
     async def _help(self) -> None:
-        if self.installer.phase("m") is Phase.PROBATION:
-            self.did(runs=10)
+        for name, route in self.routes.items():
+            if self.installer.phase(name) is Phase.PROBATION and route.live is not None:
+                route.live.tally.runs += 10
         await asyncio.sleep(0.005)
 
     def did(self, *, runs: int = 0, faults: int = 0) -> None:
@@ -160,10 +164,11 @@ async def during(
     bench = make(root, store, settings)
     try:
         await bench.installer.open()
-        release = bench.installer.boot_release("m")
-        if release is not None:
-            assert hash_of(Path(release.file)) == release.sha256
-            await bench.route.serve(release)
+        for name, route in bench.routes.items():
+            release = bench.installer.boot_release(name)
+            if release is not None:
+                assert hash_of(Path(release.file)) == release.sha256
+                await route.serve(release)
         running = asyncio.create_task(bench.installer.run())
         acting = asyncio.ensure_future(course(bench))
         await asyncio.wait({running, acting}, return_when=asyncio.FIRST_COMPLETED)

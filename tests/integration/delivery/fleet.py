@@ -19,6 +19,7 @@ from tests.routes import SIGNATURE
 from tests.signing import ISSUED_MS, Operator, release_of, sha256_of, undo_of, want_of
 
 HOUR_MS = 3_600_000
+NOW_MS = ISSUED_MS + HOUR_MS
 
 
 class Fleet:
@@ -82,10 +83,12 @@ class Fleet:
 class Member(Bench):
     """A box of the fleet; it is called `box` and is in no group."""
 
-    def __init__(self, fleet: Fleet, root: Path, store: Store, settings: Push = SETTINGS) -> None:
+    def __init__(
+        self, fleet: Fleet, root: Path, store: Store, settings: Push, now_ms: int = NOW_MS, *, synced: bool = True
+    ) -> None:
         self.fleet = fleet
-        self.now_ms = ISSUED_MS + HOUR_MS
-        self.synced = True
+        self.now_ms = now_ms
+        self.synced = synced
         super().__init__(root, store, msgspec.structs.replace(settings, trust=str(fleet.anchor)))
         self.courier = fleet.broker.courier("box")
         self.courier.callbacks(self.installer.orders.on_document, self.installer.orders.on_courier)
@@ -157,6 +160,10 @@ async def living(
     course: Callable[[Member], Awaitable[None]],
     settings: Push = SETTINGS,
     store: Store | None = None,
+    now_ms: int = NOW_MS,
+    *,
+    synced: bool = True,
+    kind: type[Member] = Member,
 ) -> Member:
     """A life of the box: boots, connects, runs the course, and stops cleanly."""
 
@@ -165,8 +172,10 @@ async def living(
         member.connect()
         await course(member)
 
-    made = await during(root, store or Store(root), connected, settings, make=lambda *rest: Member(fleet, *rest))
-    return cast_member(made)
+    def make(root: Path, store: Store, settings: Push) -> Bench:
+        return kind(fleet, root, store, settings, now_ms, synced=synced)
+
+    return cast_member(await during(root, store or Store(root), connected, settings, make))
 
 
 def cast_member(bench: Bench) -> Member:
