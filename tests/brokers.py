@@ -6,7 +6,7 @@
 `Mosquitto` takes extra lines of mosquitto.conf and, with `tls=True`, listens with TLS, a password and
 a certificate authority of its own (`broker.ca`; `broker.authority` issues more). `kill()` is SIGKILL;
 `start()` starts it again on the same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1
-only, silent to MQTT 5.
+only, silent to MQTT 5. `Nats` is Debian's nats-server: 3.1.1 only, and says so.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def free_port() -> int:
 
 
 def have_mosquitto() -> bool:
-    return _program() is not None
+    return _found("mosquitto") is not None
 
 
-def _program() -> str | None:
-    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+def have_nats() -> bool:
+    return _found("nats-server") is not None
 
 
 class Process:
@@ -182,8 +182,34 @@ class Amqtt(Process):
         return self
 
 
+class Nats(Process):
+    """NATS Server with its MQTT gateway: 3.1.1; retained messages and sessions live in JetStream."""
+
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
+        super().__init__(folder, port or free_port())
+        (folder / "nats.conf").write_text(
+            f"server_name: edged-test\nhost: 127.0.0.1\nport: {free_port()}\n"
+            f'jetstream {{ store_dir: "{folder}" }}\nmqtt {{ host: 127.0.0.1, port: {self.port} }}\n'
+        )
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [_tool("nats-server"), "-c", str(self.folder / "nats.conf")]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+
+def _found(name: str) -> str | None:
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
 def _tool(name: str) -> str:
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    found = _found(name)
     if found is None:
         raise RuntimeError(f"{name} is not installed; scripts/test installs it")
     return found

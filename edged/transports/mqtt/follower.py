@@ -13,15 +13,18 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.packets import Greeting, greeting
 from edged.transports.mqtt.stream import Stream
 from edged.transports.mqtt.versions import Ending, Version, Versions
 
@@ -36,7 +39,7 @@ _FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 class Duty(Protocol):
     """What the connection is for. Everything is called in the thread."""
 
-    def up(self, client: Client, version: Version) -> None:
+    def up(self, client: Client, said: Greeting) -> None:
         """The broker has greeted us: nothing is subscribed to yet."""
 
     def turn(self) -> None:
@@ -69,7 +72,8 @@ class Follower:
         self._bell = -1  # an eventfd
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._greeted = self._connected = self._unsupported = False
+        self._greeting: Greeting | None = None
+        self._connected = self._unsupported = False
         self._refusal = ""
         self.last_error = ""
 
@@ -84,7 +88,11 @@ class Follower:
             self._thread.start()
 
     def hold(self) -> None:
-        """The data connection is away: what is under way here goes on, and nothing new is dialled."""
+        """The data connection is away: what is under way here goes on, over another connection once if need be.
+
+        A link that breaks each few seconds has the data connection wait for longer and longer; a fetch that gets on
+        must not wait with it.
+        """
         self._held = True
 
     def let_go(self) -> None:
@@ -141,12 +149,13 @@ class Follower:
             pass
 
     def _run(self) -> None:
+        useful = False
         while True:
             self._wake.clear()  # before anything is looked at, so that no change is slept through
             if self._stop.is_set():
                 return
             broker = self._target
-            if broker is None or self._held:
+            if broker is None or (self._held and not useful):
                 self._wake.wait()
                 continue
             started_s = time.monotonic()
@@ -174,7 +183,7 @@ class Follower:
         silent = not self._serve(client, broker, versions)
         was_connected, self._connected = self._connected, False
         useful = was_connected and self._duty.down()
-        if self._greeted:
+        if self._greeting is not None:
             return "connecting anew, for other settings" if self._renew else "the connection was lost", None, useful
         if self._unsupported:
             return f"the broker does not speak MQTT {versions.current}", Ending.UNSUPPORTED, False
@@ -187,10 +196,10 @@ class Follower:
 
     def _client_of(self, version: Version) -> Client:
         client = self._dialer.client(version)
-        client.on_connect = self._on_connect
+        client.on_connect = partial(self._on_connect, version)
         client.on_message = lambda _client, _data, message: self._duty.message(message)
         client.on_subscribe = lambda _client, _data, mid, reasons, _properties: self._duty.answered(mid, reasons)
-        self._greeted = self._unsupported = False
+        self._greeting, self._unsupported = None, False
         self._refusal = ""
         return client
 
@@ -201,17 +210,17 @@ class Follower:
             try:
                 if not self._turn(client):
                     return True
-                if self._greeted and not self._connected:
+                if self._greeting is not None and not self._connected:
                     self._connected = True
                     versions.worked()
-                    self._duty.up(client, versions.current)
+                    self._duty.up(client, self._greeting)
                 if self._connected:
                     self._duty.turn()
             except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
                 _log.exception("the connection for %s failed on what the broker sent", self._what)
                 client.connect_async("closed")
                 return True
-            if not self._greeted and time.monotonic() > deadline_s:
+            if self._greeting is None and time.monotonic() > deadline_s:
                 client.connect_async("closed")  # the documented way to drop a connection at once
                 return False
         client.disconnect()
@@ -239,7 +248,16 @@ class Follower:
             return False
         return client.loop_misc() is _FINE
 
-    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
-        self._greeted = not reason.is_failure
+    def _on_connect(
+        self,
+        version: Version,
+        _client: Client,
+        _data: Any,
+        flags: Any,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
         self._unsupported = reason.value == _UNSUPPORTED
         self._refusal = str(reason) if reason.is_failure else ""
+        if not reason.is_failure:
+            self._greeting = greeting(0, version, properties, session_present=bool(flags.session_present))

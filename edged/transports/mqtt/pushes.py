@@ -20,14 +20,14 @@ from edged.errors import Fault, fault
 from edged.topics import Ota, Tree
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.follower import Follower
-from edged.transports.mqtt.packets import subscribe_arguments, user_property
+from edged.transports.mqtt.packets import Greeting, subscribe_arguments, user_property
 from edged.transports.mqtt.subscriptions import Subscription
-from edged.transports.mqtt.versions import Version
 from edged.transports.mqtt.wanted import Wanted, step
 
 DOCUMENT_MOST: Final = 4 * 2**20  # bytes; the largest chunk that a release may be cut into (delivery/documents.py)
 # A fetch has four chunks under way. More would lie in front of a simple push, and be a broker's to hold.
 _RECEIVE_MAXIMUM: Final = 8
+_PUBLISH: Final = 16  # bytes of a PUBLISH besides topic and payload, at most
 _NEEDS: Final = 4  # need lists that wait for the thread; what is still missing is asked for again
 
 OnDocument = Callable[[str, bytes, bool], None]
@@ -81,7 +81,7 @@ class Pushes:
         self._needs: deque[bytes] = deque(maxlen=_NEEDS)
         # The thread's.
         self._client: Client | None = None
-        self._version: Version = "5"
+        self._said: Greeting | None = None
         self._asked = Wanted()
         self._unanswered: dict[int, list[str]] = {}
         self._useful = False
@@ -118,8 +118,8 @@ class Pushes:
 
     # --- the duty, in the thread (follower.py) ---------------------------------------------------------
 
-    def up(self, client: Client, version: Version) -> None:
-        self._client, self._version = client, version
+    def up(self, client: Client, said: Greeting) -> None:
+        self._client, self._said = client, said
         self._asked = Wanted()
         self._unanswered.clear()
         self._needs.clear()
@@ -131,8 +131,8 @@ class Pushes:
         if wanted is not self._asked:
             self._useful = self._useful or bool(self._asked.documents)  # what came had the loop ask for more
             self._subscribe(wanted)
-        while self._needs and self._client is not None:
-            self._client.publish(self._tree.need, self._needs.popleft())
+        while self._needs:
+            self._publish(self._needs.popleft())
 
     def down(self) -> bool:
         self._client = None
@@ -173,8 +173,8 @@ class Pushes:
         return f"pattern readwrite {self._tree.base}/%u/#" if ours else f"pattern read {Ota(self._tree.base).root}/#"
 
     def _subscribe(self, wanted: Wanted) -> None:
-        client = self._client
-        if client is None:
+        client, said = self._client, self._said
+        if client is None or said is None:
             return
         steps, self._asked = step(self._asked, wanted), wanted
         for batch in steps.gone:
@@ -183,13 +183,22 @@ class Pushes:
             for batch in batches:
                 arguments = subscribe_arguments(
                     [Subscription(topic, 1) for topic in batch],
-                    self._version,
+                    said.version,
                     identifiers=False,
                     retain_as_published=pushes,
                 )
                 _, mid = client.subscribe(**arguments)
                 if mid is not None:
                     self._unanswered[mid] = batch
+
+    def _publish(self, need: bytes) -> None:
+        if self._client is None or self._said is None:
+            return
+        # One packet above the broker's limit would end the connection, each time.
+        if len(need) + len(self._tree.need) + _PUBLISH > self._said.packet_limit:
+            self.line.tell(self._drop, "need_too_large")
+            return
+        self._client.publish(self._tree.need, need)
 
     def _push(self, model: str, message: MQTTMessage) -> None:
         if len(message.payload) > self._max_size:

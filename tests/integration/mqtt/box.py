@@ -100,7 +100,9 @@ class Box:
         self.pushes: list[tuple[str, bytes, str | None, bool]] = []
         self.refused: list[tuple[str, Fault]] = []
         self.documents: list[tuple[str, bytes, bool]] = []
+        self.on_document: Callable[[str, bytes, bool], object] = lambda *document: self.documents.append(document)
         self.courier: list[bool] = []
+        self.on_courier: Callable[[bool], object] = self.courier.append
         self.dropped: list[tuple[str, str]] = []
         self.bugs = 0
         self.mqtt = Mqtt(
@@ -114,8 +116,8 @@ class Box:
             push=push or schema.Push(),
             on_push=lambda *push: self.pushes.append(push),
             on_refused=lambda model, fault: self.refused.append((model, fault)),
-            on_document=lambda *document: self.documents.append(document),
-            on_courier=self.courier.append,
+            on_document=self._document,
+            on_courier=self._courier,
             dropped=lambda model, reason: self.dropped.append((model, reason)),
             bug=self._bug,
         )
@@ -123,6 +125,12 @@ class Box:
 
     def _bug(self) -> None:
         self.bugs += 1
+
+    def _document(self, topic: str, payload: bytes, retained: bool) -> None:
+        self.on_document(topic, payload, retained)
+
+    def _courier(self, connected: bool) -> None:
+        self.on_courier(connected)
 
     @property
     def connected(self) -> bool:
@@ -146,13 +154,17 @@ async def running(box: Box, *, wait: bool = True) -> AsyncIterator[Box]:
 class User:
     """Somebody else at the broker, in paho's own thread: collects what comes on `filters`."""
 
-    def __init__(self, port: int, *filters: str, five: bool = True, **connect: Any) -> None:
+    def __init__(
+        self, port: int, *filters: str, five: bool = True, auth: tuple[str, str | None] | None = None, **connect: Any
+    ) -> None:
         self.messages: list[MQTTMessage] = []
         self._ready = threading.Event()
         self._subscribed = 0
         self._filters = filters
         protocol = MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=protocol, **connect)
+        if auth is not None:
+            self.client.username_pw_set(*auth)
         self.client.on_message = lambda _client, _data, message: self.messages.append(message)
         self.client.on_connect = self._subscribe
         self.client.on_subscribe = self._count
