@@ -54,7 +54,7 @@ class Dialer(msgspec.Struct, frozen=True):
         """In their order."""
         return tuple(map(addresses.broker, self.settings.url))
 
-    def client(self, version: Version) -> Client:
+    def client(self, version: Version) -> StreamingClient:
         """A client that has not dialled yet."""
         five = version == "5"
         client = StreamingClient(

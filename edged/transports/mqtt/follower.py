@@ -9,15 +9,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -25,7 +23,7 @@ from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
 from edged.transports.mqtt.packets import Greeting, greeting
-from edged.transports.mqtt.stream import Stream
+from edged.transports.mqtt.stream import StreamingClient
 from edged.transports.mqtt.versions import Ending, Version, Versions
 
 _log = logging.getLogger(__name__)
@@ -33,7 +31,6 @@ _SILENCE_S: Final = 5.0
 _SETTLED_S: Final = 5.0
 _TURN_S: Final = 0.25  # how soon the thread notices that it is to end
 _UNSUPPORTED: Final = 0x84
-_FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class Duty(Protocol):
@@ -194,7 +191,7 @@ class Follower:
             return f"no CONNACK within {_SILENCE_S:.0f} s", Ending.SILENT, False
         return NO_CONNACK, Ending.CLOSED, False
 
-    def _client_of(self, version: Version) -> Client:
+    def _client_of(self, version: Version) -> StreamingClient:
         client = self._dialer.client(version)
         client.on_connect = partial(self._on_connect, version)
         client.on_message = lambda _client, _data, message: self._duty.message(message)
@@ -203,12 +200,12 @@ class Follower:
         self._refusal = ""
         return client
 
-    def _serve(self, client: Client, broker: Broker, versions: Versions) -> bool:
+    def _serve(self, client: StreamingClient, broker: Broker, versions: Versions) -> bool:
         """Runs the connection until it ends or another is wanted; False when the broker said nothing at all."""
         deadline_s = time.monotonic() + _SILENCE_S
         while not self._stop.is_set() and not self._renew and self._target == broker:
             try:
-                if not self._turn(client):
+                if not client.turn(_TURN_S, self._bell):
                     return True
                 if self._greeting is not None and not self._connected:
                     self._connected = True
@@ -225,28 +222,6 @@ class Follower:
                 return False
         client.disconnect()
         return True
-
-    def _turn(self, client: Client) -> bool:
-        """Reads and writes once there is something to; False when the connection is gone.
-
-        As paho's own `loop`, but that one cannot be woken, and its select(2) ends at descriptor 1024.
-        """
-        stream = cast("Stream | None", client.socket())
-        if stream is None:
-            return False
-        ahead = stream.pending() > 0
-        poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        poll.register(stream, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-        ready = dict(poll.poll(0 if ahead else 1000 * _TURN_S))
-        if self._bell in ready:
-            os.eventfd_read(self._bell)
-        events = ready.get(stream.fileno(), 0)
-        if (ahead or events & ~select.POLLOUT) and client.loop_read() is not _FINE:
-            return False
-        if client.want_write() and client.loop_write() is not _FINE:
-            return False
-        return client.loop_misc() is _FINE
 
     def _on_connect(
         self,

@@ -7,13 +7,17 @@ packet by one. Of what that cost, a half was system calls (docs/adr/0003).
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode
 
+_FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 PIECE: Final = 64 * 1024  # bytes; what is larger goes straight through
 
 
@@ -92,6 +96,30 @@ class Stream:
 
 class StreamingClient(Client):
     """paho's client on a Stream."""
+
+    def turn(self, limit_s: float, bell: int = -1) -> bool:
+        """Reads and writes once there is something to, within the limit; False when the connection is gone.
+
+        `bell`: an eventfd that ends the wait too. paho's own `loop` cannot be woken from outside, has a select(2) that
+        ends at descriptor 1024, and makes two sockets that nobody closes.
+        """
+        stream = cast("Stream | None", self.socket())
+        if stream is None:
+            return False
+        ahead = stream.pending() > 0
+        poll = select.poll()
+        poll.register(stream, select.POLLIN | (select.POLLOUT if self.want_write() else 0))
+        if bell >= 0:
+            poll.register(bell, select.POLLIN)
+        ready = dict(poll.poll(0 if ahead else 1000 * limit_s))
+        if bell in ready:
+            os.eventfd_read(bell)
+        readable = ahead or ready.get(stream.fileno(), 0) & ~select.POLLOUT
+        if readable and self.loop_read() is not _FINE:
+            return False
+        if self.want_write() and self.loop_write() is not _FINE:
+            return False
+        return self.loop_misc() is _FINE
 
     def _create_socket(self) -> Stream:
         return Stream(super()._create_socket())  # type: ignore[arg-type]  # TCP or TLS: no other transport is configured

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -96,13 +95,13 @@ class Visit:
 
     def turn(self, limit_s: float = _TURN_S) -> bool:
         """Reads and writes once there is something to, within the limit; False when the connection is gone."""
-        return self._client.loop(limit_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._client.turn(limit_s)
 
     def close(self) -> None:
         """Says goodbye and closes."""
         with contextlib.suppress(Exception):  # of what the broker sent last, which nobody wants any more
             self._client.disconnect()
-            self._client.loop(_TURN_S)
+            self._client.turn(_TURN_S)
         self._client.connect_async("closed")  # the documented way to close paho's socket at once
 
     # --- paho's callbacks ---------------------------------------------------------------------------
