@@ -1,226 +1,86 @@
-"""`edged push --simple`: sends a model file to one box over the broker and waits for its verdict."""
+"""`edged push`: a signed release to many boxes, or with --simple a model file to one; and what waits and tidies up."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import secrets
-import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from edged.cli import brokers, signing
 from edged.errors import EdgedError
-from edged.topics import RESERVED_DEVICES, Tree, is_name
 
-if TYPE_CHECKING:
-    from edged.config.schema import Mqtt
-
-HELP = "send a model file to a box and wait until it is live there, or refused"
+HELP = "bring a release to the broker and order boxes to run it; 1 when a box refused it or went back"
 EXAMPLES = """
-edged push --simple digits_v2.onnx --model digits --to device:press-07
+edged push releases/digits-7 --to all --wait
+edged push releases/digits-7 --to group:line-2 --percent 10 --wait=30m
+edged push releases/digits-6 --to device:press-07 --allow-downgrade --retry --wait
+edged push releases/digits-7 --to all --probation 10m --expires 7d
+edged push releases/digits-7 --to all --serve
+edged push --gc --dry-run
 edged push --simple digits_v2.onnx --model digits --to device:press-07 --broker mqtts://broker.plant --version 7
 edged push --simple digits_v2.onnx --model digits --to device:press-07 --wait 0
 """
 
-_LOCAL: Final = "mqtt://127.0.0.1:1883"
-_SILENT_S: Final = 30.0  # after this without a word from the box the person is told
-
-
-class Fate(msgspec.Struct, frozen=True):
-    """What the box says of a push, as far as it is shown here."""
-
-    phase: str
-    verdict: str | None = None
-    code: str | None = None
-    message: str = ""
-    hint: str = ""
-    push: dict[str, str] = {}
-    active: dict[str, str] | None = None
-    probation: dict[str, float] | None = None
-    flags: tuple[str, ...] = ()
+_WAIT = "15m"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE.onnx")
-    parser.add_argument("--simple", action="store_true", required=True, help="the whole file in one message, unsigned")
-    parser.add_argument("--model", metavar="M", required=True, help="its name on the box")
-    parser.add_argument("--to", metavar="device:D", required=True, help="the box")
-    parser.add_argument("--version", metavar="N", type=int, help="default: the highest the box has seen, plus one")
-    parser.add_argument("--wait", metavar="15m", default="15m", help="for the verdict; 0: only until the broker has it")
-    parser.add_argument("--broker", metavar="URL", help=f"default: this box's own mqtt.url, else {_LOCAL}")
-    parser.add_argument("--config", metavar="FILE", help="the configuration whose broker is meant")
-    parser.add_argument("--username", metavar="NAME")
-    parser.add_argument("--password-file", metavar="FILE", help="its first line is the password")
-    parser.add_argument("--ca", metavar="FILE", help="the authority that signed the broker's certificate")
-    parser.add_argument("--base", metavar="TOPIC", help="the first level of edged's topics (default: edged)")
+    parser.add_argument("what", metavar="RELEASE|FILE.onnx", nargs="?", default="", help="a release's folder")
+    parser.add_argument("--to", metavar="WHOM", default="", help="all, group:G or device:D")
+    parser.add_argument(
+        "--wait", metavar=_WAIT, nargs="?", const=_WAIT, help="for the verdict of each box that is online (15m)"
+    )
+    terms = parser.add_argument_group("terms of the order")
+    terms.add_argument("--percent", metavar="N", type=float, default=100.0, help="of the boxes; raising it adds boxes")
+    terms.add_argument("--allow-downgrade", action="store_true", help="also where a newer version runs")
+    terms.add_argument("--retry", action="store_true", help="also where it failed before, or somebody holds the model")
+    terms.add_argument("--urgent", action="store_true", help="at once: not after another release's probation")
+    terms.add_argument("--download-only", action="store_true", help="boxes fetch it and do not switch to it")
+    terms.add_argument("--expires", metavar="30d", default="30d", help="boxes begin within this time (30d)")
+    terms.add_argument(
+        "--probation",
+        metavar="10m",
+        default="",
+        help="how long it is watched, or time=10m,runs=500,max_errors=1%%,max_latency=3x (default: as the box says)",
+    )
+    ways = parser.add_argument_group("other ways")
+    ways.add_argument(
+        "--serve", action="store_true", help="for brokers without room: stay, and send pieces to boxes that ask"
+    )
+    ways.add_argument("--rate", metavar="N", type=float, default=0.0, help="at most N messages a second to the broker")
+    ways.add_argument("--gc", action="store_true", help="remove what no order on the broker refers to any more")
+    ways.add_argument("--dry-run", action="store_true", help="with --gc: only say what would go")
+    simple = parser.add_argument_group("the simple push")
+    simple.add_argument("--simple", action="store_true", help="the whole file in one message, unsigned, to one box")
+    simple.add_argument("--model", metavar="M", help="its name on the box")
+    simple.add_argument("--version", metavar="N", type=int, help="default: the highest the box has seen, plus one")
+    brokers.arguments(parser)
+    signing.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the model is live on the box, 1 when it was refused or gone back from."""
+    """0: done, or every online box runs it; 1: some box does not."""
+    if args.gc:
+        from edged.cli.clearing import clear
+
+        return clear(args)
+    for given, name in ((args.what, "RELEASE"), (args.to, "--to")):
+        if not given:
+            raise EdgedError("bad_config", f"{name} is missing", "Such as `edged push releases/digits-7 --to all`.")
+    if args.simple:
+        from edged.cli import simple
+
+        if not args.model:
+            raise EdgedError("bad_config", "--simple needs --model: the file does not say it", "")
+        return simple.push(args, seconds("--wait", args.wait or _WAIT))
+    from edged.cli import signed
+
+    return signed.push(args)
+
+
+def seconds(option: str, text: str) -> float:
+    """A duration on the command line. Raises EdgedError `bad_config`."""
     from edged.config.units import Duration
 
     try:
-        wait_s = float(Duration.parse(0 if args.wait == "0" else args.wait))
+        return float(Duration.parse(0 if text == "0" else text))
     except ValueError as error:
-        raise EdgedError("bad_config", f"--wait {args.wait}: {error}", "For example --wait 15m.") from error
-    if args.version is not None and args.version < 1:
-        raise EdgedError("bad_version", f"--version {args.version} is not a positive whole number")
-    settings = _broker(args)
-    tree = Tree(args.base or settings.base, _device(args.to))
-    if not is_name(args.model):
-        raise EdgedError("bad_config", f"--model {args.model}: letters, digits, - and _", "")
-    return _Push(settings, tree, args.model, _read(args.file), args.version).run(wait_s)
-
-
-class _Push:
-    def __init__(self, settings: Mqtt, tree: Tree, model: str, payload: bytes, version: int | None) -> None:
-        from edged.transports.mqtt.publisher import Publisher
-
-        self._tree = tree
-        self._model = model
-        self._payload = payload
-        self._version = version
-        self._sha256 = hashlib.sha256(payload).hexdigest()
-        self._presence = ""
-        self._sent = False
-        self._fate: Fate | None = None
-        self._said = ""
-        # Two with one client id would evict each other; process ids are the same in every container.
-        self._publisher = Publisher(settings, f"edged-push-{secrets.token_hex(4)}", self._take)
-
-    def run(self, wait_s: float) -> int:
-        with self._publisher as publisher:
-            hello = publisher.connect([self._tree.status, self._tree.install(self._model)])
-            if self._presence != "online":
-                raise EdgedError(
-                    "no_daemon",
-                    f"{self._tree.device} is {self._presence or 'not known to this broker'}",
-                    "A simple push reaches a box only while it is online.",
-                )
-            if self._version is not None and hello.version != "5":
-                print("the broker speaks MQTT 3.1.1, which carries no version: the box counts on", file=sys.stderr)
-            user = [("version", str(self._version))] if self._version is not None else []
-            self._sent = True
-            publisher.publish(self._tree.push(self._model), self._payload, user)
-            print(f"{self._model}: the broker has {len(self._payload)} bytes for {self._tree.device}", flush=True)
-            return self._wait(wait_s) if wait_s > 0 else 0
-
-    def _wait(self, wait_s: float) -> int:
-        began_s = time.monotonic()
-        warned = False
-        while self._fate is None or self._fate.verdict is None:
-            waited_s = time.monotonic() - began_s
-            if waited_s > wait_s:
-                raise EdgedError("timeout", f"no verdict within {wait_s:g} s", "`edged status` on the box says more.")
-            if self._fate is None and waited_s > _SILENT_S and not warned:
-                warned = True
-                print(f"{self._model}: no word from {self._tree.device} yet", file=sys.stderr)
-            if not self._publisher.turn():
-                self._again()
-        return self._verdict(self._fate)
-
-    def _again(self) -> None:
-        """The connection was lost while waiting: the retained status says what happened meanwhile."""
-        self._publisher.close()
-        time.sleep(1)
-        try:
-            self._publisher.connect([self._tree.status, self._tree.install(self._model)])
-        except EdgedError as error:
-            self._publisher.close()  # it may be up and deaf: then the next turn would wait for nothing
-            print(f"{error.fault.message}; trying again", file=sys.stderr)
-
-    def _take(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  a callback
-        if topic == self._tree.status:
-            self._presence = payload.decode(errors="replace")
-            return
-        if not self._sent:
-            return  # what the box said of earlier pushes
-        try:
-            fate = msgspec.json.decode(payload, type=Fate)
-        except msgspec.MsgspecError:
-            return
-        about = fate.push.get("sha256", "")
-        if about == self._sha256 or (not about and fate.verdict == "rejected" and not retained):
-            self._fate = fate
-            self._say(fate)
-
-    def _say(self, fate: Fate) -> None:
-        figures = fate.probation or {}
-        text = fate.phase
-        if fate.phase == "probation" and "runs" in figures:
-            wanted = f" of {figures['runs_wanted']:.0f}" if "runs_wanted" in figures else ""
-            text += f", {figures['runs']:.0f}{wanted} runs, {figures.get('left_s', 0):.0f} s left"
-        if text != self._said and fate.verdict is None:
-            self._said = text
-            print(f"{self._model}: {text}", flush=True)
-
-    def _verdict(self, fate: Fate) -> int:
-        flags = f" ({', '.join(fate.flags)})" if fate.flags else ""
-        if fate.verdict == "active":
-            version = (fate.active or {}).get("version", "")
-            print(f"{self._model}: version {version} is live on {self._tree.device}{flags}")
-            return 0
-        print(f"{self._model}: {fate.verdict}: {fate.message} [{fate.code}]{flags}")
-        if fate.hint:
-            print(f"  {fate.hint}")
-        return 1
-
-
-def _device(to: str) -> str:
-    kind, _, name = to.partition(":")
-    if kind != "device" or not is_name(name) or name in RESERVED_DEVICES:
-        raise EdgedError("bad_config", f"--to {to}: a simple push goes to one box", "For example --to device:press-07.")
-    return name
-
-
-def _read(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise EdgedError("bad_config", f"{file}: {error.strerror}", "Name a model file that you may read.") from error
-
-
-def _broker(args: argparse.Namespace) -> Mqtt:
-    """The broker that was named, else this box's own one."""
-    from urllib.parse import unquote
-
-    from edged.config import addresses
-    from edged.config.mistakes import Refusal
-    from edged.config.schema import Mqtt
-
-    settings = Mqtt((_LOCAL,)) if args.broker else _configured(args.config) or Mqtt((_LOCAL,))
-    if args.broker:
-        scheme, separator, rest = args.broker.partition("://")
-        user, _, where = rest.rpartition("@")
-        name, _, password = user.partition(":")
-        url = f"{scheme}{separator}{where}"
-        try:
-            addresses.broker(url)
-        except Refusal as error:
-            raise EdgedError("bad_config", f"--broker {url}: {error}", error.hint) from error
-        settings = msgspec.structs.replace(settings, url=(url,), username=unquote(name), password=unquote(password))
-    password = settings.password
-    if args.password_file:
-        password = _read(args.password_file).decode(errors="replace").partition("\n")[0].rstrip("\r")
-    return msgspec.structs.replace(
-        settings,
-        username=args.username or settings.username,
-        password=password,
-        ca=args.ca or settings.ca,
-        keepalive=type(settings.keepalive)(30),
-    )
-
-
-def _configured(file: str | None) -> Mqtt | None:
-    from edged.config.load import find, load
-    from edged.config.mistakes import ConfigErrors
-
-    try:
-        return load(find(file)).mqtt
-    except ConfigErrors:
-        if file:
-            raise
-        return None  # there is none here: an operator's own machine
+        raise EdgedError("bad_config", f"{option} {text}: {error}", f"For example {option} 15m.") from error

@@ -84,6 +84,7 @@ class Upload:
         self._confirmed: set[str] = set()
         self._fresh: set[str] = set()  # sent since it was last looked for
         self._puts: Counter[str] = Counter()
+        self._peeked: dict[str, bytes] | None = None
         self._fence = ""  # the name of something small that is there
         self._newest = ""  # a broker that forgot anything forgot what it was given last
         self._greeting: Greeting | None = None
@@ -97,6 +98,21 @@ class Upload:
 
     def close(self) -> None:
         self._broker.close()
+
+    def peek(self, topics: Sequence[str]) -> dict[str, bytes]:
+        """What lies there of these, by topic: few and small ones. Raises EdgedError."""
+        self._peeked = {}
+        for loss in range(_LOSSES):
+            try:
+                self._broker.look(topics)
+            except Lost:
+                if loss == _LOSSES - 1:
+                    raise
+                self._reconnect()
+            else:
+                break
+        found, self._peeked = self._peeked, None
+        return found
 
     def ensure(self, pieces: Sequence[Piece]) -> Sent:
         """Until these are there, and those of the calls before still are. Raises EdgedError with what is in the way."""
@@ -173,6 +189,8 @@ class Upload:
         self._tell()
 
     def _hear(self, heard: Heard) -> None:
+        if self._peeked is not None and heard.retained:
+            self._peeked[heard.topic] = heard.payload
         piece = self._pieces.get(heard.topic)
         if piece is None or not heard.retained:
             return

@@ -1,0 +1,173 @@
+"""Finds what the broker keeps for no order any more, and removes it. What an order names is never touched.
+
+By names, from the orders down: orders -> releases -> indexes -> chunks. A list of all pieces is not to be had: a
+subscription by wildcard to 3200 of them loses most without a word, and makes the broker hold all at once. So what
+can be removed are the pieces of releases whose document is still there, and of those pushed from this machine;
+others go by themselves when their time is over (MQTT 5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from edged.delivery import documents, envelope
+from edged.delivery.chunks import read_index
+from edged.delivery.documents import Release
+from edged.delivery.strict import Malformed
+from edged.errors import EdgedError
+from edged.topics import Ota
+from edged.transports.mqtt.retained import Heard, Put, Retained
+
+YOUNG_MS: Final = 3600 * 1000  # somebody may be about to order it
+_QUIET_TURNS: Final = 5  # of a tenth of a second
+
+
+class Rubbish(msgspec.Struct, frozen=True):
+    """What may go: releases by hash, with model and version; pieces by hash. `kept` are releases that stay.
+
+    `lost`: releases that may go too and whose pieces nobody can name.
+    """
+
+    releases: dict[str, str] = {}
+    blobs: tuple[str, ...] = ()
+    kept: int = 0
+    lost: tuple[str, ...] = ()
+
+
+class Clearing:
+    """One look and one removal over a connection; hand `hear` to it."""
+
+    def __init__(self, make: Callable[[Callable[[Heard], None]], Retained], ota: Ota) -> None:
+        self._ota: Final = ota
+        self._there: dict[str, bytes] = {}
+        self._heard = 0
+        self._broker: Final = make(self._hear)
+
+    def survey(self, remembered: Mapping[str, Iterable[str]], now_ms: int) -> Rubbish:
+        """`remembered`: pieces by release, as this machine pushed them.
+
+        Raises EdgedError `bad_document`, `no_blob` when it cannot be told what has to stay.
+        """
+        self._broker.connect()
+        wanted = self._wanted()
+        documents_there = self._releases(remembered)
+        keep = {name for name in documents_there if name in wanted or _is_young(documents_there[name], now_ms)}
+        needed: set[str] = set()
+        for name in sorted(wanted | keep):
+            release = documents_there.get(name)
+            pieces = self._pieces(release) if release else list(remembered.get(name, ())) or None
+            if pieces is None:
+                raise EdgedError(
+                    "no_blob",
+                    f"the release {name[:12]} has to stay and is not whole on the broker: its pieces are unknown",
+                    "Push that release again, or another in its place.",
+                )
+            needed.update(pieces)
+        return self._rest(documents_there, keep | wanted, needed, remembered)
+
+    def remove(self, rubbish: Rubbish) -> None:
+        """The pieces first: whoever is cut short can go on. Raises EdgedError `forbidden` when something stays."""
+        topics = [*map(self._ota.blob, rubbish.blobs), *map(self._ota.release, rubbish.releases)]
+        self._broker.put((Put(topic, b"") for topic in topics), _confirmed)
+        self._there.clear()
+        self._broker.look(topics)
+        if self._there:
+            some = next(iter(self._there))
+            raise EdgedError("forbidden", f"the broker still has {some}", "Does its ACL let this user write there?")
+
+    def close(self) -> None:
+        self._broker.close()
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _hear(self, heard: Heard) -> None:
+        self._heard += 1
+        if heard.retained and heard.payload:
+            self._there[heard.topic] = heard.payload
+
+    def _listen(self, filters: list[str]) -> dict[str, bytes]:
+        """What is retained under wildcards; at QoS 0, where Mosquitto leaves nothing out of small messages."""
+        self._there.clear()
+        self._broker.listen(filters, qos=0)
+        quiet = 0
+        while quiet < _QUIET_TURNS:
+            before = self._heard
+            self._broker.turn()
+            quiet = quiet + 1 if self._heard == before else 0
+        return dict(self._there)
+
+    def _wanted(self) -> set[str]:
+        """The releases of all orders, whoever signed them: better to keep too much."""
+        found = set()
+        for topic, content in self._listen([f"{self._ota.root}/want/#", f"{self._ota.root}/undo/#"]).items():
+            try:
+                order = envelope.decode(content, "want", "undo")
+                read = documents.read_want if order.kind == "want" else documents.read_undo
+                found.add(read(order.payload).release)
+            except Malformed as error:
+                hint = "Remove it, or use the edged that made it."
+                raise EdgedError("bad_document", f"{topic} is no order that this edged reads: {error}", hint) from error
+        return found
+
+    def _releases(self, remembered: Iterable[str]) -> dict[str, Release]:
+        root = f"{self._ota.root}/release"
+        there = self._listen([f"{root}/+"])
+        self._there.clear()
+        self._broker.look([topic for name in remembered if (topic := self._ota.release(name)) not in there])
+        found = {}
+        for topic, content in (there | self._there).items():
+            try:
+                signed = envelope.decode(content, "release")
+                release = documents.read_release(signed.payload)
+            except Malformed:
+                continue  # not ours to judge
+            if topic == self._ota.release(signed.sha256):
+                found[signed.sha256] = release
+        return found
+
+    def _pieces(self, release: Release) -> list[str] | None:
+        """The indexes and chunks of a release; None when the broker does not have an index."""
+        self._there.clear()
+        self._broker.look([self._ota.blob(file.index) for file in release.files.values()])
+        found = []
+        for file in release.files.values():
+            index = self._there.get(self._ota.blob(file.index), b"")
+            if hashlib.sha256(index).hexdigest() != file.index:
+                if file.count > 1:
+                    return None
+                found.append(file.sha256)
+                continue
+            try:
+                found += [file.index, *read_index(index, file)]
+            except Malformed:
+                return None
+        return found
+
+    def _rest(
+        self, there: Mapping[str, Release], kept: set[str], needed: set[str], remembered: Mapping[str, Iterable[str]]
+    ) -> Rubbish:
+        releases, blobs, lost = {}, dict[str, None](), []
+        for name in [*there, *(name for name in remembered if name not in there)]:
+            if name in kept:
+                continue
+            release = there.get(name)
+            pieces = (self._pieces(release) if release else None) or remembered.get(name)
+            if release is not None:
+                releases[name] = f"{release.model} version {release.version}"
+            if pieces is None:
+                lost.append(name)
+            blobs.update(dict.fromkeys(one for one in pieces or () if one not in needed))
+        return Rubbish(releases, tuple(blobs), len(kept & set(there)), tuple(lost))
+
+
+def _is_young(release: Release, now_ms: int) -> bool:
+    return now_ms - release.created < YOUNG_MS
+
+
+def _confirmed(put: Put, refusal: str) -> None:
+    if refusal:
+        raise EdgedError("forbidden", f"the broker refuses {put.topic}: {refusal}", "Check the broker's ACL.")

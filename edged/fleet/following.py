@@ -1,0 +1,105 @@
+"""Waits for what the boxes make of an order, and meanwhile sends pieces to those that ask, where nobody keeps them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, Self
+
+from edged.config import schema
+from edged.delivery.documents import Want
+from edged.errors import EdgedError
+from edged.fleet.answering import Answers
+from edged.fleet.broker import Broker
+from edged.fleet.outcome import Outcome, outcome
+from edged.fleet.parcel import Parcel
+from edged.fleet.view import Counts
+from edged.topics import Ota, is_name
+from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
+
+_LOOK_S: Final = 0.5
+_LOSSES: Final = 6  # in a row
+
+
+class Server:
+    """Answers the need lists of boxes with the pieces of one release. A context manager: its connection."""
+
+    def __init__(self, mqtt: schema.Mqtt, parcel: Parcel, rate: float) -> None:
+        """`rate`: pieces a second."""
+        self._ota: Final = Ota(mqtt.base)
+        self._filter: Final = f"{mqtt.base}/+/need"
+        self.answers: Final = Answers(parcel)
+        self._connection: Final = Retained(mqtt, f"edged-serve-{secrets.token_hex(4)}", self._hear, rate=rate)
+
+    def __enter__(self) -> Self:
+        self._connection.connect()
+        self._connection.listen([self._filter], qos=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def turn(self, limit_s: float) -> None:
+        """Listens for so long, and sends what was asked for. Raises EdgedError `broker` when it stays away."""
+        try:
+            self._turn(time.monotonic() + limit_s)
+        except Lost:
+            time.sleep(1)
+            self.__enter__()
+
+    def _turn(self, until_s: float) -> None:
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._connection.turn(left_s)
+            pieces = self.answers.due(time.monotonic())
+            self._connection.put(
+                (Put(self._ota.blob(blob.sha256), payload, retain=False) for blob, payload in pieces), _confirmed
+            )
+
+    def _hear(self, heard: Heard) -> None:
+        levels = heard.topic.rsplit("/", 2)
+        if not heard.retained and is_name(levels[-2]):
+            self.answers.asked(heard.payload, time.monotonic())
+
+
+class Following:
+    """`run` until every box has its verdict. Lost connections are made again."""
+
+    def __init__(self, mqtt: schema.Mqtt, want: Want, counts: Counts, show: Callable[[Outcome], None]) -> None:
+        self._mqtt: Final = mqtt
+        self._want: Final = want
+        self._counts: Final = counts
+        self._show: Final = show
+
+    def run(self, wait_s: float | None, server: Server | None = None) -> Outcome:
+        """The outcome when nothing is open any more, or after `wait_s`. Raises EdgedError `broker`.
+
+        A `server` answers boxes meanwhile.
+        """
+        until_s = None if wait_s is None else time.monotonic() + wait_s
+        with Broker(self._mqtt, self._counts) as broker:
+            fleet, losses = broker.read(self._want.model), 0
+            while True:
+                found = outcome(fleet, self._want)
+                self._show(found)
+                left_s = _LOOK_S if until_s is None else until_s - time.monotonic()
+                if not found.open or left_s <= 0:
+                    return found
+                try:
+                    if server is None:
+                        broker.wait(min(_LOOK_S, left_s))
+                    else:
+                        server.turn(min(_LOOK_S, left_s))
+                        broker.wait(0.01)
+                    fleet, losses = broker.now(), 0
+                except Lost:
+                    losses += 1
+                    if losses > _LOSSES:
+                        raise
+                    broker.again(losses - 1)
+                    fleet = broker.read(self._want.model)
+
+
+def _confirmed(put: Put, refusal: str) -> None:
+    if refusal:
+        raise EdgedError("forbidden", f"the broker refuses {put.topic}: {refusal}", "Check the broker's ACL.")

@@ -1,0 +1,106 @@
+"""What has become of one order, box by box, and whether there is anything left to wait for. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from edged.delivery.documents import Want
+from edged.delivery.want import takes_part
+from edged.fleet.standing import Standing, of
+from edged.fleet.view import Box, Fleet, Model, within
+
+Fate = Literal["active", "failed", "open", "apart"]
+"""active: as the order wants it | failed: will not be without somebody's help | open: under way | apart: not now."""
+
+_LATER: Final = frozenset({"not_now", "manual"})
+_STUCK: Final = frozenset({"expired", "clock_suspect", "pinned", "no_trust", "paused", "banned"})
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One box. `word` is what to say of it; `code` and `hint` are the box's own."""
+
+    box: str
+    fate: Fate
+    word: str
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    have: int = 0
+    total: int = 0
+    left_s: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """All boxes that the order is for, by name."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def open(self) -> bool:
+        return any(one.fate == "open" for one in self.lines)
+
+    @property
+    def good(self) -> bool:
+        """Every online box that it is for now has it, and there is one."""
+        fates = {one.fate for one in self.lines}
+        return "active" in fates and not fates & {"failed", "open"}
+
+
+def outcome(fleet: Fleet, want: Want) -> Outcome:
+    """How it stands. A box that is named and never said a word has a line too."""
+    boxes = [box for box in fleet.boxes if within(want.to, box)]
+    kind, _, name = want.to.partition("/")
+    if kind == "device" and fleet.box(name) is None:
+        boxes.append(Box(name))
+    return Outcome(tuple(_line(fleet, want, box) for box in boxes))
+
+
+def _line(fleet: Fleet, want: Want, box: Box) -> Line:
+    model = box.model(want.model)
+    standing = of(box, model or Model(want.model), fleet.newest(want.model, box))
+    if standing.lost:
+        return Line(box.name, "failed", f"fell silent in {standing.phase}", "lost", hint="Look at the box.")
+    if not box.online:
+        return Line(box.name, "apart", "offline" if box.presence == "offline" else "never seen online")
+    if model is None:
+        return Line(box.name, "apart", f"has no model {want.model}")
+    order = standing.order.order if standing.order else None
+    if order is None or (isinstance(order, Want) and order.place < want.place):
+        return Line(box.name, "open", "has not been reached by the order yet")
+    if order.place > want.place and order.release != want.release:
+        return Line(box.name, "apart", "follows a newer order")
+    if not takes_part(want.rollout, box.name) and standing.state != "live":
+        return Line(box.name, "apart", "not among the percent")
+    return _judged(box, standing, want)
+
+
+def _judged(box: Box, standing: Standing, want: Want) -> Line:
+    install = standing.model.install
+
+    def said(fate: Fate, word: str) -> Line:
+        return Line(box.name, fate, word, standing.code, install.message, install.hint)
+
+    match standing.state:
+        case "live" | "stored":
+            flags = f" ({', '.join(install.flags)})" if install.flags else ""
+            verb = "has" if standing.state == "stored" else "runs"
+            return Line(box.name, "active", f"{verb} version {want.version}{flags}")
+        case "failed":
+            return said("failed", install.verdict or "failed")
+        case "held":
+            hint = "`edged unpin` on the box, or push with --retry."
+            return Line(box.name, "failed", "held by somebody on the box", "pinned", hint=hint)
+        case "waiting" if standing.code in _LATER:
+            return said("apart", f"waits: {install.message or standing.code}")
+        case "waiting" if standing.code in _STUCK:
+            return said("failed", "does not begin")
+        case "outside":
+            return Line(box.name, "apart", "not among the percent")
+        case "undone":
+            return Line(box.name, "apart", "has gone back by an undo")
+        case _:
+            word = install.phase if standing.state in ("busy", "waiting") else "has not taken the order yet"
+            figures = {"have": install.bytes_have, "total": install.bytes_total, "left_s": install.left_s}
+            return msgspec.structs.replace(said("open", word), **figures)

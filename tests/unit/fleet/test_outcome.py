@@ -1,0 +1,86 @@
+"""What is said of each box while an order is waited for, and when there is nothing left to wait for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from edged.delivery.documents import Rollout, Want
+from edged.fleet.outcome import Line, outcome
+from edged.fleet.view import Fleet, build
+from edged.topics import Ota
+from tests.signing import Operator, release_of, sha256_of, want_of
+
+RELEASE = release_of({"model.onnx": b"x"}, model="m")
+WANT = want_of(RELEASE)
+OPERATOR = Operator()
+ABOUT = {"push": {"version": "2", "release": sha256_of(RELEASE)}}
+FOLLOWED = {"want": {"release": WANT.release, "version": "2", "epoch": 0, "seq": WANT.seq}}
+LIVE = {"verdict": "active", "active": {"version": "2", "release": WANT.release}}
+
+
+def fleet(boxes: dict[str, dict[str, Any]], *wants: Want, away: tuple[str, ...] = ()) -> Fleet:
+    """Boxes by name, with what each says of the model m; they are online unless they are `away`."""
+    retained = {Ota("e").want(want.model, want.to): OPERATOR.sign_order(want) for want in wants or (WANT,)}
+    for name, install in boxes.items():
+        retained[f"e/{name}/status"] = b"offline" if name in away else b"online"
+        retained[f"e/{name}/info"] = msgspec.json.encode({"models": [{"name": "m", "state": "serving"}]})
+        retained[f"e/{name}/install/m"] = msgspec.json.encode({"phase": "idle", **install})
+    return build(retained, "e")
+
+
+def line(install: dict[str, Any], *wants: Want, away: bool = False) -> Line:
+    return outcome(fleet({"a": install}, *wants, away=("a",) if away else ()), WANT).lines[0]
+
+
+@pytest.mark.parametrize(
+    ("install", "fate", "word"),
+    [
+        ({}, "open", "has not taken the order yet"),
+        (LIVE | FOLLOWED, "active", "runs version 2"),
+        (LIVE | FOLLOWED | {"flags": ["untested"]}, "active", "runs version 2 (untested)"),
+        ({"phase": "downloading"} | ABOUT | FOLLOWED, "open", "downloading"),
+        ({"phase": "probation"} | ABOUT | FOLLOWED, "open", "probation"),
+        ({"verdict": "rejected", "code": "io_mismatch"} | ABOUT | FOLLOWED, "failed", "rejected"),
+        ({"verdict": "rolled_back", "code": "probation_errors"} | ABOUT | FOLLOWED, "failed", "rolled_back"),
+        ({"phase": "waiting", "code": "not_now"} | ABOUT | FOLLOWED, "apart", "waits: not_now"),
+        ({"phase": "waiting", "code": "manual"} | ABOUT | FOLLOWED, "apart", "waits: manual"),
+        ({"phase": "waiting", "code": "no_space"} | ABOUT | FOLLOWED, "open", "waiting"),
+        ({"phase": "waiting", "code": "expired"} | ABOUT | FOLLOWED, "failed", "does not begin"),
+        ({"held": True}, "failed", "held by somebody on the box"),
+    ],
+)
+def test_each_box_has_a_fate(install: dict[str, Any], fate: str, word: str) -> None:
+    found = line(install)
+    assert (found.fate, found.word) == (fate, word)
+
+
+def test_ota_F50_a_box_that_is_away_is_never_done() -> None:
+    assert line(LIVE | FOLLOWED, away=True).fate == "apart"
+    assert line({"phase": "probation"} | ABOUT | FOLLOWED, away=True).fate == "failed"
+
+
+def test_a_newer_order_takes_a_box_away() -> None:
+    other = want_of(release_of({"model.onnx": b"y"}, model="m", version=3), to="device/a", seq=WANT.seq + 2)
+    assert line({}, WANT, other).word == "follows a newer order"
+
+
+def test_a_box_outside_of_the_percent_is_apart_unless_it_runs_the_release() -> None:
+    none = msgspec.structs.replace(WANT, rollout=Rollout(0.0, "s"))
+    assert outcome(fleet({"a": {}}, none), none).lines[0].word == "not among the percent"
+    assert outcome(fleet({"a": LIVE | FOLLOWED}, none), none).lines[0].fate == "active"
+
+
+def test_a_box_that_was_never_heard_of_is_named() -> None:
+    want = want_of(RELEASE, to="device/ghost")
+    found = outcome(fleet({}, want), want)
+    assert [(one.box, one.word) for one in found.lines] == [("ghost", "never seen online")]
+
+
+def test_it_is_good_when_all_that_are_online_have_it_and_there_is_one() -> None:
+    assert outcome(fleet({"a": LIVE, "b": LIVE}, away=("b",)), WANT).good
+    assert not outcome(fleet({"a": LIVE}, away=("a",)), WANT).good
+    assert not outcome(fleet({"a": LIVE, "b": {}}), WANT).good
+    assert not outcome(fleet({}), WANT).good
