@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 from edged.cli.words import duration, plain, size
@@ -37,7 +38,8 @@ class Lines:
         """The last word on each box, and those apart."""
         if self._terminal:
             self._redraw([])
-        print("\n".join(last(outcome)), flush=True)
+        said = {one.box for one in outcome.lines if self._said.get(one.box) == _gist(one) and not one.hint}
+        print("\n".join(last(outcome, said)), flush=True)
 
     def _redraw(self, lines: list[str]) -> None:
         height = max(2, shutil.get_terminal_size().lines - 2)
@@ -66,11 +68,14 @@ def line(one: Line, *, bar: bool = True) -> str:
     return " ".join(parts)
 
 
-def last(outcome: Outcome) -> list[str]:
-    """What is to be read when nothing moves any more: failures with their hints, then who is apart, then the sum."""
+def last(outcome: Outcome, said: Container[str] = ()) -> list[str]:
+    """What is to be read when nothing moves any more: boxes and hints, then who is apart, then the sum.
+
+    `said`: boxes whose line stands above.
+    """
     found = []
     for one in outcome.lines:
-        if one.fate == "apart":
+        if one.fate == "apart" or (one.fate == "active" and one.box in said):
             continue
         message = f": {plain(one.message)}" if one.message and one.fate == "failed" else ""
         found.append(f"{plain(one.box)}: {plain(one.word)}{message}" + (f" [{plain(one.code)}]" if one.code else ""))

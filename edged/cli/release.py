@@ -50,6 +50,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     brings.add_argument("--atol", metavar="X", type=float, help="how far an answer may be away (default: 1e-5)")
     brings.add_argument("--rtol", metavar="X", type=float, help="and how far as a part of it (default: 1e-3)")
     brings.add_argument("--settings", metavar="F", type=Path, help="a model.yaml: its preprocess, postprocess, batch")
+    brings.add_argument(
+        "--chunk", metavar="48KiB", default="", help="the size of its pieces, for a broker's limit (96KiB)"
+    )
     brings.add_argument("--file", metavar="F", type=Path, action="append", default=[], help="labels, weights")
     limits = parser.add_argument_group("what it may take on a box, where that is less than the box allows")
     limits.add_argument("--max-load", metavar="5s", default="", help="the time to load it")
@@ -98,6 +101,7 @@ def _order(args: argparse.Namespace) -> Order:
         onnxruntime=args.onnxruntime,
         limits=limits,
         untried=args.untried,
+        chunk=_chunk(args.chunk),
     )
 
 
@@ -106,6 +110,16 @@ def _parsed(option: str, text: str, parse: Callable[[str], T]) -> T | None:
         return parse(text) if text else None
     except ValueError as error:
         raise EdgedError("bad_config", f"{option} {text}: {error}", "") from error
+
+
+def _chunk(text: str) -> int:
+    from edged.config.units import Size
+    from edged.delivery.documents import CHUNK_MAX, CHUNK_MIN
+
+    found = int(_parsed("--chunk", text, Size.parse) or 0)
+    if found and not CHUNK_MIN <= found <= CHUNK_MAX:
+        raise EdgedError("bad_config", f"--chunk {text}: from {size(CHUNK_MIN)} to {size(CHUNK_MAX)}", "")
+    return found
 
 
 def _signing(args: argparse.Namespace) -> Callable[[Envelope], Envelope]:

@@ -52,6 +52,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is to be released. `files`: labels and weights, which keep their names; `golden`: an .npz with inputs.
 
     `untried`: it is loaded for what it takes and gives, and no more; then `golden` has the answers already.
+    `chunk`: bytes of each piece, 0: the usual ones.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Order(msgspec.Struct, frozen=True):
     onnxruntime: str = ""
     limits: Limits = Limits()
     untried: bool = False
+    chunk: int = 0
 
     def sources(self) -> dict[str, Path]:
         """The files that are copied, by the name that each gets. Raises EdgedError bad_release."""
@@ -222,7 +224,10 @@ def _signature(facts: Ready | None) -> Signature:
 
 
 def _document(order: Order, making: Path, signature: Signature, created: int) -> Release:
-    files = {path.name: cut(path) for path in sorted(making.iterdir())}
+    try:
+        files = {path.name: cut(path, order.chunk) for path in sorted(making.iterdir())}
+    except Malformed as error:
+        raise EdgedError("bad_release", str(error), "Give --chunk more.") from error
     release = Release(
         model=order.model,
         version=order.version,

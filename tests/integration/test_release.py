@@ -99,6 +99,14 @@ def test_what_cannot_be_loaded_is_refused_untried_too(capsys: pytest.CaptureFixt
     assert "[not_a_model]" in capsys.readouterr().err
 
 
+def test_pieces_for_a_broker_with_a_small_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert release("--unsigned", "--chunk", "2KiB") == 0
+    assert made().files["model.onnx"].chunk == 2048
+    assert cli.main(["release", "--verify", "m-7"]) == 0
+    assert release("--unsigned", "--chunk", "512", "--out", "other") == 2
+    assert "--chunk 512" in capsys.readouterr().err
+
+
 def test_the_same_again_is_the_same_document(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         assert release("--unsigned", "--golden", "in.npz", "--out", folder) == 0
