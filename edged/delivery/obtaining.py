@@ -182,7 +182,9 @@ class Obtaining:
     async def _fetched(self, key: str, envelope: bytes, release: Release) -> bool:
         """Whether all of it is here; False when it stands still and another model waits for its turn."""
         ledger = self._case.ledger
-        coming = asyncio.ensure_future(self._fleet.fetcher.files(key, envelope, release, self._teller()))
+        lenders = self._case.shelf.lenders
+        fetching = self._fleet.fetcher.files(key, envelope, release, self._teller(), lenders=lenders)
+        coming = asyncio.ensure_future(fetching)
         try:
             while not coming.done():
                 await asyncio.wait({coming}, timeout=LET_BY_S)

@@ -167,9 +167,9 @@ class Orders:
             for scope in scopes:
                 yield self._ota.want(model, scope)
 
-    def on_document(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: ARG002, FBT001 - a callback
+    def on_document(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - a callback
         """Takes a document; what becomes of it is published and audited."""
-        if self.fetcher.on_document(topic, payload) or not payload:
+        if self.fetcher.on_document(topic, payload, retained=retained) or not payload:
             return  # an emptied topic changes nothing: only what is signed does (F21)
         if len(self._pending) < WAITING or topic in self._pending:
             self._pending[topic] = payload

@@ -58,6 +58,11 @@ class Shelf:
         """What `look` has found is the factory model from now on."""
         self._file, self.factory = factory_file, factory
 
+    @property
+    def lenders(self) -> tuple[Path, ...]:
+        """Files outside of the store that may have chunks of a release."""
+        return (Path(self._file),) if self._file else ()
+
     def active(self, record: Record) -> Stored | None:
         """What answers by this record: the factory model where it names nothing else."""
         if record.active is None or record.active.factory:

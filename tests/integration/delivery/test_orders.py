@@ -75,6 +75,18 @@ def test_the_next_life_serves_it_and_does_nothing_more(fleet: Fleet, root: Path)
     assert live(fleet, root, second).serving == NEW
 
 
+def test_the_factory_model_lends_its_chunks(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(OLD)
+    fleet.publish_document(release)  # and none of its chunks
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        status = await at.told(release, "active")
+        assert status["chunks_reused"] == 1
+
+    live(fleet, root, course)
+
+
 @pytest.mark.parametrize("content", [b"nan bad", b"crash bad", b"hang bad"])
 def test_what_fails_its_trial_is_not_tried_again_until_a_retry(fleet: Fleet, root: Path, content: bytes) -> None:
     release = fleet.release(content)
