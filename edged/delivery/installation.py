@@ -26,7 +26,7 @@ from edged.delivery.pursuit import Pursuit
 from edged.delivery.record import Order, Phase, Record, Stored
 from edged.delivery.renewal import Prepared, Renewal, perform, prepare
 from edged.delivery.report import Course, Subject
-from edged.delivery.retreat import Retreat, undone_by
+from edged.delivery.retreat import Retreat, banned, undone_by
 from edged.delivery.rollout import Action, Event
 from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
@@ -181,9 +181,7 @@ class Installation:
         """Other rules hold: what they ban is not fetched, not tried, and does not answer."""
         record = self._ledger.record
         if record.candidate is not None and record.candidate.release in trust.banned:
-            self._give_up(_banned(trust, record.candidate.release))
-        if record.active is not None and record.active.release in trust.banned:
-            self._vigil.faulty = _banned(trust, record.active.release)
+            self._give_up(banned(trust.banned[record.candidate.release]))
         self.look_again()
 
     def look_again(self) -> None:
@@ -265,8 +263,7 @@ class Installation:
                 await self._pursuit.fetch(record.candidate)
             elif record.phase is Phase.VERIFIED:
                 await self._pursuit.hold()
-            elif self._vigil.faulty is not None and self._vigil.faulty.code == "banned":
-                problem, self._vigil.faulty = self._vigil.faulty, None
+            elif (problem := self._retreat.banned()) is not None:
                 await self._retreat.because(problem)
             elif self._retreat.wish is not None:
                 await self._retreat.as_wished()
@@ -276,6 +273,8 @@ class Installation:
                 await self._pursuit.follow(order)
             else:
                 self._case.wake.clear()
+                if self._ledger.course.waiting is not None:  # for an order that counts no more
+                    self._ledger.rest()
                 await self._case.pause(RECORD_EVERY_S if self._ledger.behind else None)
                 if self._ledger.behind:
                     await self._ledger.note()
@@ -286,7 +285,6 @@ class Installation:
 
     async def stop(self) -> None:
         """After `run` was cancelled: a clean stop costs no attempt."""
-        await self._pursuit.stop()
         self._retreat.answer(EdgedError("stopping", "the daemon stops"))
         if self._renewal is not None:
             self._renewal.done.cancel()
@@ -305,7 +303,3 @@ class Installation:
             if waiting is not None:
                 await self._pursuit.stage(waiting.pushed, waiting.before)
                 await self._tryout.run()
-
-
-def _banned(trust: Trust, release: str) -> Fault:
-    return fault("banned", f"the release is banned: {trust.banned[release]}")

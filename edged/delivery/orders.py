@@ -29,6 +29,7 @@ from edged.delivery.ledger import Audit
 from edged.delivery.record import Order, Record
 from edged.delivery.report import CLOCK_UNSYNCED, UNTRUSTED_ACTIVE, Standing, Subject
 from edged.delivery.store import Store
+from edged.delivery.strict import LARGEST
 from edged.delivery.trust import Anchored, Signed
 from edged.delivery.want import Box, Seen
 from edged.errors import EdgedError, Fault, fault
@@ -105,9 +106,9 @@ class Orders:
     def trust(self) -> Trust | None:
         return self._anchored.trust if self._anchored else None
 
-    def banned(self, release: str) -> bool:
-        """Whether nobody may run this release."""
-        return self._anchored is not None and release in self._anchored.trust.banned
+    def banned(self, release: str) -> str | None:
+        """Why nobody may run this release, None where that is not so."""
+        return None if self._anchored is None else self._anchored.trust.banned.get(release)
 
     def moment(self, order: Order, waited_s: float, settings: Push) -> Moment:
         """What gate.py judges an order by."""
@@ -171,6 +172,8 @@ class Orders:
         """Takes a document; what becomes of it is published and audited."""
         if self.fetcher.on_document(topic, payload, retained=retained) or not payload:
             return  # an emptied topic changes nothing: only what is signed does (F21)
+        if len(payload) > LARGEST:  # its first bytes are enough to be refused
+            payload = payload[: LARGEST + 1]
         if len(self._pending) < WAITING or topic in self._pending:
             self._pending[topic] = payload
             self._wake.set()
@@ -226,6 +229,8 @@ class Orders:
                 model, _, to = rest.partition("/")
                 await self._order(model, to, payload)
         except EdgedError as error:
+            if len(self._refused) >= WAITING:
+                self._refused.clear()
             self._refused[topic] = digest
             self._refuse(kind, rest, error.fault, payload)
 

@@ -72,12 +72,6 @@ class Pursuit:
             self._given_up = why
         self._case.wake.set()
 
-    async def stop(self) -> None:
-        """Ends what is under way, without a verdict."""
-        if self._step is not None:
-            self._step.cancel()
-            await asyncio.gather(self._step, return_exceptions=True)
-
     async def follow(self, order: Order) -> None:
         """An order in force, and nothing under way: it has its verdict already, waits, or is looked up."""
         record = self._ledger.record
@@ -160,6 +154,7 @@ class Pursuit:
             if woken is not None:
                 woken.cancel()
             step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
         why, self._given_up = self._given_up, None
         if step.cancelled():
             await self._gave_up(why or SUPERSEDED)

@@ -33,6 +33,7 @@ class Retreat:
 
     def __init__(self, case: Case) -> None:
         self._case: Final = case
+        self._stuck = ""  # a banned release that there is no way back from
         self.wish: Wish | None = None
 
     def wanted(self, why: Fault, by: str, held: Held | None) -> asyncio.Future[dict[str, object]]:
@@ -64,6 +65,14 @@ class Retreat:
             await ledger.update(rollout.stays)
         self.answer(error)
 
+    def banned(self) -> Fault | None:
+        """Why what answers must not, by the trust document; None too where there is nothing else."""
+        active = self._case.ledger.record.active
+        if active is None or active.release == self._stuck:
+            return None
+        reason = self._case.shelf.banned(active.release)
+        return None if reason is None else banned(reason)
+
     async def because(self, problem: Fault) -> None:
         """The release that answers has to go; where there is nothing to go back to, it stays."""
         case, ledger, shelf = self._case, self._case.ledger, self._case.shelf
@@ -81,6 +90,8 @@ class Retreat:
         case, ledger, shelf = self._case, self._case.ledger, self._case.shelf
         now = shelf.active(ledger.record)
         ledger.decided("committed", f"kept, as there is no way back: {problem.message}", problem)
+        if problem.code == "banned" and now is not None:
+            self._stuck = now.release
         if ledger.record.phase is Phase.PROBATION:
             await self.keep((NO_PREVIOUS,), problem)
         if now is not None and case.route.live is None:
@@ -141,3 +152,8 @@ class Retreat:
 def undone_by(by: str) -> Fault:
     """Why a release left that did nothing wrong."""
     return fault("undone", f"{by} went back from it" if by else "an operator went back from it")
+
+
+def banned(reason: str) -> Fault:
+    """Why nobody may run a release."""
+    return fault("banned", f"the release is banned: {reason or 'without a reason'}")

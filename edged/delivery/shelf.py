@@ -26,15 +26,18 @@ log = logging.getLogger("edged.delivery")
 
 
 class Shelf:
-    """What can be served as `model`. `factory_file` "" when the configuration names none; `banned(release)`."""
+    """What can be served as `model`. `factory_file` "" when the configuration names none.
+
+    `banned(release)` is why nobody may run a release, None for one that may be.
+    """
 
     def __init__(
-        self, model: str, factory_file: str, store: Store, banned: Callable[[str], bool] = lambda _release: False
+        self, model: str, factory_file: str, store: Store, banned: Callable[[str], str | None] = lambda _release: None
     ) -> None:
         self.model: Final = model
         self._file = factory_file
         self._store: Final = store
-        self._banned: Final = banned
+        self.banned: Final = banned
         self.factory: Stored | None = None
         self._signed: Final[dict[str, tuple[documents.Release, Release]]] = {}
 
@@ -124,7 +127,7 @@ class Shelf:
         now = self.active(record)
         for choice in (record.previous, self.factory):
             stored = self.factory if choice is not None and choice.factory else choice
-            if stored is None or (now is not None and stored.key == now.key) or self._banned(stored.release):
+            if stored is None or (now is not None and stored.key == now.key) or self.banned(stored.release) is not None:
                 continue
             if await self.intact(stored):
                 return stored

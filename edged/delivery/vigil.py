@@ -46,7 +46,8 @@ class Vigil:
                 return
             watched, cpu_s = watch.look(case.route.live)
             ledger.record = msgspec.structs.replace(ledger.record, watched=watched)
-            problem = self.faulty or (case.route.fault if case.route.live is None else None)
+            problem = self.faulty or self._retreat.banned()
+            problem = problem or (case.route.fault if case.route.live is None else None)
             problem = problem or probation.faulty(settings, watched, ledger.record.baseline, cpu_s)
             if problem is not None:
                 self.faulty = None

@@ -197,6 +197,14 @@ def test_the_courses_above_use_every_line_of_the_table(root: Path, monkeypatch: 
         return line(phase, event)
 
     monkeypatch.setattr(rollout, "_line", noted)
+    for _ in range(3):  # on a busy machine a trial may have ended before its push comes
+        every_course(root)
+        if used == set(TABLE):
+            break
+    assert used == set(TABLE)
+
+
+def every_course(root: Path) -> None:
     for course in COURSES:
         forget(root)
         asyncio.run(during(root, Store(root), course))
@@ -215,7 +223,6 @@ def test_the_courses_above_use_every_line_of_the_table(root: Path, monkeypatch: 
     for payload, phase in ((b"hang new", "trial"), (NEW, "probation")):
         forget(root)
         worn_out(root, payload, phase)
-    assert used == set(TABLE)
 
 
 def worn_out(root: Path, payload: bytes, phase: str) -> tuple[int, Bench]:
