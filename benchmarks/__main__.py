@@ -22,7 +22,7 @@ from benchmarks.goals import Goal, Results, goals
 from benchmarks.load import Clients
 
 _BUILD: Final = Path(__file__).parent.parent / "build" / "bench"
-_PARTS: Final = ("http", "mqtt", "start", "memory", "idle", "swap")
+_PARTS: Final = ("http", "mqtt", "start", "memory", "idle", "swap", "trial")
 
 
 def _arguments() -> argparse.Namespace:
@@ -90,14 +90,23 @@ def _costs(args: argparse.Namespace, made: list[models.Model], clients: Clients,
 def _swaps(args: argparse.Namespace, model: models.Model, clients: Clients, folder: Path) -> list[swap.Swap]:
     seconds = 6 if args.quick else 8
     _tell("swap: ", "over HTTP")
-    over_http = [swap.over_http(model, clients, folder, seconds) for _ in range(args.runs)]
+    over_http = [swap.over_http(model, model.other, clients, folder, seconds) for _ in range(args.runs)]
     if args.chart:
         from benchmarks import chart  # needs much, and late: see makers.py
 
         chart.draw(over_http[len(over_http) // 2], args.chart)
     _tell("swap: ", "over MQTT")
-    over_mqtt = [swap.over_mqtt(model, clients, folder, seconds) for _ in range(args.runs)]
+    over_mqtt = [swap.over_mqtt(model, model.other, clients, folder, seconds) for _ in range(args.runs)]
     return [swap.median([swap.summary(one) for one in courses]) for courses in (over_http, over_mqtt)]
+
+
+def _trials(args: argparse.Namespace, model: models.Model, clients: Clients, folder: Path) -> list[swap.Trial]:
+    found = []
+    for what, over in (("HTTP", swap.over_http), ("MQTT", swap.over_mqtt)):
+        _tell("10 MB on trial: ", f"over {what}")
+        courses = [over(model, model.heavy, clients, folder, 6) for _ in range(args.runs)]
+        found.append(swap.median_trial([swap.trial(one) for one in courses]))
+    return found
 
 
 def _measured(args: argparse.Namespace, folder: Path) -> Results:
@@ -115,6 +124,8 @@ def _measured(args: argparse.Namespace, folder: Path) -> Results:
         found = dataclasses.replace(found, processes=footprint.memory(tiny, folder), peers_pss_bytes=peers)
     if "swap" in args.parts:
         found = dataclasses.replace(found, swaps=_swaps(args, tiny, clients, folder))
+    if "trial" in args.parts:
+        found = dataclasses.replace(found, trials=_trials(args, tiny, clients, folder))
     if "idle" in args.parts:
         seconds = 5 if args.quick else 60
         _tell("", f"idle for {seconds} s")

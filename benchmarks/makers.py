@@ -4,9 +4,9 @@
     conv    x [N,128,9]      -> y [N,6]     int8 1-D convolutions, as for motion sensors: tens of microseconds
     image   x [N,3,224,224]  -> y [N,1000]  int8 MobileNetV2: about 1.5 ms, inputs of 602 kB
 
-A second seed makes something to swap to. `python -m benchmarks.makers tiny FOLDER` makes one of them, in a process of
-its own: the benchmark keeps clear of onnxruntime, because whoever maps its library takes a share of that off the memory
-that edged is found to use.
+A second seed makes something to swap to; `tiny` has a candidate of 10 MB too, a float32 MLP 64-1536-1536-10.
+`python -m benchmarks.makers tiny FOLDER` makes one of them, in a process of its own: the benchmark keeps clear of
+onnxruntime, because whoever maps its library takes a share of that off the memory that edged is found to use.
 """
 
 from __future__ import annotations
@@ -105,6 +105,13 @@ def _tiny(seed: int, path: Path) -> None:
     graph.save(graph.dense(x, 64, 10, relu=False), (64,), 10, path)
 
 
+def _heavy(path: Path) -> None:
+    graph, wide = _Graph(5), 1536
+    x = graph.dense("x", 64, wide)
+    x = graph.dense(x, wide, wide)
+    graph.save(graph.dense(x, wide, 10, relu=False), (64,), 10, path)
+
+
 def _conv(seed: int, path: Path) -> None:
     graph = _Graph(seed)
     x = graph.node("Transpose", ["x"], perm=[0, 2, 1])
@@ -166,6 +173,8 @@ def _make(model: Model) -> None:
     recipe = _RECIPES[model.name]
     for seed, file in enumerate((model.file, model.other), 1):
         _quantized(recipe, model.shape, seed, file)
+    if model.name == "tiny":
+        _heavy(model.heavy)
     x = np.random.default_rng(3).standard_normal((1, *model.shape)).astype(np.float32)
     options = onnxruntime.SessionOptions()
     for entry in cpu.session_entries().items():

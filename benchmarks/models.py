@@ -36,6 +36,11 @@ class Model:
         return self.folder / "other.onnx"
 
     @property
+    def heavy(self) -> Path:
+        """Of the same signature, 10 MB; of `tiny` alone."""
+        return self.folder / "heavy.onnx"
+
+    @property
     def input_file(self) -> Path:
         """One input: raw float32, without a batch axis."""
         return self.folder / "input.raw"

@@ -89,6 +89,16 @@ def swaps(results: Results) -> str:
     return columns(head, lines)
 
 
+def trials(results: Results) -> str:
+    """A line for each path on which a candidate of 10 MB was tried under load."""
+    head = ["10 MB on trial under load", "model", "lost", "p99 ms before", "transfer", "trial", "trial s"]
+    lines = []
+    for one in results.trials:
+        times_ms = (one.p99_before_ms, one.p99_transfer_ms, one.p99_trial_ms)
+        lines.append([one.path, one.model, str(one.lost), *map(number, times_ms), f"{one.trial_s:.2f}"])
+    return columns(head, lines)
+
+
 def held(results: Results) -> str:
     """Each goal beside its figure."""
     lines = [
@@ -107,4 +117,6 @@ def everything(results: Results, machine: dict[str, object]) -> str:
         parts.append(footprint(results))
     if results.swaps:
         parts.append(swaps(results))
+    if results.trials:
+        parts.append(trials(results))
     return "\n\n".join([*parts, held(results)])

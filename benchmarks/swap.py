@@ -44,6 +44,7 @@ class Course:
     model: str
     samples: tuple[Sample, ...]
     pushed_s: float
+    tried_s: float  # when its trial began
     switched_s: float
     lost: int
     gap_ms: float
@@ -61,6 +62,47 @@ class Swap:
     p99_before_ms: float
     p99_during_ms: float
     p99_after_ms: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that is loaded and tried beside the live model: the latency before, and from the trial's beginning
+    until the candidate took over. That of the transfer stands apart: the broker has 10 MB to hand on.
+    """
+
+    path: str
+    model: str
+    lost: int
+    trial_s: float
+    p99_before_ms: float
+    p99_transfer_ms: float
+    p99_trial_ms: float
+
+
+def trial(course: Course) -> Trial:
+    """Raises ValueError when one of the three parts has no answer."""
+    return Trial(
+        path=course.path,
+        model=course.model,
+        lost=course.lost,
+        trial_s=course.switched_s - course.tried_s,
+        p99_before_ms=_p99_ms(course.samples, 0, course.pushed_s),
+        p99_transfer_ms=_p99_ms(course.samples, course.pushed_s, course.tried_s),
+        p99_trial_ms=_p99_ms(course.samples, course.tried_s, course.switched_s),
+    )
+
+
+def median_trial(trials: Sequence[Trial]) -> Trial:
+    """The same trial several times: medians, and all that was lost."""
+    return Trial(
+        path=trials[0].path,
+        model=trials[0].model,
+        lost=sum(one.lost for one in trials),
+        trial_s=statistics.median(one.trial_s for one in trials),
+        p99_before_ms=statistics.median(one.p99_before_ms for one in trials),
+        p99_transfer_ms=statistics.median(one.p99_transfer_ms for one in trials),
+        p99_trial_ms=statistics.median(one.p99_trial_ms for one in trials),
+    )
 
 
 def summary(course: Course) -> Swap:
@@ -99,8 +141,8 @@ def _p99_ms(samples: Sequence[Sample], from_s: float, to_s: float) -> float:
     return percentile(took_ms, 0.99)
 
 
-def over_http(model: Model, clients: Clients, folder: Path, seconds: float) -> Course:
-    """A swap of `model` while four connections ask it without a pause."""
+def over_http(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
+    """A swap of `model` for another file while four connections ask it without a pause."""
     with _box(model, folder) as (box, broker):
         parts = subjects.oip_request(model)
         target = subjects.http_target(box.process.pid, str(box.socket), model, parts, folder)
@@ -108,11 +150,11 @@ def over_http(model: Model, clients: Clients, folder: Path, seconds: float) -> C
         def load(times: Path) -> Report:
             return clients.http(target.where, target.request, IN_FLIGHT, seconds, times)
 
-        return _swapped("HTTP unix", model, broker, load, folder)
+        return _swapped("HTTP unix", model, pushed, broker, load, folder)
 
 
-def over_mqtt(model: Model, clients: Clients, folder: Path, seconds: float) -> Course:
-    """A swap of `model` while four QoS 1 messages are always outstanding."""
+def over_mqtt(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
+    """A swap of `model` for another file while four QoS 1 messages are always outstanding."""
     with _box(model, folder) as (box, broker):
         topics = (f"{model.name}/in", f"{model.name}/out")
         target = subjects.mqtt_target(box.process.pid, broker.port, topics, model)
@@ -120,7 +162,7 @@ def over_mqtt(model: Model, clients: Clients, folder: Path, seconds: float) -> C
         def load(times: Path) -> Report:
             return clients.mqtt(broker.port, 1, topics, target.request, IN_FLIGHT, seconds, times)
 
-        return _swapped("MQTT q1", model, broker, load, folder)
+        return _swapped("MQTT q1", model, pushed, broker, load, folder)
 
 
 @contextlib.contextmanager
@@ -133,24 +175,28 @@ def _box(model: Model, folder: Path) -> Iterator[tuple[Any, Mosquitto]]:
         yield box, broker
 
 
-def _swapped(path: str, model: Model, broker: Mosquitto, load: Callable[[Path], Report], folder: Path) -> Course:
+def _swapped(
+    path: str, model: Model, pushed: Path, broker: Mosquitto, load: Callable[[Path], Report], folder: Path
+) -> Course:
     times = folder / "times"
-    with ThreadPoolExecutor(1) as pool, _Installer(broker.port, model) as installer:
+    with ThreadPoolExecutor(1) as pool, _Installer(broker.port, model, pushed) as installer:
         loading = pool.submit(load, times)
         time.sleep(_BEFORE_S)
         pushed_s = installer.push()
+        tried_s = installer.until(lambda said: said["phase"] == "trial")
         switched_s = installer.until(lambda said: said["phase"] == "probation" or said["verdict"] is not None)
         report = loading.result()
         installer.until(lambda said: said["verdict"] is not None)
     samples = [Sample(*map(float, line.split())) for line in times.read_text().splitlines()]
-    return Course(path, model.name, tuple(samples), pushed_s, switched_s, report.faults, report.gap_ms)
+    return Course(path, model.name, tuple(samples), pushed_s, tried_s, switched_s, report.faults, report.gap_ms)
 
 
 class _Installer:
     """Pushes the other version, and hears what becomes of it."""
 
-    def __init__(self, port: int, model: Model) -> None:
+    def __init__(self, port: int, model: Model, pushed: Path) -> None:
         self._model = model
+        self._pushed = pushed
         self._said: Queue[tuple[float, dict[str, Any]]] = Queue()
         self._last: tuple[float, dict[str, Any]] | None = None
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -169,7 +215,7 @@ class _Installer:
         """When it was sent, by the monotonic clock."""
         self._client.subscribe(f"edged/bench/install/{self._model.name}", 1)
         at_s = time.monotonic()
-        self._client.publish(f"edged/bench/models/{self._model.name}/push", self._model.other.read_bytes(), 1)
+        self._client.publish(f"edged/bench/models/{self._model.name}/push", self._pushed.read_bytes(), 1)
         return at_s
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> float:

@@ -96,6 +96,24 @@ class Compared(msgspec.Struct, frozen=True):
         return f"{self.where} is {self.given}, the golden one {self.golden}{several}"
 
 
+def contradictions(said: Signature, found: Signature) -> list[str]:
+    """Where a model is not what its document says: another tensor, dtype, number of axes or size. Free axes may be
+    known to one of the two alone: versions of onnxruntime differ in what they infer.
+    """
+    wrong = []
+    for kind, ours, theirs in (("input", said.inputs, found.inputs), ("output", said.outputs, found.outputs)):
+        if [spec.name for spec in ours] != [spec.name for spec in theirs]:
+            names = [", ".join(spec.name for spec in specs) or "none" for specs in (ours, theirs)]
+            wrong.append(f"its {kind}s are {names[1]}, its document says {names[0]}")
+            continue
+        for mine, other in zip(ours, theirs, strict=True):
+            sizes = zip(mine.shape, other.shape, strict=False)
+            same = len(mine.shape) == len(other.shape) and all(-1 in pair or pair[0] == pair[1] for pair in sizes)
+            if not same or mine.datatype != other.datatype or mine.json != other.json:
+                wrong.append(f"its {kind} is {other}, its document says {mine}")
+    return wrong
+
+
 def differences(live: Signature, candidate: Signature) -> list[str]:
     """Why `candidate` cannot take the place of `live`; empty when every client of `live` goes on working.
 

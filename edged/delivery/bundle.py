@@ -22,4 +22,5 @@ def loadable(document: Release, folder: Path) -> serving.Release:
         beside=tuple(name for name in document.files if name != MODEL_FILE),
         settings=overrides.read(folder, document.files) if SETTINGS_FILE in document.files else None,
         memory=document.limits.memory,
+        signature=document.signature,
     )

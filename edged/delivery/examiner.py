@@ -100,7 +100,9 @@ async def _run_all(
 ) -> _Found:
     """Golden inputs, recorded ones, made-up ones (RULES 24)."""
     found = _Found()
-    found.problem = trial.signature_fault(route.signature, candidate.facts.signature) if candidate.facts else None
+    if candidate.facts is not None:
+        said = candidate.release.signature
+        found.problem = trial.signature_fault(route.signature, candidate.facts.signature, said)
     try:
         async with asyncio.timeout(max(0.0, until_s - clock())):
             if golden is not None and found.problem is None:

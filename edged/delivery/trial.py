@@ -21,7 +21,7 @@ import msgspec
 
 from edged.delivery import probation
 from edged.errors import Fault, fault
-from edged.tensors import Compared, Signature, differences
+from edged.tensors import Compared, Signature, contradictions, differences
 
 UNTESTED: Final = "untested"
 NONDETERMINISTIC: Final = "nondeterministic"
@@ -71,9 +71,12 @@ class Judgement(msgspec.Struct, frozen=True):
     live_cpu_s: float = 0.0
 
 
-def signature_fault(live: Signature | None, candidate: Signature) -> Fault | None:
-    """io_mismatch with every difference that would break a client of the live model."""
-    found = differences(live, candidate) if live is not None else []
+def signature_fault(live: Signature | None, candidate: Signature, said: Signature | None = None) -> Fault | None:
+    """io_mismatch: where it is not what its document has `said`, else every difference that would break a client of
+    the live model.
+    """
+    found = contradictions(said, candidate) if said is not None else []
+    found = found or (differences(live, candidate) if live is not None else [])
     return fault("io_mismatch", "; ".join(found)) if found else None
 
 

@@ -9,6 +9,7 @@ import msgspec
 from edged.config.overrides import Overrides
 from edged.config.schema import Model
 from edged.config.units import Size
+from edged.tensors import Signature
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -16,7 +17,7 @@ class Release(msgspec.Struct, frozen=True):
 
     `beside`: the files in its folder that the model may keep weights in; None: any, as the folder is the operator's
     own. `settings`: what holds for it in place of the box's. `memory`: bytes its processes may take, where that is
-    less than the box allows; 0: as much as the box allows.
+    less than the box allows; 0: as much as the box allows. `signature`: what its document says that it takes and gives.
     """
 
     model: str
@@ -26,6 +27,7 @@ class Release(msgspec.Struct, frozen=True):
     beside: tuple[str, ...] | None = ()
     settings: Overrides | None = None
     memory: int = 0
+    signature: Signature | None = None
 
     def under(self, box: Model) -> Model:
         """The box's settings of the model as they are for this release."""

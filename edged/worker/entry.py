@@ -23,7 +23,9 @@ CANDIDATES_ARE_NICER_BY = 10
 def main(channel: socket.socket, candidate: bool = False) -> None:  # noqa: FBT001,FBT002 - by multiprocessing
     """The target of a worker's process; returns when the daemon closes the channel.
 
-    A `candidate` answers nobody yet, and loads behind everything else on the box (RULES 6, 7).
+    A `candidate` answers nobody yet, and loads behind everything else on the box (RULES 6, 7). Where the kernel shares
+    the CPU among sessions first (autogroups, sched(7)), being nice counts within one's own alone: there it gets a
+    session to itself, which is nice as a whole.
     """
     _end_with_the_daemon()
     with contextlib.suppress(OSError):
@@ -31,6 +33,9 @@ def main(channel: socket.socket, candidate: bool = False) -> None:  # noqa: FBT0
     if candidate:
         with contextlib.suppress(OSError):
             os.nice(CANDIDATES_ARE_NICER_BY)
+        with contextlib.suppress(OSError):
+            os.setsid()
+            Path("/proc/self/autogroup").write_text(str(CANDIDATES_ARE_NICER_BY))
     from edged.worker.main import serve
 
     serve(channel)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.tensors import BY_NUMPY, BY_OIP, BY_ONNX, DATATYPES, Datatype, Signature, TensorSpec, differences
+from edged.tensors import (
+    BY_NUMPY,
+    BY_OIP,
+    BY_ONNX,
+    DATATYPES,
+    Datatype,
+    Signature,
+    TensorSpec,
+    contradictions,
+    differences,
+)
 
 X = TensorSpec("x", "FP32", (-1, 4))
 Y = TensorSpec("y", "FP32", (-1, 3))
@@ -43,6 +53,26 @@ def test_there_are_the_thirteen_of_the_protocol() -> None:
         *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
         *("FP16", "FP32", "FP64", "BYTES"),
     }
+
+
+@given(signatures)
+def test_a_model_is_what_its_own_document_says(signature: Signature) -> None:
+    assert contradictions(signature, signature) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (with_output(-1, 3, name="z"), "its outputs are z, its document says y"),
+        (with_output(-1, 3, datatype="FP64"), "its output is y FP64[-1, 3], its document says y FP32[-1, 3]"),
+        (with_output(-1, 4), "its output is y FP32[-1, 4], its document says y FP32[-1, 3]"),
+        (with_output(-1), "its output is y FP32[-1], its document says y FP32[-1, 3]"),
+        (with_output(-1, -1), ""),  # one of two onnxruntimes knows no more
+        (with_output(8, 3), ""),
+    ],
+)
+def test_ota_f36_what_contradicts_a_document(found: Signature, says: str) -> None:
+    assert "; ".join(contradictions(with_output(-1, 3), found)) == says
 
 
 @given(signatures)

@@ -22,6 +22,7 @@ from edged.delivery.documents import Golden
 from edged.delivery.examiner import Examined, examine
 from edged.messages import Answer
 from edged.serving.release import Release
+from edged.tensors import Signature, TensorSpec
 from tests import models
 from tests.integration.serving.conftest import Bench
 
@@ -302,5 +303,23 @@ def test_ota_f47_a_simple_push_brings_no_weights(play: Play, short_path: Path) -
         assert code(await tried(bench, release)) == "not_a_model"
         factory = msgspec.structs.replace(release, beside=None)
         assert code(await tried(bench, factory)) == "", "the operator's own folder"
+
+    play(scenario)
+
+
+# --- a document that lies -----------------------------------------------------------------------------------
+
+
+def test_ota_f36_the_session_is_not_what_the_document_says(play: Play) -> None:
+    """With nobody live there is nothing else to compare with."""
+
+    async def scenario(bench: Bench) -> None:
+        release = bench.release(models.linear(4, 3))
+        wrong = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 5)),))
+        examined = await tried(bench, msgspec.structs.replace(release, signature=wrong))
+        assert code(examined) == "io_mismatch"
+        assert "its output is y FP32[-1, 3], its document says y FP32[-1, 5]" in said(examined)
+        right = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 3)),))
+        assert code(await tried(bench, msgspec.structs.replace(release, signature=right))) == ""
 
     play(scenario)

@@ -23,6 +23,7 @@ from tests import models
 from tests.integration.serving.conftest import Bench
 
 Play = Callable[..., None]
+GROUPS_SESSIONS = Path("/proc/self/autogroup").exists()  # "0" in kernel.sched_autogroup_enabled: the file stays
 ONE_SCAN = json.dumps([1.0, 2.0, 3.0, 4.0]).encode()
 
 
@@ -30,6 +31,11 @@ def nice(pid: int) -> set[int]:
     """The priorities of a process's threads, against that of the tests."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     return {os.getpriority(os.PRIO_PROCESS, int(one.name)) - ours for one in Path(f"/proc/{pid}/task").iterdir()}
+
+
+def nice_session(pid: int) -> int:
+    """Of a process."""
+    return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
 
 
 def oom_score(pid: int) -> int:
@@ -54,12 +60,16 @@ def test_a_candidate_loads_behind_everything_else(play: Play, threads: int) -> N
         assert oom_score(bench.route.live.pid) == entry.OOM_SCORE
         candidate = await bench.route.start(bench.release(models.linear(seed=1), 2), candidate=True)
         assert nice(candidate.pid) == {entry.CANDIDATES_ARE_NICER_BY}
+        if GROUPS_SESSIONS:
+            assert nice_session(bench.route.live.pid) == 0
+            assert nice_session(candidate.pid) == entry.CANDIDATES_ARE_NICER_BY
         assert oom_score(candidate.pid) == entry.OOM_SCORE_OF_CANDIDATES
         await bench.route.switch(candidate)
         live = bench.route.live
         await bench.until(lambda: live is not None and not live.low)
         assert bench.route.live is not None
         assert nice(bench.route.live.pid) == {0}
+        assert not GROUPS_SESSIONS or nice_session(bench.route.live.pid) == 0
         assert oom_score(bench.route.live.pid) == entry.OOM_SCORE
 
     play(scenario, Model("m", threads=threads))

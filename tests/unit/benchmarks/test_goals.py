@@ -8,7 +8,7 @@ from benchmarks.figures import Row
 from benchmarks.footprint import Process
 from benchmarks.goals import Goal, Results, goals
 from benchmarks.report import held
-from benchmarks.swap import Swap
+from benchmarks.swap import Swap, Trial
 
 
 def row(subject: str, model: str, in_flight: int, cpu_us: float = 1, *, p99_ms: float = 1, ratio: float = 1) -> Row:
@@ -46,6 +46,13 @@ def test_a_swap_may_take_three_times_as_long_or_five_milliseconds(before_ms: flo
     swap = Swap("HTTP unix", "tiny", 0, 1, 1, before_ms, 6, before_ms)
     during, lost = goals(Results(swaps=[swap]))
     assert (during.limit, lost.limit, lost.met) == (limit_ms, 0, True)
+
+
+@pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 8)])
+def test_a_trial_may_double_the_latency_or_take_five_milliseconds(before_ms: float, limit_ms: float) -> None:
+    during, lost = goals(Results(trials=[Trial("HTTP unix", "tiny", 1, 1, before_ms, 40, 6)]))
+    assert (during.value, during.limit, during.met) == (6, limit_ms, limit_ms > 6)
+    assert not lost.met
 
 
 def test_what_it_takes() -> None:

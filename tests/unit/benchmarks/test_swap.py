@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.swap import Course, Sample, Swap, median, summary
+from benchmarks.swap import Course, Sample, Swap, Trial, median, median_trial, summary, trial
 
 
 def course(*, until_s: float = 20.0) -> Course:
@@ -13,7 +13,7 @@ def course(*, until_s: float = 20.0) -> Course:
     for index in range(int(until_s * 100)):
         at_s = 100 + index / 100
         samples.append(Sample(at_s, 1 if at_s < 102 else 5 if at_s < 103.5 else 2))
-    return Course("HTTP unix", "tiny", tuple(samples), 102, 103, lost=1, gap_ms=12)
+    return Course("HTTP unix", "tiny", tuple(samples), 102, 102.2, 103, lost=1, gap_ms=12)
 
 
 def test_the_parts_are_told_apart() -> None:
@@ -33,3 +33,11 @@ def test_over_several_swaps_all_losses_and_the_longest_gap_count() -> None:
         for n in (0, 5, 1)
     ]
     assert median(swaps) == Swap("HTTP unix", "tiny", 6, 50, 1, 1, 1, 1)
+
+
+def test_a_trial_ends_where_the_candidate_takes_over() -> None:
+    found = trial(course())
+    assert (found.p99_before_ms, found.p99_transfer_ms, found.p99_trial_ms) == (1, 5, 5)
+    assert found.trial_s == pytest.approx(0.8)
+    slower = [Trial("MQTT q1", "tiny", n, n, n, n, 2 * n) for n in (1, 4, 2)]
+    assert median_trial(slower) == Trial("MQTT q1", "tiny", 7, 2, 2, 2, 4)
