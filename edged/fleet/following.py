@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from edged.fleet.answering import Answers
 from edged.fleet.broker import Broker
 from edged.fleet.outcome import Outcome, outcome
 from edged.fleet.parcel import Parcel
-from edged.fleet.view import Counts
+from edged.fleet.view import Counts, Fleet
 from edged.topics import Ota, is_name
 from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 _LOOK_S: Final = 0.5
-_LOSSES: Final = 6  # in a row
+_BESIDE_S: Final = 0.01  # for the boxes' words, while the time goes to those that ask for pieces
+_ATTEMPTS: Final = 5  # to reach a broker that went away: a minute
 
 
 class Server:
@@ -29,6 +31,7 @@ class Server:
         """`rate`: pieces a second."""
         self._ota: Final = Ota(mqtt.base)
         self._filter: Final = f"{mqtt.base}/+/need"
+        self._lost = False
         self.answers: Final = Answers(parcel)
         self._connection: Final = Retained(mqtt, f"edged-serve-{secrets.token_hex(4)}", self._hear, rate=rate)
 
@@ -41,12 +44,18 @@ class Server:
         self._connection.close()
 
     def turn(self, limit_s: float) -> None:
-        """Listens for so long, and sends what was asked for. Raises EdgedError `broker` when it stays away."""
+        """Listens for so long, and sends what was asked for. While the broker is away it tries to reach it."""
+        until_s = time.monotonic() + limit_s
         try:
-            self._turn(time.monotonic() + limit_s)
-        except Lost:
-            time.sleep(1)
-            self.__enter__()
+            if self._lost:
+                self.__enter__()
+            self._lost = False
+            self._turn(until_s)
+        except EdgedError as error:
+            if error.fault.code != "broker":
+                raise
+            self._lost = True
+            time.sleep(max(0.0, until_s - time.monotonic()))
 
     def _turn(self, until_s: float) -> None:
         while (left_s := until_s - time.monotonic()) > 0:
@@ -76,28 +85,39 @@ class Following:
 
         A `server` answers boxes meanwhile.
         """
-        until_s = None if wait_s is None else time.monotonic() + wait_s
+        until_s = math.inf if wait_s is None else time.monotonic() + wait_s
         with Broker(self._mqtt, self._counts) as broker:
-            fleet, losses = broker.read(self._want.model), 0
+            fleet = self._read(broker)
             while True:
                 found = outcome(fleet, self._want)
                 self._show(found)
-                left_s = _LOOK_S if until_s is None else until_s - time.monotonic()
+                left_s = until_s - time.monotonic()
                 if not found.open or left_s <= 0:
                     return found
                 try:
-                    if server is None:
-                        broker.wait(min(_LOOK_S, left_s))
-                    else:
+                    if server is not None:
                         server.turn(min(_LOOK_S, left_s))
-                        broker.wait(0.01)
-                    fleet, losses = broker.now(), 0
+                    broker.wait(min(_LOOK_S, left_s) if server is None else _BESIDE_S)
+                    fleet = broker.now()
                 except Lost:
-                    losses += 1
-                    if losses > _LOSSES:
-                        raise
-                    broker.again(losses - 1)
-                    fleet = broker.read(self._want.model)
+                    fleet = self._again(broker)
+
+    def _read(self, broker: Broker) -> Fleet:
+        try:
+            return broker.read(self._want.model)
+        except Lost:
+            return self._again(broker)
+
+    def _again(self, broker: Broker) -> Fleet:
+        """A broker may take its time to restart. Raises EdgedError `broker` when it does not."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                broker.again(attempt)
+                return broker.read(self._want.model)
+            except EdgedError as error:
+                if error.fault.code != "broker" or attempt == _ATTEMPTS - 1:
+                    raise
+        raise Lost
 
 
 def _confirmed(put: Put, refusal: str) -> None:

@@ -267,6 +267,26 @@ def test_a_wait_that_is_over_says_who_is_not_done(
     assert "a: has not taken the order yet" in capsys.readouterr().out
 
 
+def test_waiting_goes_on_when_the_broker_was_restarted(machine: Machine, watcher: Watcher, broker: Mosquitto) -> None:
+    """What it kept is gone with it: the order is known all the same, and boxes say again what they have made of it."""
+    folder = machine.release(content(CHUNK))
+    watcher.put(*says("a"))
+
+    def waits() -> bool:
+        return broker.log.read_text().count("edged/+/install/digits (QoS 0)") >= 2  # to order, and to follow
+
+    def restart() -> None:
+        want = watcher.kept(OTA.want("digits", "all"))
+        broker.kill()
+        time.sleep(1.5)  # longer than the first attempt to reach it
+        broker.start()
+        watcher.put(*[Put(topic, payload) for topic, payload in want.items()], *says("a", **active(machine)))
+
+    thread = later(restart, waits)
+    assert machine.push(folder, "--to", "all", "--wait=60s") == 0
+    thread.join()
+
+
 # --- serving --------------------------------------------------------------------------------------------
 
 
