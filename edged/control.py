@@ -7,7 +7,7 @@ import datetime
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -41,16 +41,22 @@ class Control:
             "reload": self._reread,
         }
         self._local: Final[dict[str, Verb]] = {
+            "offer": self._offer,
+            "missing": self._missing,
+            "chunk": self._chunk,
+            "install": self._install,
             "rollback": self._rollback,
+            "pin": self._pin,
+            "unpin": self._unpin,
             "reload": self._reread,
             "reload_check": self._check,
         }
 
-    async def local(self, verb: str, model: str, by: str) -> dict[str, Any]:
+    async def local(self, verb: str, arguments: dict[str, Any], by: str) -> dict[str, Any]:
         """Raises EdgedError: why it is not done."""
         if verb not in self._local:
             raise EdgedError("not_found", f"no verb {verb!r} here")
-        found: dict[str, Any] = msgspec.to_builtins(await self._local[verb]({"model": model}, by))
+        found: dict[str, Any] = msgspec.to_builtins(await self._local[verb](arguments, by))
         return found
 
     async def remote(self, verb: str, arguments: dict[str, Any], by: str) -> Any:
@@ -70,9 +76,19 @@ class Control:
         uptime_s = round(time.monotonic() - self._started_s, 3)
         return {"device": self._device, "edged": __version__, "uptime_s": uptime_s, "ts": time.time_ns() // 1_000_000}
 
-    async def _install(self, _arguments: dict[str, Any], _by: str) -> NoReturn:
-        text = "this version of edged installs no signed releases, and takes no other at a request"
-        raise EdgedError("unsupported", text, "A simple push goes to models/<model>/push: docs/model-push.md.")
+    async def _offer(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        """A release whose chunks come after it, by `chunk`."""
+        return await self._installer.install_local(arguments["payload"], by)
+
+    async def _missing(self, _arguments: dict[str, Any], _by: str) -> dict[str, object]:
+        return {"missing": self._installer.missing()}
+
+    async def _chunk(self, arguments: dict[str, Any], _by: str) -> dict[str, object]:
+        return {"taken": self._installer.offer(arguments["sha256"], arguments["payload"])}
+
+    async def _install(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        """Lets a release begin that waits for it by `push.install: manual`; it can bring none."""
+        return await self._installer.release_manual(_model(arguments), by)
 
     async def _log(self, arguments: dict[str, Any], _by: str) -> history.Excerpt:
         most = arguments.get("most", 100)
@@ -90,16 +106,29 @@ class Control:
             raise EdgedError("bad_store", f"the audit cannot be read: {error.strerror}") from error
 
     async def _rollback(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
-        model = _text(arguments, "model")
-        if not model:
-            raise EdgedError("bad_input", "which model is to go back?", '{"model": "digits"}')
-        return await self._installer.rollback(model, by)
+        return await self._installer.rollback(_model(arguments), by)
+
+    async def _pin(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        version = arguments.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise EdgedError("bad_version", "`version` is a positive whole number", '{"version": 3}')
+        return await self._installer.pin(_model(arguments), version, by)
+
+    async def _unpin(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        return await self._installer.unpin(_model(arguments), by)
 
     async def _reread(self, _arguments: dict[str, Any], by: str) -> object:
         return await self._reload.now(by)
 
     async def _check(self, _arguments: dict[str, Any], _by: str) -> object:
         return await self._reload.check()
+
+
+def _model(arguments: dict[str, Any]) -> str:
+    found = _text(arguments, "model")
+    if not found:
+        raise EdgedError("bad_input", "which model is meant?", '{"model": "digits"}')
+    return found
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:

@@ -37,7 +37,10 @@ COMMANDS: Final = {
     "release": "edged.cli.release",
     "sign": "edged.cli.sign",
     "fleet": "edged.cli.fleet",
+    "install": "edged.cli.install",
     "rollback": "edged.cli.rollback",
+    "pin": "edged.cli.pin",
+    "unpin": "edged.cli.unpin",
     "log": "edged.cli.log",
     "version": "edged.cli.version",
 }

@@ -168,7 +168,8 @@ def _error(reply: Reply) -> EdgedError:
         str(said.get("error") or f"the daemon answered {reply.status}"),
     )
     if code in CODES:
-        return EdgedError(code, message, str(said.get("hint", "")) or None)
+        hint = said.get("hint")
+        return EdgedError(code, message, None if hint is None else str(hint))  # "": there is nothing to do
     return EdgedError("internal", f"{code or reply.status}: {message}", str(said.get("hint", "")))
 
 

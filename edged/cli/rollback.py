@@ -7,7 +7,7 @@ from typing import Final
 
 from edged.cli import local
 
-HELP = "go back to the version of a model that ran before"
+HELP = "go back to the version of a model that ran before, and hold it there until `edged unpin`"
 EXAMPLES = """
 edged rollback digits
 """
@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
     status = daemon.post(f"/edged/models/{local.segment(args.model)}/rollback").json()
     active = status.get("active") if isinstance(status, dict) else None
     version = active.get("version", "") if isinstance(active, dict) else ""
-    print(f"{args.model}: version {version} answers again")
+    print(f"{args.model}: version {version} answers again, held until `edged unpin {args.model}`")
     return 0

@@ -12,7 +12,7 @@ from edged.config.reader import Reader
 _INSTALL: Final = Annotated[
     tuple[str, ...],
     Key(
-        "when what arrives signed may begin: at once (auto), when it is released with `edged install MODEL` (manual), "
+        "when what was fetched may be tried and answer: at once (auto), when `edged install MODEL` says so (manual), "
         "or in these hours of the local day: `02:00-04:00`, also over midnight",
         check=hours.word_or_hours,
         one=True,

@@ -6,6 +6,7 @@ docs/metrics.md describes it; a member may be added, none changes its meaning.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,11 @@ class Install(msgspec.Struct, frozen=True):
     verdict: str | None = None
     code: str | None = None
     message: str = ""
+    hint: str = ""
+    push: dict[str, str] | None = None
+    want: dict[str, Any] | None = None
+    bytes_have: int = 0
+    bytes_total: int = 0
 
 
 class ModelStatus(msgspec.Struct, frozen=True):

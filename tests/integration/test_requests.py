@@ -105,7 +105,7 @@ def test_log_install_and_what_there_is_not(one: Box, broker: Mosquitto) -> None:
     for body in ('{"since": "yesterday"}', '{"most": 0}', '{"most": true}', '{"model": []}', "[1]", "{"):
         assert ask(broker, "log", body)["error"]["code"] == "bad_input"
     found = ask(broker, "install", '{"transaction": 3}')
-    assert (found["error"]["code"], found["transaction"]) == ("unsupported", 3)
+    assert (found["error"]["code"], found["transaction"]) == ("bad_input", 3)
     found = ask(broker, "reboot")
     assert found["error"]["code"] == "not_found"
     assert "ping" in found["error"]["hint"]

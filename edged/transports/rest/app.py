@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_BYTES: Final = frozenset({"offer", "chunk"})  # control verbs whose body is taken as it is
 _BUG: Final = "a bug while answering %s %r"
 _INTERNAL: Final = fault("internal", "edged failed to answer this request")
 
@@ -32,10 +33,11 @@ class Backend(msgspec.Struct, frozen=True):
     """What the application asks of the rest of the daemon.
 
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows. `control(verb, model, by)` does the verb (`rollback`, `reload`,
-    `reload_check`; model "" where it needs none), noting who asked, and tells how it went, or raises
-    EdgedError. `refused(model, code)` is told of every request that is answered with an error without having
-    been offered to a model, and of `client_gone`; model is "" but for an input of a known one.
+    `edged status` shows. `control(verb, arguments, by)` does the verb (one of routes.CONTROL), noting who
+    asked, and tells how it went, or raises EdgedError; its arguments are the body's members and the `model` or
+    `sha256` of the address, and the body itself as `payload` where it is no JSON. `refused(model, code)` is
+    told of every request that is answered with an error without having been offered to a model, and of
+    `client_gone`; model is "" but for an input of a known one.
     """
 
     offer: Callable[[Input], Admission]
@@ -43,7 +45,7 @@ class Backend(msgspec.Struct, frozen=True):
     views: Callable[[], tuple[ModelView, ...]]
     metrics: Callable[[], bytes]
     status: Callable[[], dict[str, Any]]
-    control: Callable[[str, str, str], Awaitable[dict[str, Any]]]
+    control: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]
     refused: Callable[[str, str], None]
 
 
@@ -75,7 +77,7 @@ class App:
         }
 
     def largest_body(self) -> int:
-        return max([self._limits.control, *(rules.message_limit for rules in self._rules.values())])
+        return max([self._limits.control, self._limits.chunk, *(rules.message_limit for rules in self._rules.values())])
 
     def cancel(self) -> None:
         """Ends the control verbs that are under way."""
@@ -84,6 +86,8 @@ class App:
 
     def admit(self, head: Head) -> int:
         """The bytes that the body of such a request may have."""
+        if head.target.kind == "chunk":
+            return self._limits.chunk
         rules = self._rules.get(head.target.model) if head.target.kind == "infer" else None
         return self._limits.control if rules is None else rules.message_limit
 
@@ -101,7 +105,7 @@ class App:
                 by = check_control(head)
                 if head.target.model:
                     self._view(head.target)
-                self._control(head, by, turn)
+                self._control(head, _arguments(head.target, payload), by, turn)
             else:
                 turn.answer(self._tell(head.target))
         except EdgedError as error:
@@ -145,10 +149,10 @@ class App:
             )
         )
 
-    def _control(self, head: Head, by: str, turn: Turn) -> None:
+    def _control(self, head: Head, arguments: dict[str, Any], by: str, turn: Turn) -> None:
         async def perform() -> None:
             try:
-                reply = replies.json(200, await self._backend.control(head.target.kind, head.target.model, by))
+                reply = replies.json(200, await self._backend.control(head.target.kind, arguments, by))
             except EdgedError as error:
                 reply = self._refused(head.target, error.fault)
             except Exception:
@@ -184,6 +188,17 @@ class App:
             raise describe.unknown(found.model, (one.name for one in self._backend.views()))
         describe.check_version(view, found.version)
         return view
+
+
+def _arguments(found: Target, payload: bytes) -> dict[str, Any]:
+    """What a control verb is told. Raises EdgedError `bad_input` for a body that is no JSON object."""
+    if found.kind in _BYTES:
+        return {"payload": payload, "sha256": found.sha256}
+    try:
+        said = msgspec.json.decode(payload, type=dict[str, Any]) if payload else {}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise EdgedError("bad_input", f"the body is no JSON object: {error}"[:200]) from error
+    return {**said, "model": found.model}
 
 
 def _shown(head: Head) -> str:

@@ -164,6 +164,8 @@ class Connection(asyncio.BufferedProtocol):
             self._behind = True
             return 0
         self._gate.listener.rights.check(head)
+        if head.target.kind in CONTROL and (head.length or head.chunked):
+            self._check_control(head)  # before a body is read for whoever may not
         most = self._gate.application.admit(head)
         if head.length > most:
             raise EdgedError("too_large", f"the body of {head.length} bytes is above {most} bytes")

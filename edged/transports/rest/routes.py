@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import urllib.parse
 from typing import Final, Literal
 
@@ -18,6 +19,12 @@ Kind = Literal[
     "metrics",
     "status",
     "rollback",
+    "pin",
+    "unpin",
+    "install",
+    "offer",
+    "missing",
+    "chunk",
     "reload",
     "reload_check",
     "nothing",
@@ -33,30 +40,47 @@ VERBS: Final[dict[Kind, str]] = {
     "metrics": "GET",
     "status": "GET",
     "rollback": "POST",
+    "pin": "POST",
+    "unpin": "POST",
+    "install": "POST",
+    "offer": "POST",
+    "missing": "GET",
+    "chunk": "POST",
     "reload": "POST",
     "reload_check": "POST",
 }
+_OF_ONE_MODEL: Final[dict[bytes, Kind]] = {
+    b"rollback": "rollback",
+    b"pin": "pin",
+    b"unpin": "unpin",
+    b"install": "install",
+}
+# What changes the box, and not everybody may.
 CONTROL: Final[frozenset[Kind]] = frozenset(
-    {"rollback", "reload", "reload_check"}
-)  # what changes the box, and not everybody may
+    {*_OF_ONE_MODEL.values(), "offer", "missing", "chunk", "reload", "reload_check"}
+)
 _FIXED: Final[dict[bytes, Kind]] = {
     b"/v2": "server",
     b"/v2/health/live": "live",
     b"/v2/health/ready": "ready",
     b"/metrics": "metrics",
     b"/edged/status": "status",
+    b"/edged/install": "offer",
+    b"/edged/install/missing": "missing",
     b"/edged/reload": "reload",
     b"/edged/reload/check": "reload_check",
 }
+_HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {(): "model", (b"ready",): "model_ready", (b"infer",): "infer"}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a path asks for. `model` is decoded; `version` is "" when the path names none."""
+    """What a path asks for. `model` is decoded; `version` is "" when the path names none, and so is a chunk's hash."""
 
     kind: Kind
     model: str = ""
     version: str = ""
+    sha256: str = ""
 
 
 _NOTHING: Final = Target("nothing")
@@ -74,8 +98,10 @@ def target(path: bytes) -> Target:
     parts = path.split(b"/")  # an encoded / stays inside its part, and in no name
     if parts[:3] == [b"", b"v2", b"models"] and len(parts) > 3:
         return _of_model(_text(parts[3]), parts[4:])
-    if parts[:3] == [b"", b"edged", b"models"] and parts[4:] == [b"rollback"]:
-        return _named("rollback", _text(parts[3]))
+    if parts[:3] == [b"", b"edged", b"models"] and len(parts) == 5 and parts[4] in _OF_ONE_MODEL:
+        return _named(_OF_ONE_MODEL[parts[4]], _text(parts[3]))
+    if parts[:4] == [b"", b"edged", b"install", b"chunk"] and len(parts) == 5 and _HASH.fullmatch(parts[4]):
+        return Target("chunk", sha256=parts[4].decode())
     return _NOTHING
 
 

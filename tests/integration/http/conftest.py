@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edged.transports.rest.limits import Limits
-from tests.integration.http.double import Served
+from tests.integration.http.double import MESSAGE_LIMIT, Served
 
 QUICK = Limits(
     header_s=0.3,
@@ -21,6 +21,7 @@ QUICK = Limits(
     connections=8,
     pipeline=4,
     bodies=1,
+    chunk=MESSAGE_LIMIT,
     sweep_s=0.05,
 )
 

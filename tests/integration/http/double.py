@@ -82,6 +82,7 @@ class Double:
         self.views = {name: view(name) for name in MODELS}
         self.views["late"] = view("late", deadline_s=0.05)
         self.control_calls: list[tuple[str, str]] = []
+        self.control_arguments: list[dict[str, Any]] = []
         self.asked_by: list[str] = []
 
     def backend(self) -> Backend:
@@ -98,8 +99,10 @@ class Double:
     def _count(self, model: str, code: str) -> None:
         self.refused[model, code] += 1
 
-    async def control(self, verb: str, model: str, by: str) -> dict[str, Any]:
+    async def control(self, verb: str, arguments: dict[str, Any], by: str) -> dict[str, Any]:
+        model = arguments.get("model", "")
         self.control_calls.append((verb, model))
+        self.control_arguments.append(arguments)
         self.asked_by.append(by)
         if model == "full":
             raise EdgedError("no_previous", "there is nothing to go back to")

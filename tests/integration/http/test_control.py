@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from edged.delivery.documents import CHUNK_MAX
+from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
 from edged.transports.rest import peers
+from edged.transports.rest.limits import Limits
 from edged.transports.rest.peers import Peer
+from tests.integration.http.conftest import QUICK
 from tests.integration.http.double import Served
 
 AS_ANOTHER = """
@@ -61,6 +65,53 @@ def test_a_control_that_cannot_says_why(quick: Served) -> None:
     status, _, body = quick.request("POST", "/edged/models/nobody/rollback")
     assert (status, json.loads(body)["code"]) == (404, "unknown_model")
     assert quick.double.control_calls == [("rollback", "full")]
+
+
+CHUNK = "/edged/install/chunk/" + "0a" * 32
+
+
+def test_what_a_release_is_made_of_arrives_as_it_is(quick: Served) -> None:
+    """The largest chunk; nothing is looked for in it."""
+    chunk = bytes(range(250)) * (QUICK.chunk // 250)
+    assert quick.request("POST", CHUNK, chunk)[0] == 200
+    assert quick.request("POST", "/edged/install", b"{not json")[0] == 200
+    assert quick.request("GET", "/edged/install/missing")[0] == 200
+    assert quick.double.control_calls == [("chunk", ""), ("offer", ""), ("missing", "")]
+    assert quick.double.control_arguments[0] == {"payload": chunk, "sha256": "0a" * 32}
+    assert quick.double.control_arguments[1]["payload"] == b"{not json"
+
+
+def test_any_chunk_that_a_release_may_be_cut_into_fits() -> None:
+    assert Limits().chunk == CHUNK_MAX
+    assert Limits().control == LARGEST
+
+
+def test_a_larger_chunk_is_refused_before_it_is_read(quick: Served) -> None:
+    status, _, body = quick.request("POST", CHUNK, bytes(QUICK.chunk + 1))
+    assert (status, json.loads(body)["code"]) == (413, "too_large")
+    status, _, body = quick.request("POST", "/edged/install", bytes(64 * 1024 + 1))
+    assert (status, json.loads(body)["code"]) == (413, "too_large")
+    assert quick.double.control_calls == []
+
+
+def test_a_verb_has_the_members_of_its_body(quick: Served) -> None:
+    assert quick.request("POST", "/edged/models/echo/pin", b'{"version": 3, "model": "full"}')[0] == 200
+    assert quick.double.control_arguments == [{"version": 3, "model": "echo"}]  # the address says which
+
+
+@pytest.mark.parametrize("body", [b"[]", b"3", b"{", b"\xff", b"[" * 60_000])
+def test_a_body_that_is_no_object_is_refused(quick: Served, body: bytes) -> None:
+    status, _, answer = quick.request("POST", "/edged/models/echo/pin", body)
+    assert (status, json.loads(answer)["code"]) == (400, "bad_input")
+    assert quick.double.control_calls == []
+
+
+def test_no_body_is_read_for_who_may_not(quick: Served) -> None:
+    """Over TCP, where there is no telling who it is: refused while all of it is still to come."""
+    with socket.create_connection(("127.0.0.1", quick.port), 10) as client:
+        client.sendall(f"POST {CHUNK} HTTP/1.1\r\nHost: x\r\nContent-Length: {QUICK.chunk}\r\n\r\n".encode())
+        assert client.recv(65536).startswith(b"HTTP/1.1 403 ")
+    assert quick.double.control_calls == []
 
 
 def test_nobody_may_over_tcp(quick: Served) -> None:

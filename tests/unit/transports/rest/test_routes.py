@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.transports.rest.routes import VERBS, Target, target
+from edged.transports.rest.routes import CONTROL, VERBS, Target, target
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,12 @@ from edged.transports.rest.routes import VERBS, Target, target
         (b"/v2/models/digits/versions/12/ready", Target("model_ready", "digits", "12")),
         (b"/v2/models/digits/versions/12", Target("model", "digits", "12")),
         (b"/edged/models/digits/rollback", Target("rollback", "digits")),
+        (b"/edged/models/digits/pin", Target("pin", "digits")),
+        (b"/edged/models/digits/unpin", Target("unpin", "digits")),
+        (b"/edged/models/digits/install", Target("install", "digits")),
+        (b"/edged/install", Target("offer")),
+        (b"/edged/install/missing", Target("missing")),
+        (b"/edged/install/chunk/" + b"0a" * 32, Target("chunk", sha256="0a" * 32)),
         (b"/v2/models/d%69gits/infer", Target("infer", "digits")),
         (b"/v2/models/versions/versions/1/infer", Target("infer", "versions", "1")),
         (b"/v2/models/%C3%A9", Target("model", "é")),
@@ -57,7 +63,14 @@ def test_what_is_served(path: bytes, expected: Target) -> None:
         b"/edged",
         b"/edged/models//rollback",
         b"/edged/models/a/rollback/b",
-        b"/edged/models/a/pin",
+        b"/edged/models/a/status",
+        b"/edged/models/a/pin/3",
+        b"/edged/models//pin",
+        b"/edged/install/",
+        b"/edged/install/chunk",
+        b"/edged/install/chunk/" + b"0A" * 32,
+        b"/edged/install/chunk/" + b"0a" * 31,
+        b"/edged/install/chunk/" + b"0a" * 32 + b"/",
         b"/v2/models/a/b/infer",
         b"/v2/models/a/versions/\xd9\xa1",  # an Arabic digit
     ],
@@ -76,4 +89,13 @@ def test_any_bytes_are_a_target_with_a_verb(path: bytes) -> None:
     found = target(path)
     assert found.kind in {*VERBS, "nothing"}
     assert found.version == "" or found.version.isdigit()
-    assert bool(found.model) == (found.kind in {"model", "model_ready", "infer", "rollback"})
+    of_a_model = {"model", "model_ready", "infer", "rollback", "pin", "unpin", "install"}
+    assert bool(found.model) == (found.kind in of_a_model)
+    assert bool(found.sha256) == (found.kind == "chunk")
+
+
+def test_what_changes_the_box_is_not_for_everybody() -> None:
+    """Of the addresses below /edged only the status is open to whoever may use the models."""
+    assert {kind for kind in VERBS if kind not in CONTROL} == {
+        *("server", "live", "ready", "model", "model_ready", "infer", "metrics", "status")
+    }
