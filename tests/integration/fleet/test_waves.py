@@ -1,8 +1,7 @@
-"""A hundred devices on a real Mosquitto, a release that three of them cannot run, and the real commands, killed."""
+"""Rollouts by the real commands to devices with connections of their own: boxes that are away, late, or too many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,12 @@ from tests.fleets import Devices
 from tests.operators import PATIENCE_S, Desk
 from tests.releases import content, folder_of
 
-COUNT = 100
 QUICK = ("--waves", "1,10,50,100", "--soak", "300ms", "--every", "200ms")
 
 
 @pytest.fixture
-def operator(tmp_path: Path, broker: Mosquitto) -> Desk:
+def desk(tmp_path: Path, broker: Mosquitto) -> Desk:
     return Desk(tmp_path / "operator", broker.url)
-
-
-@pytest.fixture
-def devices(operator: Desk, broker: Mosquitto) -> Iterator[Devices]:
-    with Devices(broker.port, COUNT, operator.trust) as running:
-        yield running
 
 
 def percent(status: dict[str, Any]) -> tuple[float, bool, str]:
@@ -47,52 +39,76 @@ def among(names: list[str], sha256: str, above: float, most: float) -> list[str]
     return [one for one in names if takes_part(Rollout(most, salt), one) and not takes_part(Rollout(above, salt), one)]
 
 
-def test_waves_halt_at_the_threshold_are_resumed_and_end_with_the_right_set(
-    operator: Desk, devices: Devices, tmp_path: Path
+@pytest.mark.soak
+def test_a_thousand_devices_halt_at_the_threshold_are_resumed_and_end_with_the_right_set(
+    desk: Desk, broker: Mosquitto, tmp_path: Path
 ) -> None:
-    folder = str(tmp_path / "digits-2")
-    sha256 = folder_of(Path(folder), {"model.onnx": content(2000)}, operator)
-    third, last = among(devices.names, sha256, 10, 50), among(devices.names, sha256, 50, 100)
-    flawed = {third[0], last[0], last[1]}
-    devices.fail(sha256, flawed)
+    """test_installers.py has the short form, with the real installer."""
+    folder = tmp_path / "digits-2"
+    sha256 = folder_of(folder, {"model.onnx": content(2000)}, desk)
+    with Devices(broker.port, 1000, desk.trust) as devices:
+        third, last = among(devices.names, sha256, 10, 50), among(devices.names, sha256, 50, 100)
+        flawed = {*third[:9], *last[:21]}
+        devices.fail(sha256, flawed)
+        with desk.start("fleet", "rollout", str(folder), *QUICK) as process:
+            devices.wait(lambda: devices.running(sha256) & set(third) or process.poll() is not None, PATIENCE_S)
+            process.kill()
+        devices.wait(devices.idle)
+        status = desk.status()
+        reached, paused, salt = percent(status)
+        assert (reached, paused) == (50, False)
+        members = {name for name in devices.names if takes_part(Rollout(50, salt), name)}
+        models = {box["name"]: box["models"][0] for box in status["boxes"]}
+        assert len(models) == 1000
+        assert {name for name, model in models.items() if model["state"] == "live"} == members - flawed
+        assert {name for name, model in models.items() if model["failed"]} == members & flawed
+        code, said = desk.run("fleet", "rollout", str(folder), *QUICK)
+        assert (code, "halts: " in said) == (1, True), said
+        devices.mend()
+        code, said = desk.run("fleet", "rollout", str(folder), *QUICK, "--retry")
+        assert (code, "all waves are through" in said) == (0, True), said
+        devices.wait(lambda: devices.running(sha256) == set(devices.names), PATIENCE_S)
+        with devices.held() as everyone:
+            assert all(one.installed == [sha256] for one in everyone.values())
 
-    # Begun, and killed in the middle of its third wave.
-    with operator.start("fleet", "rollout", folder, *QUICK) as process:
-        devices.wait(lambda: devices.running(sha256) & set(third) or process.poll() is not None, PATIENCE_S)
-        process.kill()
-        said = process.communicate(timeout=PATIENCE_S)[0]
-        assert "goes on to 50 %" in said, said
 
-    # The truth is on the broker, nobody needs the controller for it.
-    devices.wait(devices.idle)
-    status = operator.status()
-    reached, paused, salt = percent(status)
-    assert (reached, paused) == (50, False)
-    members = {name for name in devices.names if takes_part(Rollout(50, salt), name)}
-    models = {box["name"]: box["models"][0] for box in status["boxes"]}
-    assert {name for name, model in models.items() if model["state"] == "live"} == members - flawed
-    assert {name for name, model in models.items() if model["failed"]} == members & flawed
-    assert {name for name, model in models.items() if model["state"] == "outside"} == set(devices.names) - members
-    assert devices.running(sha256) == members - flawed
+def test_a_group_with_a_box_that_is_away_one_that_joins_late_and_one_that_vanishes_on_trial(
+    desk: Desk, broker: Mosquitto, tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits-2"
+    sha256 = folder_of(folder, {"model.onnx": content(2000)}, desk)
+    with Devices(broker.port, 12, desk.trust) as devices:
+        half, away = set(devices.names[1::2]), "box-0003"
+        devices.cut([away])
+        waves = ("--waves", "20,100", *QUICK[2:])
+        code, said = desk.run("fleet", "rollout", str(folder), "--to", "group:half", *waves)
+        assert (code, "100 %: 5 of 6 done, 1 offline" in said) == (0, True), said
+        assert devices.running(sha256) == half - {away}
 
-    # The same command goes on, and halts where more than 2 and more than 2 % have failed.
-    code, said = operator.run("fleet", "rollout", folder, *QUICK)
-    assert code == 1, said
-    assert "begins" not in said
-    assert "halts: 3 of 100 failed, more than 2 and more than 2 %" in said
-    assert "[halted]" in said
-    reached, paused, _ = percent(operator.status())
-    assert (reached, paused) == (100, True)
-    assert devices.running(sha256).isdisjoint(flawed)
-    code, said = operator.run("fleet", "rollout", folder, *QUICK)
-    assert (code, "halted at 100 %" in said) == (1, True)
+        told = boxes_of(desk)
+        assert told[away]["online"] is False
+        assert told[away]["models"][0]["done"] is False
+        code, said = desk.run("fleet", "status", "--model", "digits", "--bad")
+        assert code == 0
+        assert [line.split()[:2] for line in said.splitlines()[1:2]] == [[away, "no"]]
+        assert "5 live" in said
+        code, said = desk.run("fleet", "show", away)
+        assert (code, "offline" in said, "what it said last" in said) == (0, True, True)
 
-    # Mended, it is resumed, and everybody has installed it once.
-    devices.mend()
-    code, said = operator.run("fleet", "rollout", folder, *QUICK, "--retry")
-    assert code == 0, said
-    assert "all waves are through" in said
-    assert devices.running(sha256) == set(devices.names)
-    with devices.held() as all_of_them:
-        assert all(one.installed == [sha256] for one in all_of_them.values())
-    assert all(box["models"][0]["done"] for box in operator.status()["boxes"])
+        devices.back([away])
+        devices.wait(lambda: away in devices.running(sha256))
+        devices.add("box-late")
+        devices.wait(lambda: "box-late" in (told := boxes_of(desk)) and told["box-late"]["models"])
+        assert boxes_of(desk)["box-late"]["models"][0]["state"] == "none"  # it is in no group
+
+        # Going back takes no key; nobody but the group hears of it.
+        (desk.folder / "keys/deploy.pem").unlink()
+        code, said = desk.run("fleet", "pause", "digits")
+        assert (code, "[bad_key]" in said) == (1, True), said
+        code, said = desk.run("fleet", "undo", "digits")
+        assert (code, "group/half goes back" in said) == (0, True), said
+        devices.wait(lambda: not devices.running(sha256))
+
+
+def boxes_of(desk: Desk) -> dict[str, Any]:
+    return {box["name"]: box for box in desk.status()["boxes"]}
