@@ -28,6 +28,7 @@ class Desk(Operator):
         (folder / "keys").mkdir(parents=True)
         (folder / "fleet.yaml").write_text(f"mqtt: {{url: '{url}'}}\n")
         (folder / "keys/deploy.pem").write_bytes(self.deploy.pem())
+        (folder / "keys/deploy.pem").chmod(0o600)
         (folder / "keys/deploy.pub.pem").write_bytes(self.deploy.public.pem())
         (folder / "trust.json").write_bytes(self.sign_trust())
 

@@ -98,10 +98,13 @@ class Retained:
         if not self._open.turn(limit_s):
             raise Lost
 
-    def listen(self, filters: Sequence[str], *, qos: int = 1) -> None:
-        """From now on `hear` gets what comes there, and first what is retained. Raises Lost, EdgedError `forbidden`."""
+    def listen(self, filters: Sequence[str], *, qos: int = 1, settle_s: float = _SETTLE_S) -> None:
+        """From now on `hear` gets what comes there, and first what is retained. Raises Lost, EdgedError `forbidden`.
+
+        `settle_s`: for how long it waits for that; no broker says when it has all come.
+        """
         self._subscribe(filters, qos)
-        settled_s = time.monotonic() + _SETTLE_S
+        settled_s = time.monotonic() + settle_s
         while time.monotonic() < settled_s:
             self.turn()
 

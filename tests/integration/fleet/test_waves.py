@@ -79,6 +79,7 @@ def test_a_group_with_a_box_that_is_away_one_that_joins_late_and_one_that_vanish
     sha256 = folder_of(folder, {"model.onnx": content(2000)}, desk)
     with Devices(broker.port, 12, desk.trust) as devices:
         half, away = set(devices.names[1::2]), "box-0003"
+        devices.wait(lambda: len(boxes_of(desk)) == 12)
         devices.cut([away])
         waves = ("--waves", "20,100", *QUICK[2:])
         code, said = desk.run("fleet", "rollout", str(folder), "--to", "group:half", *waves)
