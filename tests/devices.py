@@ -58,7 +58,7 @@ class Device:
         self.replays = 0
         self.installed: list[str] = []
         self.due_s = 0.0
-        self.deaf = False
+        self.deaf = self.greeted = False
         self._trust = trust
         self._pace_s = pace_s
         self._dice = random.Random(name)  # noqa: S311 - no secret
@@ -145,6 +145,7 @@ class Device:
     # --- what it says -------------------------------------------------------------------------------
 
     def say_hello(self) -> None:
+        self.greeted = True
         self.retain(self.tree.status, b"online")
         models = [{"name": MODEL, "state": "serving", "version": self.versions[self.active]}]
         info = {"edged": "0.1.0", "device": self.name, "groups": self.groups, "models": models, "flags": []}

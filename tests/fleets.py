@@ -47,6 +47,7 @@ class Devices:
         for device in self.devices.values():
             self._connect(device)
         self._thread.start()
+        self.wait(lambda: all(one.greeted for one in self.devices.values()))
         return self
 
     def __exit__(

@@ -47,9 +47,9 @@ class Broker:
         self._used = True
         return self._census.take(self._connection, model)
 
-    def now(self) -> Fleet:
-        """The fleet as it was read last, and what has come since."""
-        return self._census.fleet
+    def now(self) -> Fleet | None:
+        """The fleet as it was read last, and what has come since; None where that is not all."""
+        return self._census.fleet if self._census.live else None
 
     def bring(self, topic: str, payload: bytes) -> None:
         """Has `payload` kept there, and returns when it was seen there. Raises EdgedError `broker` when it was not."""

@@ -1,11 +1,11 @@
 """The fleet as one broker has it: reads the retained topics that view.py makes values of. Blocking, for commands.
 
-Brokers leave retained messages out of their answer to a wildcard without a word. Mosquitto 2.0 at QoS 1 sends what
+Brokers leave retained messages out of a long answer to a wildcard, without a word. Mosquitto 2.0 at QoS 1 sends what
 fits a client's queue: of 1500 statuses 1020 came (`max_queued_messages` 1000 and 20 in flight), 120 with a queue of
-100. At QoS 0 the kernel's buffers come to that, some MB: all of 12000 statuses came, of as many infos of 1 kB 4800 to
-5400. So the boxes' statuses, a few bytes each, are asked for first, alone and at QoS 0: they say which boxes there are.
-What is missing of the rest is asked for by name, where nothing is left out. A box that is found only then is a sign
-that others are missing, and the picture says so.
+100. At QoS 0 the kernel's buffers come to that: all of 12000 statuses came, but of as many infos of 1 kB 4800 to 5400,
+and what else was under way then, SUBACKs too, was lost with the rest. So only the statuses, a few bytes each, are asked
+for by wildcard, at QoS 0: they say which boxes there are. The rest is asked for by name, a few topics at a time; by
+wildcard only in a fleet so small that it fits any queue.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from edged.topics import Ota
 
 _QUIET_S: Final = 0.3  # nothing came for so long: what is retained has come
 _MOST_S: Final = 60.0
+_FEW: Final = 250  # boxes whose messages fit any queue, with some models each
+_MANY: Final = 3000  # statuses that fit the buffers of a connection over a long way, and Mosquitto's queue
+_SAMPLE: Final = 64
 _TOPICS: Final = 250_000  # remembered at most, and bytes of them: a broker may be full of anything
 _BYTES: Final = 512 * 2**20
-_ALL: Final = 256  # names that are looked for again without asking whether that finds anything
-_SAMPLE: Final = 64
 
 
 class Heard(Protocol):
@@ -46,7 +47,7 @@ class Connection(Protocol):
 class Census:
     """What the broker keeps, as far as it was heard: hand `hear` to a connection, and call `take` when it is new.
 
-    Each message that comes later is taken too, so `fleet` is as new as the last `turn` of the connection.
+    In a small fleet each message that comes later is taken too (`live`): `fleet` is as new as the last `turn`.
     """
 
     def __init__(self, base: str, counts: Counts | None = None) -> None:
@@ -58,6 +59,7 @@ class Census:
         self._heard = 0
         self._full = False
         self._notes: tuple[str, ...] = ()
+        self.live = False  # whether what comes later is heard of all boxes
 
     def hear(self, heard: Heard) -> None:
         """A message of the broker."""
@@ -74,12 +76,15 @@ class Census:
         """Reads all boxes, and of them and of the orders only this model, or all. Raises what the connection does."""
         self._kept, self._bytes, self._full, self._notes = {}, 0, False, ()
         self._ask(connection, f"{self._base}/+/status")
-        listed = {topic for topic in self._kept if topic.endswith("/status")}
+        count = len(self.fleet.boxes)
         self._ask(connection, *view.orders(self._base, model))
-        self._ask(connection, f"{self._base}/+/info", f"{self._base}/+/install/{model}")
-        self._look_again(connection, model)
-        found = sum(topic.endswith("/status") and topic not in listed for topic in self._kept)
-        self._notes = tuple(self._doubts(found))
+        self.live = count <= _FEW
+        if self.live:
+            self._ask(connection, f"{self._base}/+/info", f"{self._base}/+/install/{model}")
+        self._look(connection, [f"{self._base}/{box.name}/info" for box in self.fleet.boxes])
+        self._look(connection, list(self._said(model)))
+        self._look(connection, list(self._ordered(model)))
+        self._notes = tuple(self._doubts(count))
         return self.fleet
 
     @property
@@ -88,53 +93,53 @@ class Census:
         return view.build(self._kept, self._base, counts=self._counts, incomplete=self._notes)
 
     def _ask(self, connection: Connection, *filters: str) -> None:
-        """Until what is retained there has come, though no broker says when that is. What is asked for next by name
-        comes after it, on brokers that keep to the order; others have been silent for a moment then.
+        """Until what is retained there has come. No broker says when that is: it has been silent for a moment, and then
+        what was asked for by name has come, which is behind it on brokers that keep to the order.
         """
         until_s = time.monotonic() + _MOST_S
         connection.listen(filters, qos=0, settle_s=0)
-        if not self._kept:
-            self._rest(connection, until_s)
+        self._rest(connection, until_s)
         if fence := next(iter(self._kept), ""):
             connection.look([], fence)
-        self._rest(connection, until_s)
+            self._rest(connection, min(until_s, time.monotonic() + _QUIET_S / 3))
 
     def _rest(self, connection: Connection, until_s: float) -> None:
         quiet_s = time.monotonic() + _QUIET_S
-        while time.monotonic() < min(quiet_s, until_s):
+        while (now_s := time.monotonic()) < min(quiet_s, until_s):
             before = self._heard
-            connection.turn(_QUIET_S / 4)
+            connection.turn(min(_QUIET_S / 4, until_s - now_s))
             if self._heard > before:
                 quiet_s = time.monotonic() + _QUIET_S
 
-    def _look_again(self, connection: Connection, model: str) -> None:
-        """Asks by name for what a box must have beside what came, and for the orders that most boxes listen to."""
-        boxes = self.fleet.boxes
-        models = {one.name for box in boxes for one in box.models if model in ("+", one.name)}
-        whom = ["all", *sorted({f"group/{group}" for box in boxes for group in box.groups})]
-        ota = Ota(self._base)
-        orders = [name(one, to) for one in sorted(models) for to in whom for name in (ota.want, ota.undo)]
-        missing = [topic for topic in orders if topic not in self._kept][:_ALL]
-        missing += [
-            topic
-            for box in boxes
-            for topic in view.topics(self._base, box.name, models & {one.name for one in box.models})
-            if topic not in self._kept
-        ]
+    def _look(self, connection: Connection, topics: list[str]) -> None:
+        """Asks for these by name, if they have not come yet; of many first for some, to see whether there are any."""
+        missing = [topic for topic in topics if topic not in self._kept]
         fence = next(iter(self._kept), "")
-        if len(missing) > _ALL:
+        if len(missing) > 2 * _SAMPLE:
             sample = missing[:: len(missing) // _SAMPLE]
             connection.look(sample, fence)
             if not any(topic in self._kept for topic in sample):
-                return  # such as models that nothing was ever pushed to
+                return
         if missing:
-            connection.look(missing, fence)
+            connection.look([topic for topic in missing if topic not in self._kept], fence)
 
-    def _doubts(self, found: int) -> Iterator[str]:
-        if found:
-            yield (
-                f"the broker left {found} boxes out of its list. They were found by other messages of theirs; boxes of "
-                "which none came are missing here. Raise its limit (Mosquitto: max_queued_messages)"
-            )
+    def _said(self, model: str) -> Iterator[str]:
+        """What boxes say of their models, by their infos."""
+        for box in self.fleet.boxes:
+            names = [one.name for one in box.models if model in ("+", one.name)]
+            yield from view.topics(self._base, box.name, names)
+
+    def _ordered(self, model: str) -> Iterator[str]:
+        """Where orders lie that most boxes listen to."""
+        boxes, ota = self.fleet.boxes, Ota(self._base)
+        models = {one.name for box in boxes for one in box.models if model in ("+", one.name)}
+        whom = ["all", *sorted({f"group/{group}" for box in boxes for group in box.groups})]
+        yield from (name(one, to) for one in sorted(models) for to in whom for name in (ota.want, ota.undo))
+
+    def _doubts(self, count: int) -> Iterator[str]:
+        if count > _MANY:
+            yield f"the broker lists {count} boxes and may have left some out: past its buffers Mosquitto does"
+        elif (found := len(self.fleet.boxes)) > count:
+            yield f"the broker lists {count} boxes and {found} have said something: others may be missing here"
         if self._full:
             yield f"more than {_TOPICS} topics or {_BYTES >> 20} MiB lie under {self._base}: the rest was not read"

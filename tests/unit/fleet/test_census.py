@@ -25,9 +25,11 @@ class Forgetful:
         self.most = most
         self.census = Census("edged")
         self.looked = 0
+        self.asked: list[str] = []
 
     def listen(self, filters: Sequence[str], *, qos: int = 1, settle_s: float = 0.5) -> None:
         assert qos == 0  # at QoS 1 the queue of a real one is the limit
+        self.asked += filters
         for one in filters:
             found = [topic for topic in self.kept if covers(one, topic)]
             for topic in found[: self.most]:
@@ -58,29 +60,40 @@ def test_a_broker_that_leaves_nothing_out_is_believed() -> None:
     assert (len(fleet.boxes), fleet.incomplete, broker.looked) == (20, (), 2)  # the orders for all
 
 
-def test_what_a_box_must_have_is_asked_for_by_name_and_the_doubt_is_told() -> None:
+def test_boxes_that_are_not_listed_are_found_by_what_they_say_and_the_doubt_is_told() -> None:
     everything = kept(20)
-    status = dict(list(everything.items())[:20])
-    broker = Forgetful({**status, **everything}, 15)
+    broker = Forgetful(everything, 15)
     fleet = broker.census.take(broker)
-    assert len(fleet.boxes) == 15
+    assert (len(fleet.boxes), fleet.incomplete) == (15, ())  # the same 15 of everything: nobody can tell
     assert all(box.online and box.model("digits") for box in fleet.boxes)
-    assert fleet.incomplete == ()  # 15 of everything, the same ones: nobody can tell
-    backwards = Forgetful({**status, **dict(reversed(everything.items()))}, 15)  # now the last infos come
+    statuses = dict(list(everything.items())[:20])
+    backwards = Forgetful({**statuses, **dict(reversed(everything.items()))}, 15)  # and now the last of the infos
     fleet = backwards.census.take(backwards)
     assert len(fleet.boxes) == 20
     assert all(box.online and box.model("digits") for box in fleet.boxes)
-    (why,) = fleet.incomplete
-    assert "left" in why
+    assert fleet.incomplete == ("the broker lists 15 boxes and 20 have said something: others may be missing here",)
+
+
+def test_of_many_boxes_only_the_statuses_are_asked_for_by_wildcard() -> None:
+    broker = Forgetful(kept(1000), 1000)
+    fleet = broker.census.take(broker)
+    assert (len(fleet.boxes), fleet.incomplete) == (1000, ())
+    assert all(box.online and box.model("digits") for box in fleet.boxes)
+    assert broker.asked == ["edged/+/status", "edged/ota/want/+/#", "edged/ota/undo/+/#"]
+    assert not broker.census.live
+    huge = Forgetful({f"edged/box-{number}/status": b"online" for number in range(3001)}, 5000)
+    (why,) = huge.census.take(huge).incomplete
+    assert "3001" in why
 
 
 def test_what_a_box_need_not_have_is_no_doubt_and_costs_little() -> None:
     few = Forgetful(kept(20, installs=False), 1000)
     assert (len(few.census.take(few).boxes), few.census.fleet.incomplete) == (20, ())
+    assert few.census.live
     many = Forgetful(kept(1000, installs=False), 10_000)
     fleet = many.census.take(many)
     assert (len(fleet.boxes), fleet.incomplete) == (1000, ())
-    assert many.looked <= 100
+    assert many.looked <= 1100
 
 
 def test_one_model_alone_is_read() -> None:
