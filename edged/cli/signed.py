@@ -49,7 +49,7 @@ def push(args: argparse.Namespace) -> int:
     bar = Bar("upload")
     try:
         pushed = Push(mqtt, parcel, book.versions(), anchored, sign, counts, rate=args.rate).run(
-            terms, lambda progress: _show(bar, progress), keep=not args.serve
+            terms, lambda progress: show(bar, progress), keep=not args.serve
         )
     finally:
         bar.end()
@@ -60,7 +60,8 @@ def push(args: argparse.Namespace) -> int:
     return _follow(args, mqtt, parcel, pushed, counts, wait_s)
 
 
-def _show(bar: Bar, progress: Progress) -> None:
+def show(bar: Bar, progress: Progress) -> None:
+    """How far an upload is."""
     note = f", {size(progress.reused)} were there" if progress.reused else ""
     if progress.there + progress.confirmed < progress.total or progress.confirmed:
         note += f", {size(progress.there)} read back"

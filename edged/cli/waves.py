@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +13,7 @@ from edged.topics import Ota
 
 if TYPE_CHECKING:
     from edged.delivery.documents import Release, Trust, Want
+    from edged.fleet.ordering import Sign
     from edged.fleet.view import Fleet
     from edged.fleet.waves import Plan
 
@@ -66,7 +65,7 @@ def _rollout(args: argparse.Namespace) -> int:
     every_s = _quantity("--every", args.every, Duration.parse)
     trust, sign = connected.deployer(args)
     with connected.broker() as broker:
-        want = _want(args, broker.read, trust)
+        want = _want(args, broker.read, trust, sign)
         print(f"{want.model} version {want.version} ({want.release[:10]}) to {want.to}", flush=True)
         conductor = Conductor(broker, want, plan, sign, _say, retry=args.retry, every_s=max(every_s, 0.1))
         end = conductor.run()
@@ -116,7 +115,7 @@ def _undo(args: argparse.Namespace) -> int:
 VERBS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {"rollout": _rollout, "pause": _pause, "undo": _undo}
 
 
-def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust) -> Want:
+def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust, sign: Sign) -> Want:
     """What goes where, without its place: from a release's folder, or from the newest want of a model."""
     import msgspec
 
@@ -126,7 +125,7 @@ def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust) 
 
     to = ordering.scope(args.to) if args.to else ""
     if Path(args.what).is_dir():
-        release, sha256 = _upload(Path(args.what))
+        release, sha256 = _ship(Path(args.what), trust, sign)
         want = Want(release.model, to or "all", 0, 0, 0, sha256, release.version)
     else:
         connected.check_model(args.what)
@@ -141,30 +140,28 @@ def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust) 
     )
 
 
-def _upload(folder: Path) -> tuple[Release, str]:
+def _ship(folder: Path, trust: Trust, sign: Sign) -> tuple[Release, str]:
     """Brings what the broker does not have of a release, and gives it with its name. Raises EdgedError."""
+    from edged.cli.bar import Bar
+    from edged.cli.signed import show
     from edged.fleet import config
+    from edged.fleet.memory import NAME, Memory
     from edged.fleet.ordering import LIVES_S
     from edged.fleet.parcel import Parcel
-    from edged.fleet.upload import Piece, Upload, document
-    from edged.transports.mqtt.retained import Retained
+    from edged.fleet.pushing import Push
+    from edged.fleet.trustbook import TrustBook
 
-    settings, parcel = config.read().broker(), Parcel.open(folder)
-    ota = Ota(settings.base)
-    lives_s = round(LIVES_S)
-    pieces = [
-        Piece(ota.blob(blob.sha256), blob.sha256, blob.size, partial(parcel.read, blob), lives_s, 2 * lives_s)
-        for blob in parcel.blobs
-    ]
-    name = f"edged-fleet-{secrets.token_hex(4)}"
-    upload = Upload(lambda hear: Retained(settings, name, hear), lambda _: None)
+    settings, parcel = config.read(), Parcel.open(folder)
+    book, bar = TrustBook(settings.trust), Bar("upload")
+    push = Push(settings.broker(), parcel, book.versions(), book.anchored(), sign, connected.counts(trust))
     try:
-        upload.connect()
-        sent = upload.ensure(pieces)
-        upload.ensure([document(ota.release(parcel.sha256), parcel.content)])
+        sent = push.ship(LIVES_S, lambda progress: show(bar, progress))
     finally:
-        upload.close()
-    print(f"{sent.sent} of {sent.pieces} pieces were sent, the broker had the others", flush=True)
+        bar.end()
+    Memory(Path(settings.file).with_name(NAME)).note(parcel.sha256, [one.sha256 for one in parcel.blobs])
+    print(
+        f"the broker has {sent.pieces} pieces: {sent.sent} were sent, {sent.pieces - sent.sent} were there", flush=True
+    )
     return parcel.release, parcel.sha256
 
 

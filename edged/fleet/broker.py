@@ -14,6 +14,7 @@ from edged.fleet.view import Counts, Fleet
 from edged.transports.mqtt.retained import Heard, Put, Retained
 
 _TRIES: Final = 3
+_OLD_S: Final = 10.0
 _PAUSES_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to reach a broker that was there before
 
 
@@ -26,6 +27,8 @@ class Broker:
         self._census: Final = Census(settings.base, counts)
         self._seen: dict[str, bytes] = {}
         self._used = False
+        self._model = "+"
+        self._read_s = 0.0
         # Two with one client id would evict each other; process ids are the same in every container.
         self._connection: Final = Retained(settings, f"edged-fleet-{secrets.token_hex(4)}", self._hear)
 
@@ -44,12 +47,18 @@ class Broker:
         """
         if self._used:
             self._connection.connect()
-        self._used = True
-        return self._census.take(self._connection, model)
+        self._used, self._model = True, model
+        fleet = self._census.take(self._connection, model)
+        self._read_s = time.monotonic()
+        return fleet
 
-    def now(self) -> Fleet | None:
-        """The fleet as it was read last, and what has come since; None where that is not all."""
-        return self._census.fleet if self._census.live else None
+    def now(self) -> Fleet:
+        """The fleet as it was read last, and what has come since; of a large one, which is not told of everything, what
+        was read in the last ten seconds, and all orders since.
+        """
+        if not self._census.live and time.monotonic() > self._read_s + _OLD_S:
+            return self.read(self._model)
+        return self._census.fleet
 
     def bring(self, topic: str, payload: bytes) -> None:
         """Has `payload` kept there, and returns when it was seen there. Raises EdgedError `broker` when it was not."""

@@ -81,6 +81,20 @@ class Push:
         finally:
             upload.close()
 
+    def ship(self, lives_s: float, say: Callable[[Progress], None]) -> Sent:
+        """Brings everything but an order. Raises what `run` does."""
+        check(self._parcel, self._anchored, _now_ms())
+        upload = Upload(self._connection, say)
+        try:
+            upload.connect()
+            shipment = Shipment(upload, self._ota, self._versions, self._anchored)
+            shipment.trust()
+            sent = shipment.blobs(self._parcel, lives_s)
+            shipment.release(self._parcel)
+            return sent
+        finally:
+            upload.close()
+
     def _order(self, asked: Terms, fleet: Fleet, shipment: Shipment, sent: Sent | None) -> Pushed:
         want = self._wanted(asked, fleet)
         there = terms.in_force(fleet, want, _now_ms())
