@@ -62,6 +62,7 @@ class Follower:
         self._renew = False
         self._target: Broker | None = None  # written in the loop, read in the thread, as is the next
         self._held = False
+        self._preferred: Version | None = None
         self._versions = {broker: Versions(dialer.settings.version) for broker in dialer.brokers}
         self._backoff = Backoff()
         self._stop = threading.Event()
@@ -74,8 +75,9 @@ class Follower:
         self._refusal = ""
         self.last_error = ""
 
-    def follow(self, broker: Broker) -> None:
-        """Connects to this broker from now on, and to no other."""
+    def follow(self, broker: Broker, version: Version) -> None:
+        """Connects to this broker from now on, and to no other. The data connection was greeted in this version."""
+        self._preferred = version
         self._target, self._held = broker, False
         self._wake.set()
         if self._thread is None:
@@ -157,6 +159,9 @@ class Follower:
                 continue
             started_s = time.monotonic()
             versions = self._versions[broker]
+            preferred, self._preferred = self._preferred, None
+            if preferred is not None:
+                versions.prefer(preferred)
             text, how, useful = self._connection(broker, versions)
             if self._stop.is_set() or broker != self._target:
                 continue

@@ -251,7 +251,7 @@ class Mqtt:
         # What another broker still holds does not come again from this one.
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
-        self._pushes.line.follow(self._link.broker)
+        self._pushes.line.follow(self._link.broker, said.version)
         self._subscriptions.begin()
         for batch in self._subscriptions.stale() if said.session_present else ():
             self._unsubscribe(batch)

@@ -31,6 +31,11 @@ class Versions:
         self._worked = False
         self._closes = 0
 
+    def prefer(self, version: Version) -> None:
+        """Another connection was greeted in this version by the same broker: the first one is made in it, too."""
+        if self._auto and not self._worked:
+            self.current = version
+
     def worked(self) -> None:
         """The broker has answered in this version: stay with it."""
         self._worked = True

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -155,7 +156,13 @@ class User:
     """Somebody else at the broker, in paho's own thread: collects what comes on `filters`."""
 
     def __init__(
-        self, port: int, *filters: str, five: bool = True, auth: tuple[str, str | None] | None = None, **connect: Any
+        self,
+        port: int,
+        *filters: str,
+        five: bool = True,
+        auth: tuple[str, str | None] | None = None,
+        ca: Path | None = None,
+        **connect: Any,
     ) -> None:
         self.messages: list[MQTTMessage] = []
         self._ready = threading.Event()
@@ -165,10 +172,12 @@ class User:
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=protocol, **connect)
         if auth is not None:
             self.client.username_pw_set(*auth)
+        if ca is not None:
+            self.client.tls_set(str(ca))
         self.client.on_message = lambda _client, _data, message: self.messages.append(message)
         self.client.on_connect = self._subscribe
         self.client.on_subscribe = self._count
-        self.client.connect("127.0.0.1", port)
+        self.client.connect("127.0.0.1" if ca is None else "localhost", port)
         self.client.loop_start()
         if not self._ready.wait(10):
             raise AssertionError("the user could not subscribe")

@@ -13,7 +13,7 @@ from edged.topics import Ota
 from edged.transports.mqtt.pushes import DOCUMENT_MOST
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
-from tests.integration.mqtt.test_strangers import CONNACK_311, filters
+from tests.integration.mqtt.test_strangers import CONNACK_311, filters, level
 from tests.integration.mqtt.test_strangers import broker as stranger
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
@@ -197,6 +197,28 @@ def test_documents_come_one_at_a_time(broker: Mosquitto) -> None:
                     before = len(box.documents)
                     await asyncio.sleep(0)  # one turn of the loop
                     assert len(box.documents) - before <= 1
+
+    run(scenario)
+
+
+def test_the_version_that_the_data_connection_found_out_is_tried_first() -> None:
+    """amqtt never answers a CONNECT of MQTT 5: the connection of pushes need not wait for that once more."""
+    asked: list[int] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            asked.extend([level(body)] if b"-ota" in body else [])
+            writer.write(CONNACK_311 if level(body) == 4 else b"\x20\x02\x00\x01")
+        elif kind == 8:
+            count = len(filters(body[2:]))
+            writer.write(bytes([0x90, 2 + count]) + body[:2] + b"\x01" * count)
+
+    async def scenario() -> None:
+        async with stranger(handle, pushes=True) as url:
+            box = Box(url)
+            async with running(box, wait=False):
+                await until(lambda: box.courier == [True])
+            assert asked == [4]
 
     run(scenario)
 

@@ -54,3 +54,16 @@ def test_a_written_version_stays(setting: Literal["5", "3.1.1"]) -> None:
     for how in (*Ending, Ending.CLOSED, Ending.CLOSED):
         assert not versions.failed(how)
     assert _current(versions) == setting
+
+
+def test_begins_with_what_another_connection_found_out() -> None:
+    versions = Versions("auto")
+    versions.prefer("3.1.1")
+    assert versions.current == "3.1.1"
+    versions.worked()
+    versions.prefer("5")
+    assert versions.current == "3.1.1"
+    for setting in ("5", "3.1.1"):
+        fixed = Versions(setting)
+        fixed.prefer("5" if setting == "3.1.1" else "3.1.1")
+        assert fixed.current == setting
