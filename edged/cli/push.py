@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     terms.add_argument("--percent", metavar="N", type=float, default=100.0, help="of the boxes; raising it adds boxes")
     terms.add_argument("--allow-downgrade", action="store_true", help="also where a newer version runs")
     terms.add_argument("--retry", action="store_true", help="also where it failed before, or somebody holds the model")
-    terms.add_argument("--urgent", action="store_true", help="at once: not after another release's probation")
+    terms.add_argument(
+        "--urgent", action="store_true", help="in another release's probation, and outside of hours, too"
+    )
     terms.add_argument("--download-only", action="store_true", help="boxes fetch it and do not switch to it")
     terms.add_argument("--expires", metavar="30d", default="30d", help="boxes begin within this time (30d)")
     terms.add_argument(

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edged.cli import signing
+from edged.cli import brokers, signing
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
     from edged.delivery.documents import Trust
     from edged.delivery.keys import PublicKey
     from edged.delivery.trust import RoleName
+    from edged.fleet.config import Fleet
     from edged.fleet.keyring import Keyring
     from edged.fleet.trustbook import Draft, TrustBook
 
@@ -30,6 +31,7 @@ edged trust ban releases/digits-7 --reason "wrong labels"
 edged trust unban releases/digits-7
 edged trust revoke 3f2c9a81d07b6e54
 edged trust accept /media/stick/4.draft.json
+edged trust publish
 """
 
 _ROLES: Final = ("root", "release", "deploy")
@@ -69,6 +71,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         signing.arguments(one)
     accept = actions.add_parser("accept", help="take the signatures of a version that was signed elsewhere")
     accept.add_argument("file", metavar="FILE")
+    publish = actions.add_parser("publish", help="bring every version to the broker, where the boxes get it")
+    brokers.arguments(publish)
     show = actions.add_parser("show", help="the newest version, and the one on its way")
     show.add_argument("file", metavar="FILE", nargs="?", default="", help="another document")
 
@@ -83,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     ring, book = Keyring(fleet.keys), TrustBook(fleet.trust)
     if args.action == "show":
         return _show(args.file, ring, book)
+    if args.action == "publish":
+        return _publish(args, fleet, book)
     if args.action == "accept":
         return tell(book.accept(_content(args.file)), ring, book)
     before = None if args.action == "init" else book.anchored().trust
@@ -92,6 +98,15 @@ def run(args: argparse.Namespace) -> int:
     from edged.fleet.signers import signed
 
     return tell(book.keep(draft, signed(draft.envelope, signers)), ring, book)
+
+
+def _publish(args: argparse.Namespace, fleet: Fleet, book: TrustBook) -> int:
+    from edged.fleet.pushing import publish_trust
+
+    anchored, versions = book.anchored(), book.versions()
+    publish_trust(brokers.of_fleet(args, fleet), versions, anchored)
+    print(f"the broker has trust version {anchored.trust.version}, and every one before it")
+    return 0
 
 
 def roots(before: Trust | None, document: Trust) -> list[str]:
@@ -104,7 +119,8 @@ def tell(draft: Draft, ring: Keyring, book: TrustBook) -> int:
     version = draft.trust.version
     if not draft.lacks:
         print(f"trust version {version} is in force here: {book.newest}")
-        print("boxes get it with the next `edged push`" if version > 1 else "boxes get it as their push.trust")
+        told = "boxes get it with `edged trust publish`, and with each `edged push`"
+        print(told if version > 1 else "boxes get it as their push.trust")
         return 0
     print(f"trust version {version} lacks signatures: {draft.path}")
     for lack in draft.lacks:

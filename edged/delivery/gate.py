@@ -42,9 +42,11 @@ def before_fetch(order: Order, held: Held | None, moment: Moment) -> Fault | Non
 def before_trial(order: Order, held: Held | None, moment: Moment) -> Fault | None:
     """What keeps the release, which is on the disk, from being tried."""
     problem = before_fetch(order, held, moment)
-    if problem is not None or order.want is None or order.released or order.want.urgent:
+    if problem is not None or order.want is None or order.released:
         return problem
-    return moment.closed
+    closed = moment.closed
+    # Hours are for a plant's convenience; where it is manual, a person decides.
+    return None if closed is not None and closed.code == "not_now" and order.want.urgent else closed
 
 
 def only_fetched(order: Order) -> bool:

@@ -38,6 +38,7 @@ from edged.serving.generation import Generation
 from edged.serving.release import Release
 from edged.serving.route import Route
 
+HURRY: Final = fault("superseded", "an urgent want came while it was watched")
 QUEUED: Final = "queued"  # a newer push waits for the end of this probation
 
 
@@ -252,6 +253,8 @@ class Installation:
             record = self._ledger.record
             if record.leaves:
                 self._leave()
+            elif self._hurries():
+                self._retreat.wanted(HURRY, record.order.by if record.order else "", None)
             if self._renewal is not None and record.phase is not Phase.TRIAL:
                 await self._renew()
             elif record.phase is Phase.PROBATION:
@@ -281,7 +284,17 @@ class Installation:
 
     def _interrupted(self) -> bool:
         """Whether something comes before the watch over a release."""
-        return self._renewal is not None or (self._ledger.record.leaves and self._retreat.wish is None)
+        leaves = self._ledger.record.leaves and self._retreat.wish is None
+        return self._renewal is not None or leaves or self._hurries()
+
+    def _hurries(self) -> bool:
+        """Whether an urgent want does not wait for the end of a probation: the box goes back to what it trusted."""
+        record = self._ledger.record
+        order, active = record.wanted, record.active
+        if record.phase is not Phase.PROBATION or self._retreat.wish is not None or order is None or active is None:
+            return False
+        urgent = order.want is not None and order.want.urgent and order.release != active.release
+        return urgent and record.held is None and self._case.shelf.has_way_back(record)
 
     async def stop(self) -> None:
         """After `run` was cancelled: a clean stop costs no attempt."""

@@ -316,7 +316,7 @@ def undone(record: Record, back_to: Stored, now: Stored, why: Fault, held: Held 
         last=Verdict("rolled_back", now.version, now.sha256, why, (), now.release),
         held=held or record.held,
         leaving="",
-        done=record.done or held is None,
+        done=record.done or (held is None and _is_of(record.order, now)),
     )
 
 

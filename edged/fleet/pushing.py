@@ -117,8 +117,25 @@ class Push:
         return asked.want(self._parcel, self._anchored.trust.epoch, fleet)
 
     def _connection(self, hear: Callable[[Heard], None]) -> Retained:
-        # Two with one client id would evict each other; process ids are the same in every container.
-        return Retained(self._mqtt, f"edged-push-{secrets.token_hex(4)}", hear, rate=self._rate)
+        return _connection(self._mqtt, hear, self._rate)
+
+
+def publish_trust(mqtt: schema.Mqtt, versions: Mapping[int, bytes], anchored: Anchored) -> None:
+    """Brings the trust documents alone, and looks that they are there: a ban or a lost key waits for no push.
+
+    Raises EdgedError `broker`, `forbidden`, `seq_conflict`, `no_trust`.
+    """
+    upload = Upload(lambda hear: _connection(mqtt, hear, 0.0), lambda _progress: None)
+    try:
+        upload.connect()
+        Shipment(upload, Ota(mqtt.base), versions, anchored).trust()
+    finally:
+        upload.close()
+
+
+def _connection(mqtt: schema.Mqtt, hear: Callable[[Heard], None], rate: float) -> Retained:
+    # Two with one client id would evict each other; process ids are the same in every container.
+    return Retained(mqtt, f"edged-push-{secrets.token_hex(4)}", hear, rate=rate)
 
 
 def _now_ms() -> int:

@@ -235,6 +235,22 @@ def test_ota_F33_a_want_during_probation_waits_for_its_end(fleet: Fleet, root: P
     assert live(fleet, root, course).serving == NEW
 
 
+def test_ota_F33_an_urgent_want_does_not_wait_and_what_is_watched_goes_back(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(b"good first"), fleet.release(NEW, 3)
+    fleet.upload(first, b"good first")
+    fleet.upload(second, NEW)
+    fleet.want(first, probation=Watching(time_s=3600.0))
+
+    async def course(at: Member) -> None:
+        assert await at.started()
+        fleet.want(second, urgent=True)
+        assert (await at.told(first, "rolled_back"))["code"] == "superseded"
+        status = await at.told(second, "active")
+        assert msgspec.convert(status["previous"], dict[str, object])["version"] == "1"
+
+    assert live(fleet, root, course).serving == NEW
+
+
 def test_ota_F23_an_expired_want_begins_nothing(fleet: Fleet, root: Path) -> None:
     release = fleet.release(NEW)
     fleet.upload(release, NEW)
