@@ -107,3 +107,17 @@ def test_ota_F49_F52_a_box_that_was_away_installs_the_newest_alone(machine: Mach
     told = [line for line in audit.read_text().splitlines() if '"model":"digits"' in line]
     assert told
     assert all('"version":"4"' in line for line in told)
+
+
+def test_a_ban_is_published_by_itself_and_the_box_goes_back(
+    machine: Machine, press: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    press.start()
+    folder = released(machine, 2)
+    assert machine.push(folder, "--to", "all", "--wait=60s") == 0
+    assert cli.main(["trust", "ban", str(folder), "--reason", "it sees ghosts"]) == 0
+    assert cli.main(["trust", "publish"]) == 0
+    assert "the broker has trust version 2" in capsys.readouterr().out
+    press.wait(lambda: version(press) == "1")
+    press.wait(lambda: press.model("digits")["install"]["code"] == "banned")
+    assert machine.push(folder, "--to", "all") == 1
