@@ -30,6 +30,7 @@ from edged.delivery.retreat import Retreat, banned, undone_by
 from edged.delivery.rollout import Action, Event
 from edged.delivery.shelf import Shelf
 from edged.delivery.store import Store
+from edged.delivery.trust import counts
 from edged.delivery.tryout import SUPERSEDED, Tryout
 from edged.delivery.vigil import RECORD_EVERY_S, Vigil
 from edged.delivery.want import Seen
@@ -179,10 +180,13 @@ class Installation:
             self._retreat.wanted(undone_by(self._undone_by), self._undone_by, None)
 
     def trusted(self, trust: Trust) -> None:
-        """Other rules hold: what they ban is not fetched, not tried, and does not answer."""
+        """Other rules hold: what they ban, or whose keys they drop, is not tried; what they ban does not answer."""
         record = self._ledger.record
-        if record.candidate is not None and record.candidate.release in trust.banned:
-            self._give_up(banned(trust.banned[record.candidate.release]))
+        candidate = record.candidate
+        if candidate is not None and candidate.release in trust.banned:
+            self._give_up(banned(trust.banned[candidate.release]))
+        elif candidate is not None and candidate.signers and not counts(trust, "release", candidate.signers):
+            self._give_up(fault("signature", "the keys that have signed the release count no more"))
         self.look_again()
 
     def look_again(self) -> None:

@@ -439,6 +439,29 @@ def test_ota_F27_a_live_release_whose_key_was_revoked_stays_and_is_flagged(fleet
     assert live(fleet, root, course).serving == NEW
 
 
+@pytest.mark.parametrize("role", ["release", "deploy"])
+def test_ota_F27_what_waits_for_its_hour_does_not_begin_when_its_key_was_revoked(
+    fleet: Fleet, root: Path, role: str
+) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+    other = keys.generate()
+    who = {"release": fleet.operator.release, "deploy": fleet.operator.deploy, role: other}
+    after = trust_of([fleet.operator.root], [who["release"]], [who["deploy"]])
+
+    async def course(at: Member) -> None:
+        await at.told(release, "manual")
+        fleet.rotate(keys=after.keys, roles=after.roles)
+        assert (await at.told(release, "signature"))["phase"] in ("idle", "waiting")
+        if role == "deploy":
+            await at.installer.release_manual("m", "somebody")
+        await asyncio.sleep(0.05)
+        assert at.route.started == ["1"]
+
+    assert live(fleet, root, course, install="manual").serving == OLD
+
+
 def test_the_next_life_knows_the_newest_trust(fleet: Fleet, root: Path) -> None:
     async def first(at: Member) -> None:
         fleet.rotate(min_version={"m": 3})
