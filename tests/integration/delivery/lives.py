@@ -1,11 +1,13 @@
 """A box that installs one release after another until its life ends, and what must be true of the disk it leaves.
 
-    python -m tests.integration.delivery.lives kill FOLDER INSTALLS SEED [fsync|rename]
-    python -m tests.integration.delivery.lives cut FOLDER ROUNDS SEED [fsync|rename]
+    python -m tests.integration.delivery.lives files|daemon kill FOLDER INSTALLS SEED [fsync|rename]
+    python -m tests.integration.delivery.lives files|daemon cut FOLDER ROUNDS SEED [fsync|rename]
 
-`kill` ends a life by SIGKILL. `cut` ends the file system (EXT4_IOC_SHUTDOWN on a loop device: what was not made durable
-is gone) and needs root. Each life is a process that has been forked here, goes on where the one before was cut, and
-tells through a pipe what it has done. A last argument leaves that out of every life, to see that the checks notice.
+`files`: store and fetcher alone, fast. `daemon`: the installer, with signed wants, trials and probations;
+its processes are in memory. `kill` ends a life by SIGKILL. `cut` ends the file system (EXT4_IOC_SHUTDOWN on a loop
+device: what was not made durable is gone) and needs root. Each life is a process that has been forked here, goes on
+where the one before was cut, and tells through a pipe what it has done. A last argument leaves that out of every life,
+to see that the checks notice.
 Prints {"installs", "lives", "ends", "problems"} as JSON.
 """
 
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -35,10 +37,12 @@ from edged.delivery.store import Store, decode
 from edged.errors import EdgedError
 from tests.couriers import Broker, key_of, release, unsigned
 from tests.disks import LOST, Disk
+from tests.integration.delivery.fleet import Fleet, Member, living
+from tests.signing import ISSUED_MS
 
 CHUNK: Final = 16 * 1024
 _COMMON: Final = random.Random(0).randbytes(8 * CHUNK)  # noqa: S311 - what each release has of the one before
-_LINES: Final = 9  # that a life tells at most before its end; an install tells three
+_LINES: Final = 16  # that a life tells at most before its end; an install tells three, or nine
 _MOMENT_S: Final = 0.01  # from the last of them to the end, at most
 _PATIENCE_S: Final = 60.0
 
@@ -53,6 +57,66 @@ def document(version: int) -> Release:
 
 
 # --- a life -------------------------------------------------------------------------------------------------
+
+
+class Life(Protocol):
+    """`prepare` once, before all lives; `contents`: what a version's folder must hold."""
+
+    def prepare(self, root: Path) -> None: ...
+    def live(self, root: Path, tell: Callable[[str], object]) -> None: ...
+    def contents(self, version: int) -> dict[str, bytes]: ...
+
+
+class Daemon:
+    """Wants version after version, and waits for the verdict on each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fleet: Final = Fleet(folder)
+
+    def prepare(self, root: Path) -> None:
+        (root / "factory.onnx").write_bytes(b"good factory")
+        os.sync()
+
+    def contents(self, version: int) -> dict[str, bytes]:
+        return {"model.onnx": b"good " + contents(version)["model.onnx"]}
+
+    def live(self, root: Path, tell: Callable[[str], object]) -> None:
+        fleet = self._fleet
+
+        class Talkative(Member):
+            def _publish(self, model: str, status: dict[str, object]) -> None:
+                tell(str(status["phase"]))
+                super()._publish(model, status)
+
+        async def course(box: Member) -> None:
+            tell("opened")
+            version = box.installer.model("m").record.highest
+            while True:
+                version += 1
+                content = self.contents(version)["model.onnx"]
+                wanted = fleet.release(content, version)
+                fleet.upload(wanted, content)
+                fleet.seq = ISSUED_MS + 2 * version
+                tell(f"committing {version}")
+                fleet.want(wanted)
+                status = await box.told(wanted, "active", "failed", "rolled_back", "rejected")
+                tell(f"{'committed' if status['verdict'] == 'active' else status['verdict']} {version}")
+                fleet.broker.retained.clear()
+
+        asyncio.run(living(fleet, root, course, kind=Talkative))
+
+
+class Files:
+    """The record first, the files, the record again, as the daemon would."""
+
+    def prepare(self, root: Path) -> None:
+        """There is nothing to prepare."""
+
+    def contents(self, version: int) -> dict[str, bytes]:
+        return contents(version)
+
+    def live(self, root: Path, tell: Callable[[str], object]) -> None:
+        live(root, tell)
 
 
 def live(root: Path, tell: Callable[[str], object]) -> None:
@@ -120,30 +184,35 @@ def _in_place(path: Path, target: Path) -> Path:
 
 
 class Checker:
-    """Follows what lives have told, and compares it with what is on the disk."""
+    """Follows what lives have told, and compares it with what is on the disk.
 
-    def __init__(self) -> None:
-        self.committed = 0
+    What has told that it is committed is never gone back from, and nothing answers that has not begun.
+    """
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self.committed = self.begun = 0
         self.problems: list[str] = []
         self.ends: collections.Counter[str] = collections.Counter()
 
     def look(self, root: Path, told: str) -> None:
         lines = told.splitlines()
         self.ends[lines[-1].split()[0] if lines else "began"] += 1
-        may_be = self.committed
         for line in lines:
             word, _, version = line.partition(" ")
             if word == "committing":
-                may_be = int(version)
+                self.begun = max(self.begun, int(version))
             elif word == "committed":
                 self.committed = int(version)
-        found = self._found(root)
-        if found not in (self.committed, may_be):
-            self.problems.append(f"version {found} where {self.committed} was committed and {may_be} begun")
-        self.committed = found
+        record = self._found(root)
+        found = record.active.version if record.active else 0
+        if not self.committed <= found <= self.begun:
+            self.problems.append(f"version {found} where {self.committed} was committed and {self.begun} begun")
+        if record.phase is not Phase.PROBATION:  # from which there is a way back
+            self.committed = max(found, self.committed)
 
-    def _found(self, root: Path) -> int:
-        """The version that a start finds; what is wrong with it and with the rest is noted."""
+    def _found(self, root: Path) -> Record:
+        """What a start finds; what is wrong with it and with the rest is noted."""
         try:
             if (root / "state.json").exists():
                 decode((root / "state.json").read_bytes())
@@ -154,25 +223,24 @@ class Checker:
         store = Store(root)
         record = store.open().get("m", Record())
         for stored in (record.active, record.previous):
-            if stored is not None and not self._is_whole(store, stored):
+            if stored is not None and not stored.factory and not self._is_whole(store, stored):
                 self.problems.append(f"version {stored.version} is not whole")
         for path in (root / "releases").iterdir():
             if path.name not in record.needs() or list(path.glob("*.tmp")):
                 self.problems.append(f"{path.name[:8]} should not be there")
         store.close()
-        return record.active.version if record.active else 0
+        return record
 
-    @staticmethod
-    def _is_whole(store: Store, stored: Stored) -> bool:
-        folder = store.folder(stored.sha256)
+    def _is_whole(self, store: Store, stored: Stored) -> bool:
+        folder = store.folder(stored.key)
         there = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "release.json"}
-        return store.intact(stored.sha256) and there == contents(stored.version)
+        return store.intact(stored.key) and there == self._life.contents(stored.version)
 
 
 # --- how a life ends ----------------------------------------------------------------------------------------
 
 
-def one_life(root: Path, end: Callable[[], object], chance: random.Random, without: str) -> str:
+def one_life(life: Life, root: Path, end: Callable[[], object], chance: random.Random, without: str) -> str:
     """What it told before its end, which comes at any moment."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -180,7 +248,7 @@ def one_life(root: Path, end: Callable[[], object], chance: random.Random, witho
         os.close(reader)
         leave_out(without)
         try:
-            live(root, lambda line: os.write(writer, f"{line}\n".encode()))
+            life.live(root, lambda line: os.write(writer, f"{line}\n".encode()))
         except (OSError, EdgedError):  # the disk has gone
             os._exit(0)
         finally:
@@ -215,15 +283,19 @@ def _nothing() -> None:
     """The kill that follows is the end."""
 
 
-def main(how: str, folder: Path, count: int, seed: int, without: str = "") -> None:
-    chance, checker, lives, installs = random.Random(seed), Checker(), 0, 0  # noqa: S311
+def main(what: str, how: str, folder: Path, count: int, seed: int, without: str = "") -> None:
+    life: Life = Daemon(folder) if what == "daemon" else Files()
+    chance, checker, lives, installs = random.Random(seed), Checker(life), 0, 0  # noqa: S311
     disk = Disk(folder) if how == "cut" else None
+    mounted: AbstractContextManager[object] = disk or nullcontext()
     root = (disk.mount if disk else folder) / "state"
+    with mounted:
+        root.mkdir()
+        life.prepare(root)
     while (lives if disk else installs) < count and not checker.problems:
-        mounted: AbstractContextManager[object] = disk or nullcontext()
         with mounted:
             end = partial(disk.cut, chance.randint(1, LOST)) if disk else _nothing
-            told = one_life(root, end, chance, without)
+            told = one_life(life, root, end, chance, without)
         with mounted:
             root.mkdir(exist_ok=True)
             checker.look(root, told)
@@ -234,4 +306,4 @@ def main(how: str, folder: Path, count: int, seed: int, without: str = "") -> No
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), *sys.argv[6:])
