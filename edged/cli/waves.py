@@ -104,7 +104,7 @@ def _undo(args: argparse.Namespace) -> int:
     if undone.all:
         print(f"{args.model}: {undone.undo.to} goes back from {release}")
     elif undone.boxes:
-        print(f"{args.model}: {', '.join(undone.boxes)} go back from {release}")
+        print(f"{args.model}: told to go back from {release}: {', '.join(undone.boxes)}")
     elif args.only:
         print(f"{args.model}: no bad box is on {release}")
     else:

@@ -76,15 +76,15 @@ class Census:
         """Reads all boxes, and of them and of the orders only this model, or all. Raises what the connection does."""
         self._kept, self._bytes, self._full, self._notes = {}, 0, False, ()
         self._ask(connection, f"{self._base}/+/status")
-        count = len(self.fleet.boxes)
+        listed = {box.name for box in self.fleet.boxes}
         self._ask(connection, *view.orders(self._base, model))
-        self.live = count <= _FEW
+        self.live = len(listed) <= _FEW
         if self.live:
             self._ask(connection, f"{self._base}/+/info", f"{self._base}/+/install/{model}")
         self._look(connection, [f"{self._base}/{box.name}/info" for box in self.fleet.boxes])
         self._look(connection, list(self._said(model)))
         self._look(connection, list(self._ordered(model)))
-        self._notes = tuple(self._doubts(count))
+        self._notes = tuple(self._doubts(listed))
         return self.fleet
 
     @property
@@ -136,10 +136,11 @@ class Census:
         whom = ["all", *sorted({f"group/{group}" for box in boxes for group in box.groups})]
         yield from (name(one, to) for one in sorted(models) for to in whom for name in (ota.want, ota.undo))
 
-    def _doubts(self, count: int) -> Iterator[str]:
-        if count > _MANY:
-            yield f"the broker lists {count} boxes and may have left some out: past its buffers Mosquitto does"
-        elif (found := len(self.fleet.boxes)) > count:
-            yield f"the broker lists {count} boxes and {found} have said something: others may be missing here"
+    def _doubts(self, listed: set[str]) -> Iterator[str]:
+        left_out = [box for box in self.fleet.boxes if box.name not in listed and box.presence != "unknown"]
+        if len(listed) > _MANY:
+            yield f"the broker lists {len(listed)} boxes and may have left some out: past its buffers Mosquitto does"
+        elif left_out:
+            yield f"the broker lists {len(listed)} boxes and left out {len(left_out)}, so others may be missing here"
         if self._full:
             yield f"more than {_TOPICS} topics or {_BYTES >> 20} MiB lie under {self._base}: the rest was not read"

@@ -25,7 +25,7 @@ _AT_RISK: Final = frozenset({"trial", "probation"})  # the release runs, and may
 _REFUSALS: Final = frozenset({"failed", "rejected", "rolled_back"})
 _MOOT: Final = frozenset({"undone", "superseded"})  # refusals that say nothing of the release
 _PATIENT: Final = frozenset({"", "not_now", "manual", "paused", "busy"})  # reasons to wait that need nobody
-_BAD_FLAGS: Final = frozenset({"untrusted_active", "no_previous", "clock_unsynced"})
+_BAD_FLAGS: Final = frozenset({"untrusted_active", "no_previous"})
 
 
 class Standing(msgspec.Struct, frozen=True):

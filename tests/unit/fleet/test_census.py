@@ -71,7 +71,9 @@ def test_boxes_that_are_not_listed_are_found_by_what_they_say_and_the_doubt_is_t
     fleet = backwards.census.take(backwards)
     assert len(fleet.boxes) == 20
     assert all(box.online and box.model("digits") for box in fleet.boxes)
-    assert fleet.incomplete == ("the broker lists 15 boxes and 20 have said something: others may be missing here",)
+    assert fleet.incomplete == ("the broker lists 15 boxes and left out 5, so others may be missing here",)
+    strangers = Forgetful({**everything, "edged/stranger/info": b"{}"}, 1000)  # who has no status to be found
+    assert strangers.census.take(strangers).incomplete == ()
 
 
 def test_of_many_boxes_only_the_statuses_are_asked_for_by_wildcard() -> None:
