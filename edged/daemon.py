@@ -157,6 +157,7 @@ class Daemon:
             audit=self._trail.add,
             summary=self._summary,
         )
+        self._installer.orders.bring = self._reload.bring
         self._control = Control(config.device, self._place.state, self._trail, self._installer, self._reload)
         self._mqtt: Mqtt | None = None
         if config.mqtt is not None:
@@ -191,6 +192,7 @@ class Daemon:
         await self._starter.warm()
         with _using(self._place.state):
             await self._installer.open()
+            await self._reload.restore(self._installer.arrived)
             await self._trail.open()
         self._trail.add(Decision("started", f"edged {__version__} has started"))
         self._spawn(self._trail.run())

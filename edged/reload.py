@@ -5,6 +5,8 @@
 3. Only then the models change, each in one turn of the loop: those that go, those that come, those that differ.
 
 So a reload that is refused has changed nothing. Models that did not change are not touched at all.
+
+A model that a signed release brings (`push.models: any`) comes in the same way, without a file that says so.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 
+from edged.config.arrivals import with_arrived
 from edged.config.changes import Changes, changes
 from edged.config.mistakes import ConfigErrors
 from edged.config.schema import Config, Model
@@ -35,6 +38,7 @@ from edged.serving.router import Router
 from edged.serving.terms import Terms
 
 DRAIN_S: Final = 5.0  # for what a model that goes has taken
+ARRIVED: Final = 64  # models that no file names; each is a process
 _SHOWN: Final = 3  # mistakes of a file; the journal has a line for each
 
 log = logging.getLogger("edged")
@@ -91,6 +95,7 @@ class Reload:
         self._open: Final = asyncio.Event()
         self._turn: Final = asyncio.Lock()
         self._leaving: Final[set[asyncio.Task[None]]] = set()
+        self._arrived: tuple[str, ...] = ()
 
     def want(self) -> None:
         """Somebody wants a reload, and does not wait for it."""
@@ -139,6 +144,38 @@ class Reload:
         self.last = Reloaded(_now_ms(), text, problem.code, problem.hint, by)
         self._audit(Decision(event, text, code=problem.code, by=by))
 
+    # --- models that no file names ----------------------------------------------------------------------
+
+    async def restore(self, names: Iterable[str]) -> None:
+        """Takes up the models that had arrived when the daemon was last here; before it serves anything."""
+        self._arrived = tuple(names)
+        here = {one.name for one in self.config.models}
+        self.config = with_arrived(self.config, self._arrived)
+        for model in self.config.models:
+            if model.name not in here:
+                route = self._route(model)
+                self._installer.add(model.name, await self._installer.newcomer(model, route))
+                self._router.add(route)
+                self._followers.came(route)
+        self._followers.follow(self.config, _as_it_is)
+
+    async def bring(self, name: str) -> None:
+        """Makes `name` a model of this box, which waits for its release. Raises EdgedError unknown_model, busy."""
+        await self._open.wait()
+        async with self._turn:
+            if any(one.name == name for one in self.config.models):
+                return
+            if self.config.push.models != "any":
+                raise EdgedError("unknown_model", f"no model {name[:64]!r} here, and push.models is not any")
+            if len(self._arrived) >= ARRIVED:
+                raise EdgedError("busy", f"{ARRIVED} models have arrived already", "Name it in the configuration.")
+            config = with_arrived(self.config, [name])
+            difference = changes(self.config, config)
+            await self._put_into_effect(config, difference, await self._made_ready(config, difference))
+            await self._installer.model(name).has_arrived()
+            self._arrived = (*self._arrived, name)
+            self._audit(Decision("arrived", "a signed release brings a model that no configuration names", name))
+
     async def check(self) -> Changes:
         """What `run` would change, as far as the file alone tells. Raises EdgedError when it would refuse it."""
         return (await self._judged())[1]
@@ -160,6 +197,7 @@ class Reload:
             more = len(errors.mistakes) - _SHOWN
             text = "; ".join(map(str, errors.mistakes[:_SHOWN])) + (f"; and {more} more" if more > 0 else "")
             raise EdgedError("bad_config", text) from errors
+        config = with_arrived(config, self._arrived)
         difference = changes(self.config, config)
         if difference.restart:
             raise EdgedError("needs_restart", f"{', '.join(difference.restart)} cannot change while edged runs")

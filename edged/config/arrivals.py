@@ -1,8 +1,11 @@
-"""The section `push`: how models arrive on this box, who vouches for them, and when they may begin."""
+"""How models arrive on this box: the section `push`, and the models that no file names (`push.models: any`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
+
+import msgspec
 
 from edged.config import files, hours, keys, nodes, schema
 from edged.config.keys import Key
@@ -48,3 +51,13 @@ def _install(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> None:
     except ValueError as error:
         reader.refuse_error(line_of(node, "install"), "push.install", error)
         del found["install"]
+
+
+def with_arrived(config: schema.Config, names: Iterable[str]) -> schema.Config:
+    """`config` with the models that signed releases have brought: what it names itself is as it says there, and
+    where it takes no others there are none.
+    """
+    known = {model.name for model in config.models}
+    more = [one for one in dict.fromkeys(names) if one not in known] if config.push.models == "any" else []
+    arrived = tuple(msgspec.structs.replace(config.arriving, name=name) for name in more)
+    return msgspec.structs.replace(config, models=(*config.models, *arrived))

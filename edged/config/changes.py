@@ -57,7 +57,8 @@ def changes(before: Config, after: Config) -> Changes:
     """From `before` to `after`, in the order of the new file."""
     old = {model.name: model for model in before.models}
     new = {model.name: model for model in after.models}
-    keys = [key for key in _differing(before, after, "") if key != "models"]
+    # What arriving models begin with differs where they do.
+    keys = [key for key in _differing(before, after, "") if key.partition(".")[0] not in ("models", "arriving")]
     return Changes(
         tuple(name for name in new if name not in old),
         tuple(name for name in old if name not in new),

@@ -289,7 +289,9 @@ class Telemetry(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Everything the daemon needs to know, checked."""
+    """Everything the daemon needs to know, checked. `arriving` is what a model begins with that no file names
+    (arrivals.py): `defaults`, and no name yet.
+    """
 
     device: Annotated[
         str,
@@ -310,3 +312,4 @@ class Config(msgspec.Struct, frozen=True):
     models: tuple[Model, ...] = ()
     push: Push = Push()
     telemetry: Telemetry = Telemetry()
+    arriving: Model = Model("")

@@ -25,7 +25,7 @@ _BY_HAND: Final = {"inputs": nodes.Node, "preprocess": nodes.Node, "postprocess"
 # What each section is written with, where that is not the struct's own fields.
 WRITTEN: Final[dict[type, dict[str, Any]]] = {
     schema.Config: {
-        **keys.fields(schema.Config),
+        **{name: note for name, note in keys.fields(schema.Config).items() if name != "arriving"},
         **dict.fromkeys(("mqtt", "sockets", "defaults", "models", "push"), nodes.Node),
     },
     schema.Mqtt: broker.WRITTEN,
@@ -57,6 +57,8 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
         sockets = doors.section(reader, found.pop("sockets"), sockets)
     if "push" in found:
         found["push"] = arrivals.section(reader, found["push"])
+        if found["push"].models == "any":
+            found["arriving"] = _arriving(reader, defaults)
     return schema.Config(device=device, sockets=sockets, mqtt=mqtt, models=models, **found)
 
 
@@ -88,6 +90,15 @@ def _defaults(reader: Reader, node: nodes.Node) -> nodes.Node:
     allowed = nodes.Mapping(own, node.line) if isinstance(node, nodes.Mapping) else node
     _model_keys(reader, allowed, "defaults", DEFAULTS)
     return node if len(reader.mistakes) == before and isinstance(node, nodes.Mapping) else _NOTHING
+
+
+def _arriving(reader: Reader, defaults: nodes.Node) -> schema.Model:
+    """What a model begins with that a release brings: it has no topics but its own."""
+    model = schema.Model(name="", **_model_keys(reader, defaults, "defaults", DEFAULTS))
+    if names := template_names(model.output.topic):
+        what = f"{{{names[0]}}} is no level of an input of a model that a release brings: it has none"
+        reader.refuse(line_of(defaults, "output", "topic"), "defaults.output.topic", what, "write it below models")
+    return model
 
 
 def _models(reader: Reader, node: nodes.Node, tree: Tree | None, defaults: nodes.Node) -> tuple[schema.Model, ...]:

@@ -20,6 +20,7 @@ Event = Literal[
     "started",
     "stopped",
     "offered",
+    "arrived",
     "rejected",
     "failed",
     "switched",

@@ -160,6 +160,10 @@ class Installation:
             self._give_up(SUPERSEDED)
         self._case.wake.set()
 
+    async def has_arrived(self) -> None:
+        """A release brings this model, which the configuration does not name: a restart finds it again."""
+        await self._ledger.update(lambda now: msgspec.structs.replace(now, arrived=True))
+
     async def note(self, seen: Seen) -> None:
         """A want that is not for this box was seen all the same."""
         await self._ledger.update(lambda now: rollout.noted(now, seen))

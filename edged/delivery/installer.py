@@ -76,6 +76,7 @@ class Installer:
         self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
         self._line: Final = Line()
         self._models: Final[dict[str, Installation]] = {}
+        self.arrived: tuple[str, ...] = ()  # models that no configuration names, and that answered or were wanted
         self.orders: Final = Orders(
             box, ota, store, self._models, settings=lambda: self._settings, audit=audit, clock=wall
         )
@@ -100,7 +101,9 @@ class Installer:
         records = await asyncio.to_thread(self._store.open)
         await self.orders.open()
         for name, installation in self._models.items():
-            await installation.open(records.get(name, Record()))
+            await installation.open(msgspec.structs.replace(records.get(name, Record()), arrived=False))
+        arrived = {name: one for name, one in records.items() if one.arrived and (one.active or one.wanted)}
+        self.arrived = tuple(name for name in arrived if name not in self._models)
 
     def boot_release(self, model: str) -> Release | None:
         """What to serve at start; None: `boot_fault` says why, or the model waits for its first push."""
@@ -145,12 +148,11 @@ class Installer:
         return installation
 
     def add(self, name: str, installation: Installation) -> None:
-        """From now on it takes pushes, by the settings that hold now."""
-        if self._group is None:
-            raise RuntimeError("not before `run`")
+        """From now on it takes pushes, by the settings that hold now: at once, or when `run` begins."""
         installation.adopt(self._settings)
         self._models[name] = installation
-        self._tasks[name] = self._group.create_task(installation.run())
+        if self._group is not None:
+            self._tasks[name] = self._group.create_task(installation.run())
         self.orders.listen_anew()
 
     async def remove(self, name: str) -> None:
@@ -225,6 +227,7 @@ class Installer:
         if now is None:
             raise EdgedError("no_trust", "this box has no root of trust, and takes no signed release")
         signed = await asyncio.to_thread(trust.release, now, envelope)
+        await self.orders.recipient(signed.document.model)
         one = self._known(signed.document.model)
         order = Order(signed.sha256, signed.document.version, by=by)
         await one.order(order, one.record.seen, envelope)

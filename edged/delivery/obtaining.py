@@ -145,6 +145,9 @@ class Obtaining:
 
     def _refusal(self, order: Order, release: Release, now: Trust) -> Fault | None:
         ledger, settings = self._case.ledger, self._case.ledger.settings
+        if ledger.record.arrived and documents.SETTINGS_FILE not in release.files:
+            what = f"no configuration names {release.model}, and the release does not say how it is used"
+            return fault("bad_settings", what, "Make the release with --settings model.yaml.")
         active = self._case.shelf.active(ledger.record)
         return manifest.refusal(
             release,

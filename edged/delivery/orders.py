@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
@@ -90,6 +90,7 @@ class Orders:
         self._replays: dict[str, int] = {}
         self._wake: Final = asyncio.Event()
         self.busy = False
+        self.bring: Callable[[str], Awaitable[None]] = _none_comes  # makes another model one of the box's
         self.fetcher: Final = Fetcher(self, store, ota)
 
     # --- the fleet as a model sees it ---------------------------------------------------------------------
@@ -267,18 +268,35 @@ class Orders:
         now = self._anchored.trust
         signed = await asyncio.to_thread(trust.order, now, payload)
         one = self._models.get(model)
+        decided = self._decided(signed, model, to, one.record.seen if one else Seen(), now)
         if one is None:
-            raise EdgedError("unknown_model", f"no model {model[:64]!r} here")
-        seen, synced = one.record.seen, self._clock.synced()
-        decided = want.decide(signed, model, to, self.box, seen, now, self._now_ms(now), synced=synced)
-        if isinstance(decided, want.Refused):
-            raise EdgedError(decided.fault.code, decided.fault.message, decided.fault.hint)
+            if not isinstance(decided, want.Accepted) or isinstance(signed.document, Undo):
+                return  # nothing of it is here, and nothing comes
+            one = await self.recipient(model)
+            decided = self._decided(signed, model, to, one.record.seen, now)
         if isinstance(decided, want.Replay):
             self._replays[model] = self._replays.get(model, 0) + 1
         elif isinstance(decided, want.Noted):
             await one.note(decided.seen)
         elif not isinstance(decided, want.Known):
             await self._accept(one, signed, decided.seen)
+
+    def _decided(
+        self, signed: Signed[Want | Undo], model: str, to: str, seen: Seen, now: Trust
+    ) -> want.Accepted | want.Late | want.Noted | want.Known | want.Replay:
+        synced = self._clock.synced()
+        decided = want.decide(signed, model, to, self.box, seen, now, self._now_ms(now), synced=synced)
+        if isinstance(decided, want.Refused):
+            raise EdgedError(decided.fault.code, decided.fault.message, decided.fault.hint)
+        return decided
+
+    async def recipient(self, model: str) -> Recipient:
+        """The model, which a release may bring where `push.models` is any. Raises EdgedError unknown_model, busy."""
+        if model not in self._models:
+            await self.bring(model)
+            if self._anchored is not None:
+                self._models[model].trusted(self._anchored.trust)
+        return self._models[model]
 
     @staticmethod
     async def _accept(one: Recipient, signed: Signed[Want | Undo], seen: Seen) -> None:
@@ -288,6 +306,10 @@ class Orders:
             return
         order = Order(document.release, document.version, document, signed.sha256, signed.signers, by)
         await one.order(order, seen)
+
+
+async def _none_comes(model: str) -> None:
+    raise EdgedError("unknown_model", f"no model {model[:64]!r} here")
 
 
 def _closed(settings: Push, wall_ms: int) -> Fault | None:

@@ -110,7 +110,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     `order` is in force until it is reached or another takes its place; `done` that it has had its verdict.
     `seen` is the highest place of all orders that came. `watching` is what the want of the release on probation says
     of it. `held` says who holds the model where it is, None for nobody. `leaving` is a release that a signed undo
-    takes back, until that is done.
+    takes back, until that is done. `arrived`: a release brought the model, and no configuration names it.
     """
 
     phase: Phase = Phase.IDLE
@@ -131,6 +131,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     seen: Seen = Seen()
     held: Held | None = None
     leaving: str = ""
+    arrived: bool = False
 
     @property
     def wanted(self) -> Order | None:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.config.arrivals import with_arrived
+from edged.config.changes import Changes, changes
 from edged.config.hours import DAY_MIN, Hours, Install, install
 from edged.config.mistakes import Refusal
-from edged.config.schema import Push
+from edged.config.schema import Model, Push, Queue
 from tests.unit.config.folder import Folder
 
 
@@ -82,3 +84,46 @@ def test_any_model_takes_somebody_whose_signature_counts(folder: Folder) -> None
     found = folder.mistake("push:\n  models: any\n")
     assert found.startswith("2: push.models")
     assert "push.trust" in found
+
+
+ANY = """\
+defaults: {threads: 2, queue: {size: 8}}
+models: {named: {threads: 1}}
+push: {trust: trust.json, models: any}
+"""
+
+
+@pytest.fixture
+def trusting(folder: Folder) -> Folder:
+    folder.write("{}", "trust.json")
+    return folder
+
+
+def test_a_model_that_arrives_begins_with_the_defaults(trusting: Folder) -> None:
+    config = trusting.load(ANY)
+    found = with_arrived(config, ["new", "named", "new"])
+    assert found.models == (*config.models, Model("new", threads=2, queue=Queue(size=8)))
+    assert found.models[0] == Model("named", threads=1, queue=Queue(size=8))
+
+
+def test_it_may_be_given_other_defaults_and_a_name_in_the_file(trusting: Folder) -> None:
+    before = with_arrived(trusting.load(ANY), ["new"])
+    other = with_arrived(trusting.load(ANY.replace("size: 8", "size: 9")), ["new"])
+    assert changes(before, other) == Changes(changed=("named", "new"))
+    named = with_arrived(trusting.load(ANY.replace("models: {", "models: {new: {threads: 4}, ")), ["new"])
+    assert changes(before, named) == Changes(changed=("new",))
+    assert {one.name: one.threads for one in named.models} == {"new": 4, "named": 1}
+
+
+def test_none_has_arrived_where_none_may(trusting: Folder) -> None:
+    config = trusting.load(ANY)
+    found = with_arrived(trusting.load(ANY.replace(", models: any", "")), ["new"])
+    assert [one.name for one in found.models] == ["named"]
+    assert changes(with_arrived(config, ["new"]), found) == Changes(removed=("new",), settings=("push.models",))
+
+
+def test_what_arrives_has_no_inputs_for_a_topic_with_levels(trusting: Folder) -> None:
+    text = "push: {trust: trust.json, models: any}\ndefaults:\n  output: {topic: 'cells/{cell}/x'}\n"
+    found = trusting.mistake(text)
+    assert found.startswith("3: defaults.output.topic: {cell} is no level of an input")
+    trusting.load(text.replace(", models: any", ""))
