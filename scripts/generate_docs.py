@@ -8,6 +8,7 @@ generate_docs.py --check    exits 1 when one differs from what it would write
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +52,24 @@ def configuration() -> str:
 
 
 def model_push() -> str:
-    """docs/model-push.md: what is written there by hand, with the state diagram between the marks made anew."""
+    """docs/model-push.md: what is written there by hand, with the state diagram, and where each fault is tested."""
     text = (ROOT / "docs/model-push.md").read_text()
-    return _between(text, "states", ["```mermaid", rollout.diagram(), "```"])
+    text = _between(text, "states", ["```mermaid", rollout.diagram(), "```"])
+    return _between(text, "faults", list(_faults(text)))
+
+
+def _faults(text: str) -> Iterator[str]:
+    """The rows as they are; the last cell names the files whose tests are named after it, unless it says why not."""
+    tested: dict[str, set[str]] = {}
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        for faults in re.findall(r"def test_ota((?:_[fF]\d\d)+)_", file.read_text()):
+            for fault in faults.upper().split("_")[1:]:
+                tested.setdefault(fault, set()).add(str(file.relative_to(ROOT / "tests")))
+    for row in text.partition("<!-- faults -->\n")[2].partition("<!-- end of faults -->")[0].splitlines():
+        cells = row.split(" | ")
+        if (fault := cells[0].removeprefix("| ")) in tested:
+            cells[-1] = ", ".join(f"`{file}`" for file in sorted(tested[fault])) + " |"
+        yield " | ".join(cells)
 
 
 def push_protocol() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ import pytest
 from edged.delivery.documents import MODEL_FILE, RELEASE_FILE, Release
 from edged.tensors import TensorSpec
 from edged.topics import Ota
+from tests import models
 from tests.box import DIGITS, Box, box
 from tests.brokers import Mosquitto
 from tests.integration.test_requests import ask, rr
@@ -125,6 +128,28 @@ def test_what_fails_its_trial_says_why(one: Box, operator: Operator, tmp_path: P
     assert one.model("digits")["version"] == "1"
     again, said = edged(one, "install", str(tmp_path / "bad"))
     assert (again, "[not_a_model]" in said) == (1, True), said
+
+
+def test_ota_F36_a_file_that_is_not_what_the_document_says_fails(one: Box, operator: Operator, tmp_path: Path) -> None:
+    """The document has the live model's inputs and outputs, so it is fetched; the file has others."""
+    code, said = edged(one, "install", str(folder(tmp_path / "other", operator, models.linear(), 3)))
+    assert (code, "[io_mismatch]" in said) == (1, True), said
+    assert one.model("digits")["version"] == "1"
+
+
+def test_ota_F41_what_crashes_live_goes_back(operator: Operator, tmp_path: Path) -> None:
+    """Its process is killed as if by an input and started again; after the third time the version before answers."""
+    with trusting(operator, configuration(PUSH.replace("200ms", "60s"))) as one:
+        code, said = edged(one, "install", str(folder(tmp_path / "digits-2", operator)), "--wait", "0")
+        assert code == 0, said
+        one.wait(lambda: one.model("digits")["install"]["phase"] == "probation")
+        for _ in range(3):
+            pid = one.model("digits")["pid"]
+            os.kill(pid, signal.SIGKILL)
+            one.wait(lambda pid=pid: one.model("digits")["pid"] not in (None, pid))
+        one.wait(lambda: one.model("digits")["install"]["verdict"] == "rolled_back")
+        found = one.model("digits")
+        assert (found["version"], found["install"]["code"]) == ("1", "probation_crash")
 
 
 def test_without_a_root_of_trust_nothing_is_taken(operator: Operator, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_bad_model_is_refused_while_the_live_one_answers(
     assert mqtt.order == list(range(mqtt.sent))
 
 
-def test_a_worker_that_dies_by_sigsegv_in_its_trial_is_refused(broker: Mosquitto) -> None:
+def test_ota_F37_a_worker_that_dies_by_sigsegv_in_its_trial_is_refused(broker: Mosquitto) -> None:
     # Slow enough that its process can be found while it is on trial.
     with box(configuration(broker.url, push=QUICK)) as one, HttpSender(one, pause_s=0.002) as http:
         one.wait(lambda: one.model("digits")["requests"] > 50)

@@ -168,7 +168,7 @@ class Pushes:
                 )
 
     def _line(self, topic: str) -> str:
-        """What an ACL needs for this topic, as Mosquitto writes it (docs/model-push.md)."""
+        """What an ACL needs for this topic, as Mosquitto writes it (docs/brokers.md)."""
         ours = topic.startswith(f"{self._tree.root}/")
         return f"pattern readwrite {self._tree.base}/%u/#" if ours else f"pattern read {Ota(self._tree.base).root}/#"
 

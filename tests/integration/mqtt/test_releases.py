@@ -226,8 +226,8 @@ def test_ota_F54_a_box_that_may_say_nothing_fetches_all_the_same(tmp_path: Path)
 
 
 def _documented(block: str) -> str:
-    """What docs/model-push.md tells an administrator to write."""
-    text = (ROOT / "docs" / "model-push.md").read_text()
+    """What docs/brokers.md tells an administrator to write."""
+    text = (ROOT / "docs" / "brokers.md").read_text()
     return textwrap.dedent(text.partition(f"<!-- {block} -->\n")[2].partition("<!--")[0])
 
 

@@ -74,7 +74,7 @@ def test_only_one_makes_room_at_a_time(play: Play, memory: Memory) -> None:
     play(scenario, ONE_AT_A_TIME, available=memory)
 
 
-def test_a_switch_takes_the_place_and_loses_nothing(play: Play, memory: Memory) -> None:
+def test_ota_F44_a_switch_takes_the_place_and_loses_nothing(play: Play, memory: Memory) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.counting()))
         candidate = await bench.route.start(bench.release(models.counting(), 2))
