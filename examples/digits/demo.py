@@ -1,7 +1,7 @@
-"""The story of edged in a minute: real scans in, answers out, a better model pushed under load, nothing lost.
+"""The story of edged in a minute: real scans in, answers out, three models pushed under load, of which one may stay.
 
 Everything runs on this machine, in a folder of its own that is removed at the end: an embedded broker, the daemon, and
-this program, which plays the cameras, an application and the person who pushes the model. `scripts/demo` runs it.
+this program, which plays the cameras, an application and the operator who signs and pushes. `scripts/demo` runs it.
 Exits 0 when all went as promised, 1 with the daemon's log when not.
 """
 
@@ -10,85 +10,35 @@ from __future__ import annotations
 import csv
 import http.client
 import itertools
-import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from load import PER_S, Load
+from plant import GOLDEN, HERE, Box, Operator, indented
 from players import Application, Cameras, Failed, Scan, Score, broker, is_ready, process, wait
 
-HERE = Path(__file__).resolve().parent
-LOAD_PER_S = 100  # on each of the two paths, while the model is replaced
-PROBATION_S = 4
-
-CONFIGURATION = """\
-device: demo
-mqtt:
-  url: {broker}
-  version: 3.1.1                       # the embedded broker does not speak MQTT 5
-models:
-  digits:
-    file: {model}
-    inputs:
-      - topic: cells/+cell/scan        # JSON {{"pixels": [64 numbers], "ts": milliseconds}}
-        format: values
-        field: pixels
-        time: ts
-    preprocess: [{{scale: 0.0625}}, {{reshape: [1, 8, 8]}}]
-    postprocess: [softmax, {{top_k: 3}}]
-    output: {{topic: "cells/{{cell}}/digit"}}
-push:
-  require_signature: false             # for a demonstration only
-  probation: {{time: {probation}s, runs: 100}}
-telemetry: {{interval: 2s}}
-"""
-
-
-class Box:
-    """The daemon of this demonstration, and how to call it: folder, environment, command line."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.broker = f"mqtt://127.0.0.1:{port}"
-        self.socket = folder / "run" / "edged.sock"
-        self.config = folder / "edged.yaml"
-        model = json.dumps(str(HERE / "digits_v1_int8.onnx"))  # quoted as YAML wants it
-        self.config.write_text(CONFIGURATION.format(broker=self.broker, model=model, probation=PROBATION_S))
-        self.environment = {
-            **os.environ,
-            "STATE_DIRECTORY": str(folder / "state"),
-            "RUNTIME_DIRECTORY": str(folder / "run"),
-        }
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "edged", *words]
-
-    def edged(self, *words: str) -> None:
-        """Runs a command, shows it as one would type it, and what it says."""
-        print("   $ edged", *(Path(word).name if word.startswith("/") else word for word in words))
-        done = subprocess.run(
-            self.command(*words), env=self.environment, capture_output=True, text=True, timeout=90, check=False
-        )
-        print(indented(done.stdout + done.stderr))
-        if done.returncode:
-            raise Failed(f"edged {words[0]} ended with {done.returncode}")
+Scores = tuple[Score, Score]
 
 
 def tell(folder: Path) -> None:
     started_s = time.monotonic()
     scans = read_scans()
     with ExitStack() as stack:
-        title("1  An embedded broker and the daemon, from a configuration file")
         port = stack.enter_context(broker(folder))
-        box = Box(folder, port)
+        url = f"mqtt://127.0.0.1:{port}"
+        title("1  The operator makes three keys, and says what each may sign")
+        operator = Operator(folder / "operator", url)
+        operator.edged("keys", "new", "root", "release", "deploy")
+        operator.edged("trust", "init")
+
+        title("2  The box, from a configuration file; it knows whom to trust, and has the factory's model")
+        box = Box(folder / "box", url, (operator.folder / "trust.json").read_bytes())
         print(indented(box.config.read_text()))
         run = box.command("run", "--config", str(box.config))
         daemon = stack.enter_context(process(run, folder / "edged.log", box.environment))
@@ -98,44 +48,98 @@ def tell(folder: Path) -> None:
         wait(application.sees_the_broker, daemon, "the daemon's connection to the broker")
         print(f"   ready after {time.monotonic() - started_s:.1f} s")
 
-        title(f"2  {len(scans)} real scans of digits, first over MQTT, then over the UNIX socket")
+        title(f"3  {len(scans)} real scans of digits, first over MQTT, then over the UNIX socket")
         for scan in scans[:2]:
             cameras.feed([scan])
             show(scan, cameras.last)
         before = ask_all(cameras, application, scans)
 
-        title(f"3  A better model, pushed over MQTT; meanwhile {LOAD_PER_S} scans/s on each path")
-        during = push(box, cameras, application, scans)
+        with Load(cameras, application, scans) as load:
+            deliver(operator, cameras, application, load, scans)
+        during = told(cameras, application)
 
-        title("4  The same scans again")
+        title("7  The same scans again")
         after = ask_all(cameras, application, scans)
 
-        title("5  What it takes from the box")
+        title("8  What it takes from the box, and what was decided on it")
         box.edged("status")
+        box.edged("log", "digits")
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(20)
+    judge(before, during, after, code, time.monotonic() - started_s)
 
+
+def deliver(operator: Operator, cameras: Cameras, application: Application, load: Load, scans: list[Scan]) -> None:
+    """Three releases, under a steady load."""
+    follow(cameras, application, load)
+    title(f"4  A better model, with {GOLDEN} golden scans; from here on {PER_S} scans/s come in on each path")
+    golden = operator.golden(scans)
+    release = operator.release(2, golden)
+    operator.push(release)
+
+    title("5  Version 3 was trained on labels that are off by one; its golden answers are those of version 2")
+    answers = operator.folder / release / "golden.npz"
+    release = operator.release(3, answers, "--untried")
+    operator.push(release, answer=1)
+    expect(cameras, "failed", "golden")
+
+    title("6  Version 4 is as good as version 2, until scans come that are brighter than any before")
+    release = operator.release(4, golden)
+    operator.push(release, answer=1)
+    expect(cameras, "rolled_back", "nonfinite")
+    time.sleep(1)  # of bright scans on version 2
+
+
+def follow(cameras: Cameras, application: Application, load: Load) -> None:
+    """Prints each phase on the box, and lets the scans become brighter when version 4 is on probation."""
+    began_s = time.monotonic()
+
+    def changed(status: dict[str, Any]) -> None:
+        so_far = cameras.score.answered + application.score.answered
+        word = status.get("verdict") or status["phase"]
+        version = status["push"]["version"]
+        print(
+            f"   {time.monotonic() - began_s:5.1f} s  version {version}: {word:<11} ({so_far} answers so far)",
+            flush=True,
+        )
+        if (version, status["phase"]) == ("4", "probation"):
+            load.bright.set()
+            print("            the scans become two and a half times as bright")
+
+    cameras.on_phase = changed
+
+
+def expect(cameras: Cameras, verdict: str, code: str) -> None:
+    found = cameras.wait_for_verdict()
+    if (found.get("verdict"), found.get("code")) != (verdict, code):
+        raise Failed(f"expected {verdict} with {code}, and the box says {found}")
+
+
+def judge(before: Scores, during: Scores, after: Scores, code: int, took_s: float) -> None:
+    """Says how it went. Raises Failed when it was not as promised."""
     title("Done")
     scores = [*before, *during, *after]
     lost, errors = sum(score.lost for score in scores), sum(score.errors for score in scores)
     for path, old, new in zip(("MQTT", "UNIX socket"), before, after, strict=True):
         print(f"   {path:<11}  accuracy {old.accuracy():.1f} % -> {new.accuracy():.1f} %")
-    answers = sum(score.answered for score in scores)
-    print(
-        f"   {answers} answers, lost {lost}, errors {errors}; stopped cleanly; {time.monotonic() - started_s:.0f} s\n"
-    )
+    answers, nonfinite = sum(score.answered for score in scores), sum(score.nonfinite for score in scores)
+    print(f"   {nonfinite} answers of version 4 were NaN before it was gone")
+    print(f"   {answers} answers, lost {lost}, errors {errors}; stopped cleanly; {took_s:.0f} s\n")
     if lost or errors or code:
         raise Failed(f"lost {lost}, errors {errors}; the daemon ended with {code}")
     if max(old.accuracy() for old in before) > 90 or min(new.accuracy() for new in after) < 99:
         raise Failed("the accuracy is not what these models have: 82.9 % and 99.7 %")
+    if not nonfinite:
+        raise Failed("version 4 has answered NaN to nobody: nothing was shown")
 
 
 def read_scans() -> list[Scan]:
     with (HERE / "digits_test.csv").open(newline="") as file:
-        return [Scan(row) for row in itertools.islice(csv.reader(file), 1, None)]
+        rows = [list(map(int, row)) for row in itertools.islice(csv.reader(file), 1, None)]
+    return [Scan(label, pixels) for label, *pixels in rows]
 
 
-def ask_all(cameras: Cameras, application: Application, scans: list[Scan]) -> tuple[Score, Score]:
+def ask_all(cameras: Cameras, application: Application, scans: list[Scan]) -> Scores:
     """Every scan over MQTT and over the UNIX socket, counted from zero."""
     cameras.score, application.score = Score(), Score()
     cameras.feed(scans)
@@ -144,55 +148,10 @@ def ask_all(cameras: Cameras, application: Application, scans: list[Scan]) -> tu
     return told(cameras, application)
 
 
-def told(cameras: Cameras, application: Application) -> tuple[Score, Score]:
+def told(cameras: Cameras, application: Application) -> Scores:
     print(f"   MQTT         {cameras.score}")
     print(f"   UNIX socket  {application.score}")
     return cameras.score, application.score
-
-
-def push(box: Box, cameras: Cameras, application: Application, scans: list[Scan]) -> tuple[Score, Score]:
-    """Pushes v2 under a steady load on both paths, until it is kept."""
-    cameras.score, application.score = Score(), Score()
-    stop, failures = threading.Event(), []
-
-    def load(send: Callable[[Scan], None]) -> None:
-        due_s = time.monotonic()
-        try:
-            for scan in itertools.cycle(scans):
-                if stop.wait(max(0.0, due_s - time.monotonic())):
-                    return
-                send(scan)
-                due_s += 1 / LOAD_PER_S
-        except (Failed, OSError, http.client.HTTPException) as error:
-            failures.append(error)
-
-    started_s = time.monotonic()
-
-    def follow(status: dict[str, Any]) -> None:
-        so_far = cameras.score.answered + application.score.answered
-        word = status.get("verdict") or status.get("phase")
-        print(f"   {time.monotonic() - started_s:5.1f} s  {word:<10} ({so_far} answers so far)")
-
-    cameras.on_phase = follow
-    threads = [threading.Thread(target=load, args=(send,)) for send in (cameras.send, application.ask)]
-    for thread in threads:
-        thread.start()
-    try:
-        time.sleep(1)
-        model = str(HERE / "digits_v2_int8.onnx")
-        box.edged("push", "--simple", model, "--model", "digits", "--to", "device:demo", "--broker", box.broker)
-        verdict = cameras.wait_for_verdict(30)
-        time.sleep(1)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
-    if failures:
-        raise Failed(f"the load stopped: {failures[0]!r}") from failures[0]
-    if verdict.get("verdict") != "active":
-        raise Failed(f"the pushed model did not become active: {verdict}")
-    cameras.settle()
-    return told(cameras, application)
 
 
 def show(scan: Scan, answer: dict[str, Any]) -> None:
@@ -204,10 +163,6 @@ def show(scan: Scan, answer: dict[str, Any]) -> None:
 
 def title(text: str) -> None:
     print(f"\n{text}\n", flush=True)
-
-
-def indented(text: str) -> str:
-    return "\n".join(f"   {line}" for line in text.strip().splitlines()) + "\n"
 
 
 def main() -> int:

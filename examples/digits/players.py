@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 CELLS = ("press", "mill", "lathe")
+_HEARD = ("edged/demo/models/digits/error", "edged/demo/install/digits")
 WINDOW = 32  # scans under way at once over MQTT
 
 
@@ -30,13 +31,17 @@ class Failed(Exception):
 class Scan:
     """One handwritten digit: 64 pixels from 0 (paper) to 16 (ink), and what a person read."""
 
-    def __init__(self, row: list[str]) -> None:
-        self.label, *self.pixels = map(int, row)
+    def __init__(self, label: int, pixels: Sequence[float]) -> None:
+        self.label, self.pixels = label, pixels
+
+    def brighter(self) -> Scan:
+        """The same two and a half times as bright: up to 40."""
+        return Scan(self.label, [pixel * 5 / 2 for pixel in self.pixels])
 
     def drawn(self) -> list[str]:
         ink = " .:-=+*#@"
         rows = (self.pixels[start : start + 8] for start in range(0, 64, 8))
-        return ["".join(ink[pixel // 2] * 2 for pixel in row) for row in rows]
+        return ["".join(ink[int(pixel) // 2] * 2 for pixel in row) for row in rows]
 
 
 class Score:
@@ -44,7 +49,7 @@ class Score:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.sent = self.answered = self.errors = 0
+        self.sent = self.answered = self.errors = self.nonfinite = 0
         self.right: dict[str, int] = {}
         self.by_version: dict[str, int] = {}
 
@@ -58,6 +63,7 @@ class Score:
             if "prediction" not in answer:
                 self.errors += 1
                 return
+            self.nonfinite += bool(answer.get("parameters", {}).get("nonfinite"))
             version = str(answer.get("model_version", "?"))
             self.by_version[version] = self.by_version.get(version, 0) + 1
             self.right[version] = self.right.get(version, 0) + (answer["prediction"][0]["index"] == label)
@@ -100,9 +106,7 @@ class Cameras:
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        self._client.subscribe(
-            [("cells/+/digit", 1), ("edged/demo/models/digits/error", 1), ("edged/demo/install/digits", 1)]
-        )
+        self._client.subscribe([(topic, 1) for topic in ("cells/+/digit", *_HEARD)])
         if not subscribed.wait(10):
             raise Failed("the broker did not confirm the subscription")
 
@@ -128,10 +132,10 @@ class Cameras:
             if not self.changed.wait_for(lambda: not self._under_way, timeout_s):
                 raise Failed(f"{len(self._under_way)} scans sent over MQTT were never answered")
 
-    def wait_for_verdict(self, timeout_s: float) -> dict[str, Any]:
+    def wait_for_verdict(self, timeout_s: float = 10) -> dict[str, Any]:
+        """What the box says of the last push, once that has ended."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.install.get("verdict") is not None, timeout_s):
-                raise Failed(f"no verdict on the pushed model in {timeout_s:.0f} s")
+            self.changed.wait_for(lambda: self.install.get("verdict") is not None, timeout_s)
             return self.install
 
     def close(self) -> None:
@@ -139,6 +143,8 @@ class Cameras:
         self._client.loop_stop()
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        if message.topic not in _HEARD and not message.topic.endswith("/digit"):
+            return  # amqtt brings what is retained for the subscriptions of others, too
         answer = json.loads(message.payload)
         with self.changed:
             if message.topic == "edged/demo/install/digits":
@@ -232,12 +238,8 @@ def broker(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    config = folder / "broker.yaml"
-    config.write_text(
-        f"listeners: {{default: {{type: tcp, bind: '127.0.0.1:{port}'}}}}\n"
-        "plugins: {amqtt.plugins.authentication.AnonymousAuthPlugin: {allow_anonymous: true}}\n"
-    )
-    with process([str(Path(sys.executable).parent / "amqtt"), "-c", str(config)], folder / "broker.log") as child:
+    program = [sys.executable, str(Path(__file__).resolve().parent / "embedded.py"), str(port)]
+    with process(program, folder / "broker.log") as child:
         wait(lambda: can_connect(port), child, "the embedded broker")
         yield port
 
