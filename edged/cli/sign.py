@@ -25,7 +25,9 @@ edged sign /media/stick/4.draft.json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="RELEASE", help="a release's folder, or the file of a document")
+    parser.add_argument(
+        "what", metavar="RELEASE", help="a release's folder, whose files are looked at, or the file of a document"
+    )
     signing.arguments(parser)
 
 
@@ -60,6 +62,10 @@ def _release(args: argparse.Namespace, path: Path, found: Envelope, ring: Keyrin
         release = read_release(found.payload)
     except Malformed as error:
         raise EdgedError("bad_document", f"{path}: {error}") from error
+    if Path(args.what).is_dir():
+        from edged.fleet.checking import check
+
+        check(Path(args.what), None)  # a signature is worth what its giver has looked at
     trust, signers = signing.of_role(args, ring, book, "release")
     found = signed(found, signers)
     write(path, found.encode())

@@ -48,6 +48,7 @@ class Desk:
         path.mkdir(exist_ok=True)
         found = Envelope("release", documents.encode(release_of({"model.onnx": b"model"})))
         (path / "release.json").write_bytes(found.encode())
+        (path / "model.onnx").write_bytes(b"model")
         return path
 
     def signers(self, path: Path) -> tuple[str, ...]:
@@ -106,6 +107,17 @@ def test_a_release_of_two_signers(begun: Desk) -> None:
     code, _, err = begun.run("sign", str(path), "--key", "deploy")
     assert code == 1
     assert "none of the role release" in err
+
+
+def test_what_is_not_what_its_document_says_is_not_signed(begun: Desk) -> None:
+    path = begun.release()
+    (path / "model.onnx").write_bytes(b"other")
+    before = (path / "release.json").read_bytes()
+    code, _, err = begun.run("sign", str(path))
+    assert code == 1
+    assert "is not the file that was released" in err
+    assert (path / "release.json").read_bytes() == before
+    begun.ok("sign", str(path / "release.json"))  # where the key is, the files need not be
 
 
 def test_a_release_signed_by_openssl(begun: Desk) -> None:
