@@ -98,7 +98,13 @@ class Assembly:
     """Blobs that are wanted, by their hash, with their size in bytes, in the order in which to ask for them."""
 
     def __init__(
-        self, sizes: Mapping[str, int], now_s: float, *, connected: bool = True, patience_s: float = PATIENCE_S
+        self,
+        sizes: Mapping[str, int],
+        now_s: float,
+        *,
+        connected: bool = True,
+        answered: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._base_s: Final = patience_s
         self._line: Final = {sha256: _Blob(size) for sha256, size in sizes.items()}
@@ -107,7 +113,7 @@ class Assembly:
         self._connected = connected
         self._patience_s = patience_s
         self._pause_s, self._need_after_s = patience_s, now_s
-        self._answered = False  # the last blob came because a need list asked for it
+        self.answered = answered  # the last blob came because a need list asked for it
         self._good_s = now_s
         self._since_s, self._bytes, self._slow = now_s, 0, False
         self.damaged = 0
@@ -149,10 +155,10 @@ class Assembly:
             return b""
         for name in due:
             self._turn[name].needed_s = now_s
-        if not self._answered:
+        if not self.answered:
             self._need_after_s = now_s + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_S)
-        self._answered = False
+        self.answered = False
         return b"".join(map(bytes.fromhex, due))
 
     def waiting(self, now_s: float) -> str:
@@ -195,7 +201,7 @@ class Assembly:
         """When it is for the need list."""
         if blob.needed_s is not None:
             return blob.needed_s + self._patience_s
-        return blob.asked_s + (0 if self._answered or blob.spoilt else self._patience_s)
+        return blob.asked_s + (0 if self.answered or blob.spoilt else self._patience_s)
 
     def _is_silent(self, now_s: float) -> bool:
         return now_s - self._good_s >= 2 * self._patience_s
@@ -233,7 +239,7 @@ class Assembly:
         if self._turn.pop(sha256, None) is not None:
             # A large blob over a thin line takes longer than 5 s, and a need list would only add to it.
             self._patience_s = min(max(self._base_s, 2 * (now_s - blob.asked_s)), OVER_S)
-            self._answered = blob.needed_s is not None and not kept
+            self.answered = blob.needed_s is not None and not kept
 
     def bad(self, sha256: str, now_s: float) -> None:
         """Its hash or its size is not what its name says."""

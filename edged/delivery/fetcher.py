@@ -209,7 +209,13 @@ class Fetcher:
 
     async def _pull(self, sizes: Mapping[str, int], download: Download, report: Report) -> None:
         """Until all of these blobs are in the download."""
-        assembly = Assembly(sizes, self._clock(), connected=self._connected, patience_s=self._patience_s)
+        assembly = Assembly(
+            sizes,
+            self._clock(),
+            connected=self._connected,
+            answered=download.answered,
+            patience_s=self._patience_s,
+        )
         self._assembly, said = assembly, None
         try:
             while True:
@@ -237,6 +243,7 @@ class Fetcher:
                 await self._take(assembly, download)
         finally:
             download.damaged += assembly.damaged
+            download.answered = assembly.answered
             self._assembly, self._asked, self._arrived = None, frozenset(), []
             self._listen()
 

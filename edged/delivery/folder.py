@@ -131,6 +131,7 @@ class Download:
         self.lacking = release.size  # bytes that are not there yet
         self.reused = 0  # chunks that came from other releases
         self.damaged = 0  # blobs that came and were not what their name says
+        self.answered = False  # whoever has blobs that the broker lacks has sent some
 
     def begin(self, content: bytes) -> None:
         """Stores the envelope, takes over what is whole already, and reserves the space of all the rest.

@@ -182,6 +182,12 @@ def test_where_need_lists_are_answered_the_next_one_waits_for_nothing() -> None:
     assert name(5) not in listed(one.need(now_s + 0.3))
 
 
+def test_where_they_were_answered_for_the_index_the_chunks_are_asked_for_at_once() -> None:
+    one = Assembly({name(0): 100}, 0, answered=True)
+    one.ask(0)
+    assert listed(one.need(0)) == [name(0)]
+
+
 def test_silence_while_there_is_no_connection_is_nobody_s_fault() -> None:
     one = assembly(2)
     one.connection(False, 0)

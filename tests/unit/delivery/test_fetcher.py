@@ -192,7 +192,9 @@ def test_ota_F10_F13_what_the_broker_has_lost_is_asked_for_and_comes_from_whoeve
         assert broker.needs
         assert not fetching.done()
         broker.on_need = serve
+        silent = len(broker.needs)
         await fetching
+        assert len(broker.needs) <= silent + len(have)  # each list is answered
         assert holds(store, document, CONTENTS)
         assert not broker.retained
 
