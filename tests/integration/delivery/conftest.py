@@ -1,4 +1,4 @@
-"""Disks for the tests of delivery."""
+"""A box of a fleet, and disks, for the tests of delivery."""
 
 from __future__ import annotations
 
@@ -8,6 +8,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from edged.delivery import pursuit
+from tests.integration.delivery.bench import OLD
+from tests.integration.delivery.fleet import Fleet
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The state directory of a box that has a factory model."""
+    (tmp_path / "factory.onnx").write_bytes(OLD)
+    return tmp_path
+
+
+@pytest.fixture
+def fleet(root: Path) -> Fleet:
+    return Fleet(root)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stood in an order's way is looked at again soon."""
+    monkeypatch.setattr(pursuit, "AGAIN_S", 0.05)
 
 
 @pytest.fixture

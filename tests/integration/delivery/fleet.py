@@ -38,6 +38,13 @@ class Fleet:
         made = release_of({"model.onnx": content}, model="m", version=version)
         return msgspec.structs.replace(made, inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs, **more)
 
+    def push(self, content: bytes, version: int = 2, to: str = "all", **changes: object) -> Release:
+        """A release of this content, uploaded and wanted."""
+        release = self.release(content, version)
+        self.upload(release, content)
+        self.want(release, to, **changes)
+        return release
+
     def upload(self, release: Release, content: bytes) -> None:
         """The release's document and its chunks."""
         self.publish_document(release)

@@ -15,23 +15,17 @@ BETWEEN: Final = b"good between"
 
 
 async def ordered(at: Member) -> None:
-    release = at.fleet.release(NEW)
-    at.fleet.upload(release, NEW)
-    at.fleet.want(release)
+    release = at.fleet.push(NEW)
     await at.told(release, "active")
 
 
 async def ordered_and_failed(at: Member) -> None:
-    release = at.fleet.release(b"nan new")
-    at.fleet.upload(release, b"nan new")
-    at.fleet.want(release)
+    release = at.fleet.push(b"nan new")
     await at.told(release, "failed", "rejected")
 
 
 async def ordered_and_faulted(at: Member) -> None:
-    release = at.fleet.release(NEW)
-    at.fleet.upload(release, NEW)
-    at.fleet.want(release)
+    at.fleet.push(NEW)
     await at.started()
     at.did(runs=100, faults=50)
     await at.rest()
@@ -96,9 +90,7 @@ async def pushed_while_fetched(at: Member) -> None:
 
 
 async def pushed_while_on_the_disk(at: Member) -> None:
-    first = at.fleet.release(BETWEEN)
-    at.fleet.upload(first, BETWEEN)
-    at.fleet.want(first, action="download_only")
+    first = at.fleet.push(BETWEEN, action="download_only")
     await at.told(first, "verified")
     at.push(NEW)
     await at.fate(NEW)
@@ -131,9 +123,7 @@ async def banned_while_fetched(at: Member) -> None:
 
 
 async def banned_on_the_disk(at: Member) -> None:
-    release = at.fleet.release(NEW)
-    at.fleet.upload(release, NEW)
-    at.fleet.want(release, action="download_only")
+    release = at.fleet.push(NEW, action="download_only")
     await at.told(release, "verified")
     at.fleet.rotate(banned={sha256_of(release): "it sees ghosts"})
     await at.told(release, "banned")

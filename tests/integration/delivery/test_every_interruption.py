@@ -15,7 +15,7 @@ from typing import cast
 
 import pytest
 
-from edged.delivery import pursuit, rollout
+from edged.delivery import rollout
 from edged.delivery.record import Phase, Record, Verdict
 from edged.delivery.rollout import TABLE, Event
 from edged.delivery.store import Store, decode
@@ -103,16 +103,7 @@ HOW = ("killed before", "killed after", "ENOSPC", "EROFS", "EIO")
 FINE = {OLD, NEW, b"good between"}
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stood in an order's way is looked at again soon."""
-    monkeypatch.setattr(pursuit, "AGAIN_S", 0.05)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "factory.onnx").write_bytes(OLD)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 def forget(root: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edged.delivery import pursuit
 from edged.delivery.documents import Watching
 from edged.delivery.record import Phase
 from edged.delivery.store import Store
@@ -21,21 +20,7 @@ from tests.signing import ISSUED_MS, sha256_of, want_of
 YEARS_MS = 3 * 365 * 24 * HOUR_MS
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stood in an order's way is looked at again soon."""
-    monkeypatch.setattr(pursuit, "AGAIN_S", 0.05)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "factory.onnx").write_bytes(OLD)
-    return tmp_path
-
-
-@pytest.fixture
-def fleet(root: Path) -> Fleet:
-    return Fleet(root)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 def live(fleet: Fleet, root: Path, course: Callable[[Member], Awaitable[None]], store: Store | None = None) -> Member:
@@ -88,18 +73,14 @@ def test_ota_F34_two_models_follow_one_after_the_other_and_one_that_stands_still
 
 @pytest.mark.parametrize("how", ["killed before", "killed after"])
 def test_ota_F01_a_power_cut_while_a_want_is_stored_costs_nothing(fleet: Fleet, root: Path, how: str) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    fleet.push(NEW)
     with pytest.raises(Killed):
         live(fleet, root, settled, Saboteur(root, 1, how))
     assert live(fleet, root, settled).serving == NEW
 
 
 def test_ota_F04_a_trial_that_ends_the_daemon_is_begun_twice(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(b"hang it")
-    fleet.upload(release, b"hang it")
-    fleet.want(release)
+    release = fleet.push(b"hang it")
     for _ in range(2):
         dies(fleet, root, "trial")
 
@@ -112,9 +93,7 @@ def test_ota_F04_a_trial_that_ends_the_daemon_is_begun_twice(fleet: Fleet, root:
 
 
 def test_ota_F06_a_probation_that_ends_the_daemon_is_loaded_three_times(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, probation=Watching(time_s=3600.0))
+    fleet.push(NEW, probation=Watching(time_s=3600.0))
     for _ in range(3):
         dies(fleet, root, "probation")
 
@@ -127,9 +106,7 @@ def test_ota_F06_a_probation_that_ends_the_daemon_is_loaded_three_times(fleet: F
 
 @pytest.mark.parametrize("how", ["killed before", "killed after"])
 def test_ota_F07_a_power_cut_on_the_way_back_ends_behind_it(fleet: Fleet, root: Path, how: str) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    fleet.push(NEW)
 
     async def faults(at: Member) -> None:
         if await at.started():
@@ -194,9 +171,7 @@ def test_ota_F22_a_box_says_which_want_it_has_seen(fleet: Fleet, root: Path) -> 
 
 
 def test_ota_F24_a_box_whose_clock_nobody_sets_follows_and_says_so(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         assert "clock_unsynced" in msgspec.convert((await at.told(release, "active"))["flags"], list[str])
@@ -205,9 +180,7 @@ def test_ota_F24_a_box_whose_clock_nobody_sets_follows_and_says_so(fleet: Fleet,
 
 
 def test_ota_F25_a_clock_far_ahead_keeps_what_runs_and_waits_to_be_set(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         assert (await at.told(release, "clock_suspect"))["phase"] == "waiting"
@@ -262,9 +235,7 @@ def test_ota_F31_of_two_wants_at_once_the_higher_place_wins(fleet: Fleet, root: 
 
 
 def test_ota_F43_a_release_that_was_damaged_is_fetched_again(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     live(fleet, root, settled)
     file = root / "releases" / sha256_of(release) / "model.onnx"
     file.chmod(0o640)
@@ -278,9 +249,7 @@ def test_ota_F43_a_release_that_was_damaged_is_fetched_again(fleet: Fleet, root:
 
 
 def test_ota_F43_with_nothing_left_the_model_fails_and_the_box_lives(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     live(fleet, root, settled)
     (root / "factory.onnx").unlink()
     (root / "releases" / sha256_of(release) / "model.onnx").unlink()
@@ -299,9 +268,7 @@ def test_ota_F52_a_box_that_was_away_reads_the_newest_want_only(fleet: Fleet, ro
         between = fleet.release(b"good %d" % version, version)
         fleet.upload(between, b"good %d" % version)
         fleet.want(between)
-    release = fleet.release(NEW, 6)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW, 6)
 
     async def course(at: Member) -> None:
         await at.told(release, "active")
@@ -311,9 +278,7 @@ def test_ota_F52_a_box_that_was_away_reads_the_newest_want_only(fleet: Fleet, ro
 
 
 def test_ota_F54_an_installation_does_not_depend_on_being_told_of(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    fleet.push(NEW)
 
     async def course(at: Member) -> None:
         at.deaf = True
@@ -324,9 +289,7 @@ def test_ota_F54_an_installation_does_not_depend_on_being_told_of(fleet: Fleet, 
 
 
 def test_no_room_now_is_no_verdict(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         assert (await at.told(release, "no_space"))["phase"] == "waiting"

@@ -20,17 +20,6 @@ from tests.integration.delivery.fleet import HOUR_MS, Fleet, Member, living
 from tests.signing import ISSUED_MS, sha256_of, sign, trust_of, want_of
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "factory.onnx").write_bytes(OLD)
-    return tmp_path
-
-
-@pytest.fixture
-def fleet(root: Path) -> Fleet:
-    return Fleet(root)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what is watched is the box, from outside
@@ -59,9 +48,7 @@ def test_a_want_is_followed_through_every_phase(fleet: Fleet, root: Path) -> Non
 
 
 def test_the_next_life_serves_it_and_does_nothing_more(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def first(at: Member) -> None:
         await at.told(release, "active")
@@ -89,9 +76,7 @@ def test_the_factory_model_lends_its_chunks(fleet: Fleet, root: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"nan bad", b"crash bad", b"hang bad"])
 def test_what_fails_its_trial_is_not_tried_again_until_a_retry(fleet: Fleet, root: Path, content: bytes) -> None:
-    release = fleet.release(content)
-    fleet.upload(release, content)
-    fleet.want(release)
+    release = fleet.push(content)
 
     async def course(at: Member) -> None:
         await at.told(release, "failed")
@@ -107,9 +92,7 @@ def test_what_fails_its_trial_is_not_tried_again_until_a_retry(fleet: Fleet, roo
 
 
 def test_ota_F42_what_fails_in_probation_goes_back_by_itself(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         assert await at.started()
@@ -121,9 +104,7 @@ def test_ota_F42_what_fails_in_probation_goes_back_by_itself(fleet: Fleet, root:
 
 
 def test_the_want_says_how_long_it_is_watched(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, probation=Watching(time_s=3600.0, runs=7))
+    release = fleet.push(NEW, probation=Watching(time_s=3600.0, runs=7))
 
     async def course(at: Member) -> None:
         status = await at.told(release, "probation")
@@ -252,9 +233,7 @@ def test_ota_F33_an_urgent_want_does_not_wait_and_what_is_watched_goes_back(flee
 
 
 def test_ota_F23_an_expired_want_begins_nothing(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, expires=ISSUED_MS + HOUR_MS // 2)
+    release = fleet.push(NEW, expires=ISSUED_MS + HOUR_MS // 2)
 
     async def course(at: Member) -> None:
         await at.told(release, "expired")
@@ -263,9 +242,7 @@ def test_ota_F23_an_expired_want_begins_nothing(fleet: Fleet, root: Path) -> Non
 
 
 def test_a_paused_rollout_waits_and_goes_on(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, rollout=Rollout(pause=True))
+    release = fleet.push(NEW, rollout=Rollout(pause=True))
 
     async def course(at: Member) -> None:
         status = await at.told(release, "paused")
@@ -277,9 +254,7 @@ def test_a_paused_rollout_waits_and_goes_on(fleet: Fleet, root: Path) -> None:
 
 
 def test_a_box_outside_of_the_percent_notes_it_and_does_nothing(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, rollout=Rollout(percent=0.0))
+    release = fleet.push(NEW, rollout=Rollout(percent=0.0))
 
     async def course(at: Member) -> None:
         await until(lambda: at.installer.model("m").record.seen.seq == fleet.seq)
@@ -290,9 +265,7 @@ def test_a_box_outside_of_the_percent_notes_it_and_does_nothing(fleet: Fleet, ro
 
 
 def test_manual_waits_on_the_disk_for_a_person(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         status = await at.told(release, "manual")
@@ -305,9 +278,7 @@ def test_manual_waits_on_the_disk_for_a_person(fleet: Fleet, root: Path) -> None
 
 
 def test_a_window_that_is_closed_is_waited_for_unless_it_is_urgent(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         await at.told(release, "not_now")
@@ -321,9 +292,7 @@ def test_a_window_that_is_closed_is_waited_for_unless_it_is_urgent(fleet: Fleet,
 
 
 def test_download_only_ends_on_the_disk(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release, action="download_only")
+    release = fleet.push(NEW, action="download_only")
 
     async def course(at: Member) -> None:
         status = await at.sees(phase="verified", flags=["downloaded", "unsigned_ok"])
@@ -408,9 +377,7 @@ def test_a_pin_holds_against_wants_and_pushes_and_a_retry_ends_it(fleet: Fleet, 
 
 
 def test_a_banned_release_goes_back_and_is_not_installed_again(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         await at.told(release, "active")
@@ -424,9 +391,7 @@ def test_a_banned_release_goes_back_and_is_not_installed_again(fleet: Fleet, roo
 
 
 def test_ota_F27_a_live_release_whose_key_was_revoked_stays_and_is_flagged(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     other = keys.generate()
     after = trust_of([fleet.operator.root], [other], [fleet.operator.deploy])
 
@@ -443,9 +408,7 @@ def test_ota_F27_a_live_release_whose_key_was_revoked_stays_and_is_flagged(fleet
 def test_ota_F27_what_waits_for_its_hour_does_not_begin_when_its_key_was_revoked(
     fleet: Fleet, root: Path, role: str
 ) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     other = keys.generate()
     who = {"release": fleet.operator.release, "deploy": fleet.operator.deploy, role: other}
     after = trust_of([fleet.operator.root], [who["release"]], [who["deploy"]])

@@ -23,12 +23,6 @@ from edged.serving.generation import Generation
 from tests.integration.delivery.bench import NEW, OLD, SETTINGS, Bench, Killed, during
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "factory.onnx").write_bytes(OLD)
-    return tmp_path
-
-
 def run(root: Path, course: Callable[[Bench], Awaitable[None]], **settings: object) -> Bench:
     return asyncio.run(during(root, Store(root), course, msgspec.structs.replace(SETTINGS, **settings)))
 
