@@ -159,7 +159,7 @@ def test_whatever_write_goes_wrong(root: Path, course: Callable[[Bench], Awaitab
     assert at > 3  # there were writes to go wrong
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", HOW[:3])  # the others take the same turns as ENOSPC
 @pytest.mark.parametrize("course", SIGNED, ids=lambda course: course.__name__)
 def test_whatever_write_of_a_signed_order_goes_wrong(
     root: Path, course: Callable[[Member], Awaitable[None]], how: str
