@@ -103,9 +103,9 @@ class Pursuit:
 
     async def hold(self) -> None:
         """The candidate is on the disk: waits for its time."""
-        order, why = self._ledger.record.wanted, self._given_up
-        self._given_up = None
-        if why is not None or order is None:
+        record, why = self._ledger.record, self._given_up
+        order, candidate, self._given_up = record.wanted, record.candidate, None
+        if why is not None or order is None or candidate is None or order.release != candidate.release:
             await self._tryout.failed(why or SUPERSEDED)
             return
         self._case.wake.clear()
@@ -121,6 +121,9 @@ class Pursuit:
             self.block(unwritable(error))
         else:
             self._ledger.say(msgspec.structs.replace(self._ledger.course, phase=Phase.TRIAL, waiting=None, flags=()))
+            why, self._given_up = self._given_up, None
+            if why is not None:  # in the meantime
+                self._tryout.cancel(why)
 
     async def _blocked_by(self, problem: Fault | None) -> bool:
         """Whether something stands in the way: told, and waited for a while."""
@@ -155,13 +158,15 @@ class Pursuit:
                 woken.cancel()
             step.cancel()
             await asyncio.gather(step, return_exceptions=True)
-        why, self._given_up = self._given_up, None
-        if step.cancelled():
-            await self._gave_up(why or SUPERSEDED)
-            return
-        error = step.exception()
-        if error is None:
+        error = None if step.cancelled() else step.exception()
+        if error is None and not step.cancelled():
             self._blocked = None
+            if self._ledger.record.candidate is None:
+                self._given_up = None  # else what was given up at its very end is the next step's to drop
+            return
+        why, self._given_up = self._given_up, None
+        if error is None:
+            await self._gave_up(why or SUPERSEDED)
         elif isinstance(error, EdgedError):
             await self._cannot(error.fault)
         elif isinstance(error, OSError):
