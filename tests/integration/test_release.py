@@ -159,7 +159,7 @@ def test_files_that_are_no_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[not_a_model]" in refused(capsys, name="bad.onnx")
 
 
-def test_ota_f47_weights_in_a_file_that_is_not_brought(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ota_F47_weights_in_a_file_that_is_not_brought(capsys: pytest.CaptureFixture[str]) -> None:
     model = onnx.load_from_string(models.linear())
     onnx.save(model, "big.onnx", save_as_external_data=True, size_threshold=0, location="weights.bin")
     assert "'weights.bin', which no release lists" in refused(capsys, name="big.onnx")

@@ -71,7 +71,7 @@ def test_a_model_is_what_its_own_document_says(signature: Signature) -> None:
         (with_output(8, 3), ""),
     ],
 )
-def test_ota_f36_what_contradicts_a_document(found: Signature, says: str) -> None:
+def test_ota_F36_what_contradicts_a_document(found: Signature, says: str) -> None:
     assert "; ".join(contradictions(with_output(-1, 3), found)) == says
 
 

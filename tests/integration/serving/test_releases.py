@@ -84,7 +84,7 @@ def test_golden_inputs_that_come_out_right(play: Play) -> None:
     play(scenario)
 
 
-def test_ota_f40_wrong_golden_answers(play: Play) -> None:
+def test_ota_F40_wrong_golden_answers(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         release = bench.release(models.linear())
         wrong = SCANS @ weights()
@@ -100,7 +100,7 @@ def test_ota_f40_wrong_golden_answers(play: Play) -> None:
     play(scenario)
 
 
-def test_ota_f40_nan_where_a_number_is_golden(play: Play) -> None:
+def test_ota_F40_nan_where_a_number_is_golden(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         release = bench.release(models.nan_weights())
         scans, right = np.ones((2, 1, 8, 8), np.float32), np.ones((2, 10), np.float32)
@@ -134,7 +134,7 @@ def test_golden_files_that_do_not_fit(play: Play, arrays: dict[str, Any] | bytes
     play(scenario)
 
 
-def test_ota_f39_a_golden_input_that_never_ends(play: Play) -> None:
+def test_ota_F39_a_golden_input_that_never_ends(play: Play) -> None:
     """Any input would do that here: each case is bounded by limits.run."""
 
     async def scenario(bench: Bench) -> None:
@@ -147,7 +147,7 @@ def test_ota_f39_a_golden_input_that_never_ends(play: Play) -> None:
     play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
 
 
-def test_ota_f38_a_golden_input_that_eats_memory(play: Play) -> None:
+def test_ota_F38_a_golden_input_that_eats_memory(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         release = bench.release(models.hungry())
         much = {"in/given": np.array([[2**28]], np.int64), "out/y": np.array([[0.0]], np.float32)}
@@ -159,7 +159,7 @@ def test_ota_f38_a_golden_input_that_eats_memory(play: Play) -> None:
 # --- a release's own limits -----------------------------------------------------------------------------
 
 
-def test_ota_f38_a_releases_own_limit_on_memory(play: Play) -> None:
+def test_ota_F38_a_releases_own_limit_on_memory(play: Play) -> None:
     """The smaller one counts, and for every process of the release."""
 
     async def scenario(bench: Bench) -> None:
@@ -170,7 +170,7 @@ def test_ota_f38_a_releases_own_limit_on_memory(play: Play) -> None:
     play(scenario, Model("m", limits=Limits(memory=Size(256 * 2**20))))
 
 
-def test_ota_f39_a_releases_own_limits_on_time(play: Play) -> None:
+def test_ota_F39_a_releases_own_limits_on_time(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         release = bench.release(models.slow(2000))
         examined = await tried(bench, release, limits=documents.Limits(cpu_ms=0.001))
@@ -275,7 +275,7 @@ def test_weights_in_a_file_that_the_release_lists(play: Play, short_path: Path) 
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_ota_f47_weights_anywhere_else(play: Play, short_path: Path, name: str) -> None:
+def test_ota_F47_weights_anywhere_else(play: Play, short_path: Path, name: str) -> None:
     """Not listed, a path, above the folder, below it, a link out of it, memory, itself: each exists, none is opened."""
     folder = short_path / "release"
     (folder / "sub").mkdir(parents=True)
@@ -296,7 +296,7 @@ def test_ota_f47_weights_anywhere_else(play: Play, short_path: Path, name: str) 
     play(scenario)
 
 
-def test_ota_f47_a_simple_push_brings_no_weights(play: Play, short_path: Path) -> None:
+def test_ota_F47_a_simple_push_brings_no_weights(play: Play, short_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         (short_path / "weights.bin").write_bytes(weights().tobytes())
         release = bench.release(keeping(short_path, "weights.bin"))
@@ -310,7 +310,7 @@ def test_ota_f47_a_simple_push_brings_no_weights(play: Play, short_path: Path) -
 # --- a document that lies -----------------------------------------------------------------------------------
 
 
-def test_ota_f36_the_session_is_not_what_the_document_says(play: Play) -> None:
+def test_ota_F36_the_session_is_not_what_the_document_says(play: Play) -> None:
     """With nobody live there is nothing else to compare with."""
 
     async def scenario(bench: Bench) -> None:

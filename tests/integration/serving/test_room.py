@@ -174,7 +174,7 @@ class Memory:
         return self.available
 
 
-def test_no_room_for_two_refuses_the_candidate(play: Play) -> None:
+def test_ota_F44_no_room_for_two_refuses_the_candidate(play: Play) -> None:
     """RULES 7, `swap: parallel`."""
     memory = Memory()
 
@@ -197,7 +197,7 @@ def test_no_room_for_two_refuses_the_candidate(play: Play) -> None:
     play(scenario, available=memory)
 
 
-def test_no_room_for_two_ends_the_live_one_first(play: Play) -> None:
+def test_ota_F44_no_room_for_two_ends_the_live_one_first(play: Play) -> None:
     """RULES 7, `swap: stop_start`: what is sent meanwhile waits; never two processes at once."""
     memory = Memory()
 

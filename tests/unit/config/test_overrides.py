@@ -54,7 +54,7 @@ def test_labels_come_from_the_releases_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "sub/labels.txt", "secret.txt", "./labels.txt", ""])
-def test_ota_f45_no_other_file_is_read(tmp_path: Path, name: str) -> None:
+def test_ota_F45_no_other_file_is_read(tmp_path: Path, name: str) -> None:
     """A path, a neighbour that nobody listed: refused before anything is opened."""
     folder = tmp_path / "release"
     (folder / "sub").mkdir(parents=True)
@@ -66,7 +66,7 @@ def test_ota_f45_no_other_file_is_read(tmp_path: Path, name: str) -> None:
     assert "do not read" not in said
 
 
-def test_ota_f45_a_link_is_no_file_of_the_release(tmp_path: Path) -> None:
+def test_ota_F45_a_link_is_no_file_of_the_release(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("do not read me\n")
     (tmp_path / "labels.txt").symlink_to("secret.txt")
     assert "none of the release's files" in refused(

@@ -58,7 +58,7 @@ def naming(name: str, place: str) -> bytes:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_ota_f47_every_place_is_looked_at(tmp_path: Path, place: str) -> None:
+def test_ota_F47_every_place_is_looked_at(tmp_path: Path, place: str) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(naming("weights.bin", place))
     assert external(str(file)) == {"weights.bin"}
@@ -69,14 +69,14 @@ def test_ota_f47_every_place_is_looked_at(tmp_path: Path, place: str) -> None:
         check_beside(str(file), ())
 
 
-def test_ota_f47_of_several_locations_each_counts(tmp_path: Path) -> None:
+def test_ota_F47_of_several_locations_each_counts(tmp_path: Path) -> None:
     model = onnx.load_from_string(naming("weights.bin", "initializer"))
     model.graph.initializer[-1].external_data.add(key="location", value="/etc/passwd")
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     assert external(str(tmp_path / "model.onnx")) == {"weights.bin", "/etc/passwd"}
 
 
-def test_ota_f47_a_tag_with_bits_that_are_cut_off_hides_nothing(tmp_path: Path) -> None:
+def test_ota_F47_a_tag_with_bits_that_are_cut_off_hides_nothing(tmp_path: Path) -> None:
     """protobuf keeps 32 bits of a tag: `graph` as a number above that would be passed over by a reader with more."""
     content = naming("weights.bin", "initializer")
     at = content.index(b"\x3a")  # field 7, bytes
