@@ -143,7 +143,9 @@ CODES: Final[dict[str, Meaning]] = {
     "banned": Meaning(403, "The release is banned by the trust document.", "Push another release."),
     "pinned": Meaning(409, "An operator holds the model at its version.", "`edged unpin` on the box, or --retry."),
     "golden": Meaning(
-        400, "Its answers to the golden inputs are not the golden ones.", "Compare them with `edged release`."
+        400,
+        "Its answers to the golden inputs are not the golden ones.",
+        "Look at the model, or release it with a wider --atol or --rtol.",
     ),
     "bad_chunk": Meaning(400, "A chunk came damaged, again and again.", "Push again: `edged push` mends the broker."),
     "bad_settings": Meaning(

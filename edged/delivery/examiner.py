@@ -58,8 +58,7 @@ async def examine(
             await route.make_room(release)
             candidate = await route.start(release, candidate=True)
     except TimeoutError:
-        whose = ", which its release allows" if loading_s < TRIAL_LIMIT_S else ""
-        return _refused(fault("too_slow", f"loading it took longer than {loading_s:g} s{whose}"), clock() - began_s)
+        return _refused(_late(loading_s), clock() - began_s)
     except EdgedError as error:
         return _refused(_unloadable(error.fault, release), clock() - began_s)
     load_s = clock() - began_s
@@ -195,6 +194,13 @@ def _death(candidate: Generation) -> Fault:
     if candidate.reason.code == "model_failed":  # past limits.run
         return fault("too_slow", candidate.reason.message)
     return candidate.reason
+
+
+def _late(loading_s: float) -> Fault:
+    if loading_s == TRIAL_LIMIT_S:
+        return fault("too_slow", f"loading it took longer than {loading_s:g} s")
+    text = f"loading it took longer than {loading_s:g} s, which its release allows"
+    return fault("too_slow", text, "Release it again with another --max-load, or a smaller model.")
 
 
 def _unloadable(problem: Fault, release: Release) -> Fault:

@@ -168,5 +168,6 @@ def judge(
             f"{figures.cpu_ms:g} ms of CPU per input where the live model takes {figures.live_cpu_ms:g} ms",
         )
     if problem is None and 0 < cpu_ms < figures.cpu_ms:
-        problem = fault("too_slow", f"{figures.cpu_ms:g} ms of CPU per input, its release allows {cpu_ms:g} ms")
+        text = f"{figures.cpu_ms:g} ms of CPU per input, its release allows {cpu_ms:g} ms"
+        problem = fault("too_slow", text, "Release it again with another --max-cpu, or a smaller model.")
     return Judgement(problem, tuple(flags), figures, live_cpu_s)

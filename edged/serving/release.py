@@ -29,13 +29,17 @@ class Release(msgspec.Struct, frozen=True):
     memory: int = 0
     signature: Signature | None = None
 
+    def memory_of(self, box: Model) -> int:
+        """Bytes that a process of it may take on this box."""
+        return min(self.memory or box.limits.memory, box.limits.memory)
+
     def under(self, box: Model) -> Model:
         """The box's settings of the model as they are for this release."""
         settings = box if self.settings is None else self.settings.over(box)
         if not self.memory:
             return settings
-        memory = Size(min(self.memory, settings.limits.memory))
-        return msgspec.structs.replace(settings, limits=msgspec.structs.replace(settings.limits, memory=memory))
+        limits = msgspec.structs.replace(settings.limits, memory=Size(self.memory_of(box)))
+        return msgspec.structs.replace(settings, limits=limits)
 
 
 class Tally:

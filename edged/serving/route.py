@@ -87,10 +87,10 @@ class Route:
         limit = self.settings.limits.message
         if len(item.payload) > limit:
             return fault("input_too_large", f"{len(item.payload)} bytes are above the limit of {limit}")
-        if len(item.payload) > self.settings.limits.memory:  # it would end the process that only takes it in
-            return fault("over_memory", f"{len(item.payload)} bytes are more than limits.memory allows a process")
         if self.release is None:
             return self.fault or fault("starting", "the model waits for its first push")
+        if len(item.payload) > self.release.memory_of(self.settings):  # it would end the process that only takes it in
+            return fault("over_memory", f"{len(item.payload)} bytes are more than limits.memory allows a process")
         if self.fault is None or (item.source is Source.MQTT_QOS1 and not self._given_up):
             return None
         return _failed(self.fault)
