@@ -14,6 +14,7 @@ from edged.tensors import Compared
 _MOST_STACKED: Final = 1024  # the largest batch.max
 _LONGEST_S: Final = 3600.0
 _MOST_CASES: Final = 256  # of a golden file
+_LONGEST_WORDS: Final = 4096  # characters of what becomes a status: a tensor may have a long name
 
 
 def check(message: Message) -> None:
@@ -41,6 +42,8 @@ def compared(payload: bytes) -> Compared:
         raise ProtocolError(f"a comparison that cannot be read: {error}") from error
     if not 1 <= found.cases <= _MOST_CASES or not 0 <= found.cpu_s <= _LONGEST_S or math.isnan(found.difference):
         raise ProtocolError("a comparison that cannot be")
+    if len(found.where + found.given + found.golden + found.misfit) > _LONGEST_WORDS:
+        raise ProtocolError("a comparison of too many words")
     return found
 
 

@@ -16,6 +16,7 @@ from edged.channel import Compare, Gild
 from edged.worker.session import Array
 
 _SHOWN: Final = 40
+_LONGEST_NAME: Final = 256  # characters: converters come up with long ones
 
 
 class Deviation(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class Deviation(msgspec.Struct, frozen=True):
 
 def deviation(name: str, given: Array | None, golden: Array, asked: Compare | Gild) -> Deviation:
     """`given` None: the run left the output out."""
+    name = name[:_LONGEST_NAME]
     if given is None:
         return Deviation(name, misfit="is left out")
     if given.ndim == golden.ndim + 1 and given.shape[0] == 1:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
 from typing import Any
 
+import msgspec
 import pytest
 
 from edged.config.schema import Model
+from edged.delivery.documents import Golden
+from edged.delivery.examiner import examine
 from edged.errors import EdgedError
 from edged.messages import Input, Source
+from edged.tensors import Compared
 from edged.topics import Tree
 from edged.transports.mqtt.inputs import Arrival, Target
 from edged.transports.mqtt.outbox import Publication
@@ -43,6 +48,37 @@ def test_what_no_worker_of_ours_would_say_ends_it(
         found = faults_of_ours()
         with pytest.raises(EdgedError, match="broke the protocol"):
             await asyncio.wait_for(bench.route.start(bench.release(models.linear())), 20)
+        assert found == []
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xc1",
+        msgspec.msgpack.encode([1, 2]),
+        msgspec.msgpack.encode(Compared(cases=10**9)),
+        msgspec.msgpack.encode(Compared(cases=0)),
+        msgspec.msgpack.encode(Compared(cases=1, cpu_s=math.nan)),
+        msgspec.msgpack.encode(Compared(cases=1, difference=math.nan)),
+        msgspec.msgpack.encode(Compared(cases=1, beyond=1, given="x" * 10_000)),
+        b"",
+    ],
+)
+def test_a_verdict_on_golden_answers_is_looked_at_before_it_is_believed(
+    play: Play, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(entry, "main", partial(evil.says_of_its_golden_answers, said))
+
+    async def scenario(bench: Bench) -> None:
+        found = faults_of_ours()
+        release = bench.release(models.linear())
+        trial = examine(bench.route, release, factor=3, clock=time.monotonic, golden=Golden())
+        examined = await asyncio.wait_for(trial, 20)
+        assert examined.candidate is None
+        assert examined.judgement.fault is not None
+        assert "broke the protocol" in examined.judgement.fault.message
         assert found == []
 
     play(scenario)

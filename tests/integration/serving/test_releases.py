@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -226,6 +227,20 @@ def test_settings_hold_with_the_releases_processes_only(play: Play) -> None:
         assert await best(bench) == [2.0, 4.0, 6.0, 8.0], "the process that is warm has what it had"
 
     play(scenario, Model("m", preprocess=(Scale(2.0),)))
+
+
+def test_a_releases_own_wait_for_company(play: Play) -> None:
+    """The box's ten seconds do not hold for it."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(brings(bench.release(models.identity()), batch=Batch(4)))
+        live = bench.route.live
+        assert live is not None
+        assert live.facts is not None
+        live.facts = msgspec.structs.replace(live.facts, batch_max=4)  # as if it had been found to pay
+        assert isinstance(await asyncio.wait_for(bench.send(ONE_SCAN), 9), Answer)
+
+    play(scenario, Model("m", batch=Batch(4, Duration(10))))
 
 
 def test_steps_that_do_not_fit_are_bad_settings(play: Play) -> None:

@@ -10,6 +10,7 @@ from edged.config.steps import Softmax
 from edged.delivery.bundle import loadable
 from edged.delivery.documents import File, Limits, Release
 from edged.errors import EdgedError
+from edged.tensors import Signature, TensorSpec
 
 ONE = File(size=1, sha256="a" * 64, index="b" * 64)
 
@@ -21,7 +22,7 @@ def document(*files: str) -> Release:
         version=7,
         created=0,
         files={"model.onnx": ONE, **dict.fromkeys(files, ONE)},
-        inputs=(),
+        inputs=(TensorSpec("x", "FP32", (-1, 4)),),
         outputs=(),
         limits=limits,
     )
@@ -32,6 +33,7 @@ def test_what_a_folder_brings(tmp_path: Path) -> None:
     found = loadable(document("weights.bin", "model.yaml"), tmp_path)
     assert (found.model, found.version, found.sha256, found.memory) == ("m", "7", "a" * 64, 2**20)
     assert found.file == str(tmp_path / "model.onnx")
+    assert found.signature == Signature((TensorSpec("x", "FP32", (-1, 4)),), ())
     assert found.beside == ("weights.bin", "model.yaml")
     assert found.settings is not None
     assert found.settings.postprocess == (Softmax(),)
