@@ -11,10 +11,11 @@ from edged.config.schema import Mqtt
 from edged.errors import EdgedError
 from edged.fleet.census import Census
 from edged.fleet.view import Counts, Fleet
-from edged.transports.mqtt.retained import Heard, Put, Retained
+from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 _TRIES: Final = 3
 _OLD_S: Final = 10.0
+_ATTEMPTS: Final = 6
 _PAUSES_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to reach a broker that was there before
 
 
@@ -51,6 +52,18 @@ class Broker:
         fleet = self._census.take(self._connection, model)
         self._read_s = time.monotonic()
         return fleet
+
+    def read_patiently(self, model: str = "+") -> Fleet:
+        """The same, for whoever has begun something: a broker may take a minute to restart. Raises EdgedError."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                if attempt:
+                    self.again(attempt - 1)
+                return self.read(model)
+            except EdgedError as error:
+                if error.fault.code != "broker" or attempt == _ATTEMPTS - 1:
+                    raise
+        raise Lost
 
     def now(self) -> Fleet:
         """The fleet as it was read last, and what has come since; of a large one, which is not told of everything, what

@@ -15,13 +15,12 @@ from edged.fleet.answering import Answers
 from edged.fleet.broker import Broker
 from edged.fleet.outcome import Outcome, outcome
 from edged.fleet.parcel import Parcel
-from edged.fleet.view import Counts, Fleet
+from edged.fleet.view import Counts
 from edged.topics import Ota, is_name
 from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 _LOOK_S: Final = 0.5
 _BESIDE_S: Final = 0.01  # for the boxes' words, while the time goes to those that ask for pieces
-_ATTEMPTS: Final = 5  # to reach a broker that went away: a minute
 
 
 class Server:
@@ -87,7 +86,7 @@ class Following:
         """
         until_s = math.inf if wait_s is None else time.monotonic() + wait_s
         with Broker(self._mqtt, self._counts) as broker:
-            fleet = self._read(broker)
+            fleet = broker.read_patiently(self._want.model)
             while True:
                 found = outcome(fleet, self._want)
                 self._show(found)
@@ -100,24 +99,7 @@ class Following:
                     broker.wait(min(_LOOK_S, left_s) if server is None else _BESIDE_S)
                     fleet = broker.now()
                 except Lost:
-                    fleet = self._again(broker)
-
-    def _read(self, broker: Broker) -> Fleet:
-        try:
-            return broker.read(self._want.model)
-        except Lost:
-            return self._again(broker)
-
-    def _again(self, broker: Broker) -> Fleet:
-        """A broker may take its time to restart. Raises EdgedError `broker` when it does not."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                broker.again(attempt)
-                return broker.read(self._want.model)
-            except EdgedError as error:
-                if error.fault.code != "broker" or attempt == _ATTEMPTS - 1:
-                    raise
-        raise Lost
+                    fleet = broker.read_patiently(self._want.model)
 
 
 def _confirmed(put: Put, refusal: str) -> None:

@@ -69,7 +69,7 @@ class Push:
         upload = Upload(self._connection, say)
         try:
             with Broker(self._mqtt, self._counts) as broker:
-                fleet = broker.read(self._model)
+                fleet = broker.read_patiently(self._model)
                 there = terms.in_force(fleet, self._wanted(asked, fleet), _now_ms())
                 lives_s = asked.lives_s if there is None else (there.expires - _now_ms()) / 1000
                 upload.connect()
@@ -110,8 +110,7 @@ class Push:
             broker.wait(_UPDATES_S)
             return broker.now()
         except Lost:
-            broker.again(0)
-            return broker.read(self._model)
+            return broker.read_patiently(self._model)
 
     def _wanted(self, asked: Terms, fleet: Fleet) -> Want:
         return asked.want(self._parcel, self._anchored.trust.epoch, fleet)

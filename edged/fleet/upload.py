@@ -18,14 +18,14 @@ import msgspec
 from edged.errors import EdgedError
 from edged.fleet import verdict
 from edged.transports.mqtt.packets import Greeting
-from edged.transports.mqtt.retained import OVERHEAD, Heard, Lost, Put, Retained
+from edged.transports.mqtt.retained import OVERHEAD, TOGETHER, Heard, Lost, Put, Retained
 
 _TRIES: Final = 3  # of sending what does not stay
 _LOSSES: Final = 3  # connections in a row that brought nothing
 _LOSSES_EVER: Final = 100
 _AWAY_S: Final = (1, 1, 2, 4, 8, 16)  # how long a broker may restart
-_GRACE_S: Final = 0.05
-_LATE_S: Final = 2.0  # for a broker that puts away only then what it has confirmed
+# How long to wait for what does not come: by how often it was sent. Brokers may put away late what they confirm.
+_GRACE_S: Final = (0.05, 0.5, 2.0)
 _SMALL: Final = 4096  # no broker's limit is below
 
 Hear = Callable[[Heard], None]
@@ -83,7 +83,9 @@ class Upload:
         self._there: set[str] = set()
         self._confirmed: set[str] = set()
         self._fresh: set[str] = set()  # sent since it was last looked for
-        self._puts: Counter[str] = Counter()
+        self._puts: Counter[str] = Counter()  # without those that a lost connection may have cut short
+        self._sent: Counter[str] = Counter()
+        self._news = 0  # grows with all that is learnt
         self._peeked: dict[str, bytes] | None = None
         self._fence = ""  # the name of something small that is there
         self._newest = ""  # a broker that forgot anything forgot what it was given last
@@ -122,12 +124,12 @@ class Upload:
         self._unknown |= self._stages[-1] - self._there
         losses = ever = 0
         while True:
-            before = len(self._there)
+            before = self._news
             try:
                 if self._step():
                     return self._sum(self._stages[-1])
             except Lost as lost:
-                losses, ever = (0 if len(self._there) > before else losses + 1), ever + 1
+                losses, ever = (0 if self._news > before else losses + 1), ever + 1
                 if losses == _LOSSES or ever == _LOSSES_EVER:
                     raise self._why(lost.under_way) from lost
                 self._puts.subtract(one.topic for one in lost.under_way)
@@ -159,23 +161,29 @@ class Upload:
         return False
 
     def _look(self, stage: set[str]) -> None:
+        """Asks for what may be there. What was learnt before the connection ended is kept."""
         unknown = [topic for topic in self._pieces if topic in self._unknown & stage]
-        late = any(topic in self._fresh for topic in unknown)
-        if not self._broker.look(unknown, self._fence, grace_s=_LATE_S if late else _GRACE_S):
-            self._forget()
-            return
-        for seen in (self._unknown, self._confirmed, self._fresh):
-            seen.difference_update(unknown)
-        kept = [topic for topic in unknown if topic in self._there]
-        self._newest = next((topic for topic in reversed(kept) if self._puts[topic] > 0), self._newest)
-        small = next((topic for topic in kept if self._pieces[topic].size <= _SMALL), "")
-        self._fence = self._fence or small
-        self._tell()
+        for start in range(0, len(unknown), TOGETHER - 1):
+            batch = unknown[start : start + TOGETHER - 1]
+            tries = max(self._puts[topic] if topic in self._fresh else 0 for topic in batch)
+            if not self._broker.look(batch, self._fence, grace_s=_GRACE_S[min(tries, len(_GRACE_S) - 1)]):
+                self._forget()
+                return
+            # That what was sent before the connection ended did not arrive is no news: it may be what ends it.
+            self._news += self._fresh.isdisjoint(batch)
+            for seen in (self._unknown, self._confirmed, self._fresh):
+                seen.difference_update(batch)
+            kept = [topic for topic in batch if topic in self._there]
+            self._newest = next((topic for topic in reversed(kept) if self._sent[topic]), self._newest)
+            small = next((topic for topic in kept if self._pieces[topic].size <= _SMALL), "")
+            self._fence = self._fence or small
+            self._tell()
 
     def _put(self, pieces: Sequence[Piece]) -> None:
         def messages() -> Iterator[Put]:
             for one in pieces:
                 self._puts[one.topic] += 1
+                self._sent[one.topic] += 1
                 self._unknown.add(one.topic)
                 self._fresh.add(one.topic)
                 yield Put(one.topic, one.read(), expires_s=one.expires_s)
@@ -186,6 +194,7 @@ class Upload:
         if refusal:
             raise verdict.refused(put, refusal)
         self._confirmed.add(put.topic)
+        self._news += 1
         self._tell()
 
     def _hear(self, heard: Heard) -> None:
@@ -196,8 +205,10 @@ class Upload:
             return
         lives = heard.left_s is None or heard.left_s >= piece.lives_s
         if lives and hashlib.sha256(heard.payload).hexdigest() == piece.sha256:
+            self._news += heard.topic in self._unknown
             self._there.add(heard.topic)
-            self._confirmed.discard(heard.topic)
+            for seen in (self._unknown, self._confirmed, self._fresh):
+                seen.discard(heard.topic)
         else:
             self._there.discard(heard.topic)
 
@@ -223,7 +234,7 @@ class Upload:
         newest = self._newest or self._fence
         self._there.discard(newest)
         if newest:
-            self._broker.look([newest], grace_s=_LATE_S)
+            self._broker.look([newest], grace_s=_GRACE_S[-1])
         return not newest or newest in self._there
 
     def _forget(self) -> None:
@@ -240,12 +251,12 @@ class Upload:
         return sum(self._pieces[topic].size for topic in topics)
 
     def _tell(self) -> None:
-        reused = [topic for topic in self._there if self._puts[topic] <= 0]
+        reused = [topic for topic in self._there if not self._sent[topic]]
         self._say(
             Progress(self._size(self._pieces), self._size(self._there), self._size(reused), self._size(self._confirmed))
         )
 
     def _sum(self, stage: set[str]) -> Sent:
-        sent = [topic for topic in stage if self._puts[topic] > 0]
-        again = sum(self._puts[topic] > 1 for topic in stage)
+        sent = [topic for topic in stage if self._sent[topic]]
+        again = sum(self._sent[topic] > 1 for topic in stage)
         return Sent(len(stage), self._size(stage), len(sent), self._size(sent), again)
