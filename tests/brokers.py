@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,12 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def documented(block: str) -> str:
+    """What docs/brokers.md tells an administrator to write: its `mosquitto.conf`, its `acl`."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "brokers.md").read_text()
+    return textwrap.dedent(text.partition(f"<!-- {block} -->\n")[2].partition("<!--")[0])
 
 
 def have_mosquitto() -> bool:

@@ -2,6 +2,7 @@
 
     async with Proxy(broker.port, rate=4e6, cut=0.3, seed=1) as proxy:
         ... proxy.url, proxy.cuts, proxy.bytes_of(b"-ota") ...
+    with proxied(broker.port, rate=4e6) as proxy:  # in a thread of its own
 
 Each second every connection is reset with probability `cut`, all at once, by a generator of its own. `rate` is in
 bytes a second to the clients, for all of them together.
@@ -12,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
-from typing import Final, Self
+import threading
+from collections.abc import Iterator
+from typing import Any, Final, Self
 
 _PIECE: Final = 16 * 1024
 
@@ -44,7 +46,6 @@ class Proxy:
         self._open: dict[Connection, asyncio.StreamWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.on_piece: Callable[[Connection, bytes], None] = lambda _connection, _data: None
 
     @property
     def url(self) -> str:
@@ -121,6 +122,25 @@ class Proxy:
                     self._free_s = max(self._free_s, loop.time()) + len(data) / self._rate
                     await asyncio.sleep(self._free_s - loop.time())
                 connection.down += len(data)
-                self.on_piece(connection, data)
                 connection.writer.write(data)
                 await connection.writer.drain()
+
+
+@contextlib.contextmanager
+def proxied(port: int, **settings: Any) -> Iterator[Proxy]:
+    """A proxy on a loop of its own, for tests that have none."""
+    proxy, ready, leave = Proxy(port, **settings), threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with proxy:
+            ready.set()
+            await asyncio.to_thread(leave.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield proxy
+    finally:
+        leave.set()
+        thread.join(10)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.brokers import PASSWORD, USERNAME, Amqtt, Mosquitto, Nats, have_mosquitto, have_nats
-from tests.conftest import ROOT
+from tests.brokers import PASSWORD, USERNAME, Amqtt, Mosquitto, Nats, documented, have_mosquitto, have_nats
 from tests.fetching import holds
 from tests.integration.mqtt.box import TREE, User, run, running, until
 from tests.integration.mqtt.receiver import OTA, Receiver, Shipment
@@ -225,19 +223,13 @@ def test_ota_F54_a_box_that_may_say_nothing_fetches_all_the_same(tmp_path: Path)
     run(scenario)
 
 
-def _documented(block: str) -> str:
-    """What docs/brokers.md tells an administrator to write."""
-    text = (ROOT / "docs" / "brokers.md").read_text()
-    return textwrap.dedent(text.partition(f"<!-- {block} -->\n")[2].partition("<!--")[0])
-
-
 def test_the_documented_broker_lets_a_box_fetch_and_write_nothing_of_the_fleets(tmp_path: Path) -> None:
     """Two ACL lines for the boxes, which read the fleet's documents and write none; an operator's user."""
     shipment = Shipment(SMALL)
-    lines = _documented("acl").splitlines()
+    lines = documented("acl").splitlines()
     assert lines[:3] == ["pattern readwrite edged/%u/#", "pattern read edged/ota/#", ""]
     (tmp_path / "acl").write_text("\n".join([*lines, ""]))
-    config = _documented("mosquitto.conf").replace("allow_anonymous false", "")  # a user is believed without a password
+    config = documented("mosquitto.conf").replace("allow_anonymous false", "")  # a user is believed without a password
 
     async def scenario() -> None:
         with (
