@@ -236,7 +236,7 @@ class Memory:
         self.kept[topic] = payload
         self.history.append(payload)
         for device in self.devices.values():
-            if topic in device.wanted_topics and self.kept[device.tree.status] == b"online":
+            if topic in device.wanted_topics and self.kept.get(device.tree.status) == b"online":
                 device.on_message(topic, payload)
         self.crash("after")
 
@@ -246,7 +246,7 @@ class Memory:
         while self.clock_s < until_s:
             self.clock_s = min(until_s, self.clock_s + self._pace_s / 2)
             for device in self.devices.values():
-                if self.kept[device.tree.status] == b"online":
+                if self.kept.get(device.tree.status) == b"online":
                     device.tick()
 
     def again(self, attempt: int) -> None:

@@ -34,6 +34,8 @@ class Devices:
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._clients: dict[str, Client] = {}
+        self._socks: dict[str, Any] = {}
+        self._away: set[str] = set()
         self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(target=self._run, name="devices")
         self._fault: BaseException | None = None
@@ -135,6 +137,8 @@ class Devices:
                         misc_s = time.monotonic() + 1
                         for client in self._clients.values():
                             client.loop_misc()
+                        for name in tuple(self._away):
+                            self._connect(self.devices[name])
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
             self._fault = error
 
@@ -164,16 +168,22 @@ class Devices:
 
         client.on_message = on_message
         client.on_connect = on_connect
-        client.connect("127.0.0.1", self._port, keepalive=60)
+        try:
+            client.connect("127.0.0.1", self._port, keepalive=60)
+        except OSError:
+            self._away.add(device.name)  # the broker is; `_run` tries again
+            return
+        self._away.discard(device.name)
         device.retain = partial(_retain, client)
-        self._clients[device.name] = client
-        self._selector.register(client.socket(), selectors.EVENT_READ, device)  # type: ignore[arg-type]
+        sock: Any = client.socket()
+        self._clients[device.name], self._socks[device.name] = client, sock
+        self._selector.register(sock, selectors.EVENT_READ, device)
 
     def _drop(self, device: Device) -> None:
-        client = self._clients.pop(device.name, None)
-        sock = client.socket() if client is not None else None
+        """Closes its socket without a goodbye, if paho has not done so."""
+        self._clients.pop(device.name, None)
         device.retain = lambda *_: None
-        if sock is not None:
+        if (sock := self._socks.pop(device.name, None)) is not None:
             self._selector.unregister(sock)
             sock.close()
 

@@ -68,8 +68,9 @@ def seal(order: Order, sign: Sign) -> bytes:
     return sign(Envelope(kind, documents.encode(order))).encode()
 
 
-def publish(ota: Ota, want: Want, undo: Undo, sign: Sign, bring: Bring) -> None:
-    """Signs both and lays them on the broker, the undo first. Raises what `sign` and `bring` do."""
+def publish(ota: Ota, want: Want, undo: Undo, sign: Sign, bring: Bring) -> tuple[bytes, bytes]:
+    """Signs both and lays them on the broker, the undo first; their envelopes. Raises what `sign` and `bring` do."""
     way_back, order = seal(undo, sign), seal(want, sign)
     bring(ota.undo(undo.model, undo.to), way_back)
     bring(ota.want(want.model, want.to), order)
+    return way_back, order

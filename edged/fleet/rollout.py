@@ -25,7 +25,7 @@ from edged.transports.mqtt.retained import Lost
 _LOOK_TWICE_S: Final = 5.0
 _READ_S: Final = 60.0  # after so long all is read anew
 _AWAY_S: Final = 3600.0  # how long a broker may be away; the command can be begun again at any time
-_SETTLE_S: Final = 10.0
+_GATHERED_S: Final = 600.0  # how long its boxes may take after it
 
 
 class Broker(Protocol):
@@ -70,6 +70,7 @@ class Conductor:
         self._halting = False
         self._said = ""
         self._read_s = -_READ_S
+        self._known = 0
         self._laid: tuple[bytes, bytes] | None = None
 
     def run(self) -> End:
@@ -105,16 +106,25 @@ class Conductor:
             fleet = self._broker.now()
             if isinstance(step := self._step(fleet), Wait):
                 return fleet, step
-        fleet = self._broker.read(self._target.model)
-        self._read_s = time.monotonic()
-        for note in fleet.incomplete:
-            self._tell(f"the picture may be incomplete: {note}")
-        while not self._fresh and not fleet.boxes:
-            self._tell("the broker has no word of any box")
-            self._broker.wait(self._every_s)
-            fleet = self._broker.read(self._target.model)
-        fleet = self._restored(fleet)
+        fleet = self._restored(self._read())
         return fleet, self._step(fleet)
+
+    def _read(self) -> Fleet:
+        """All of it. A broker that came back empty hears of its boxes one after the other: they are waited for, or a
+        wave would be through because a few are.
+        """
+        given_up_s = time.monotonic() + _GATHERED_S
+        while True:
+            fleet = self._broker.read(self._target.model)
+            self._read_s = time.monotonic()
+            for note in fleet.incomplete:
+                self._tell(f"the picture may be incomplete: {note}")
+            known = len(waves.members(fleet, self._target))
+            if 10 * known >= 9 * self._known or time.monotonic() > given_up_s:
+                self._known = known
+                return fleet
+            self._tell(f"the broker knows of {known} boxes and knew of {self._known}: they are waited for")
+            self._broker.wait(self._every_s)
 
     def _step(self, fleet: Fleet) -> Step:
         return waves.step(fleet, self._target, self._plan, self._now_ms(), fresh=self._fresh, retry=self._retry)
@@ -125,7 +135,7 @@ class Conductor:
         want, undo = ordering.draw(fleet, template, self._now_ms(), self._lives_s)
         self._tell(step.why)
         self._read_s = -_READ_S
-        ordering.publish(Ota(self._broker.base), want, undo, self._sign, self._broker.bring)
+        self._laid = ordering.publish(Ota(self._broker.base), want, undo, self._sign, self._broker.bring)
         self._fresh = self._halting = False
 
     def _restored(self, fleet: Fleet) -> Fleet:
@@ -140,8 +150,7 @@ class Conductor:
             ota = Ota(self._broker.base)
             for topic, content in zip((ota.undo(model, to), ota.want(model, to)), self._laid, strict=True):
                 self._broker.bring(topic, content)
-            self._broker.wait(min(self._every_s, _SETTLE_S))
-            return self._broker.read(model)
+            return self._read()
         return fleet
 
     def _reconnect(self) -> None:
@@ -155,7 +164,7 @@ class Conductor:
                     raise
             else:
                 break
-        self._broker.wait(min(self._every_s, _SETTLE_S))  # boxes come back too, and say where they are
+        self._read_s = -_READ_S
 
     def _waiting(self, step: Wait) -> str:
         if not step.left_s:

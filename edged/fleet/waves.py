@@ -26,7 +26,7 @@ import msgspec
 from edged.delivery.documents import Rollout, Want
 from edged.delivery.want import takes_part
 from edged.fleet.standing import Standing, of
-from edged.fleet.view import Fleet, Published, within
+from edged.fleet.view import Box, Fleet, Model, Published, within
 
 DONE: Final = 90.0
 _OVERTAKEN_MS: Final = 60_000  # by then a box that is online has taken an order, or has said why not
@@ -109,13 +109,13 @@ def step(fleet: Fleet, target: Target, plan: Plan, now_ms: int, *, fresh: bool =
     `fresh`: the operator has said so just now, which is the word to begin, and to go on after a pause; without it, both
     are somebody else's doing, and the end. `retry`: in that moment, boxes that failed this release may try it again.
     """
-    members = [(box, its) for box in fleet.boxes if within(target.to, box) and (its := box.model(target.model))]
-    if not members:
+    everyone = members(fleet, target)
+    if not everyone:
         return End(False, f"no box of {target.to} has the model {target.model}")
     current = lying(fleet, target)
-    asked = [of(box, its, current) for box, its in members if current == fleet.newest(target.model, box)]
+    asked = [of(box, its, current) for box, its in everyone if current == fleet.newest(target.model, box)]
     if current is None or not asked:
-        return _begin(target, plan, [box.name for box, _ in members if box.online], fresh=fresh, retry=retry)
+        return _begin(target, plan, [box.name for box, _ in everyone if box.online], fresh=fresh, retry=retry)
     want = current.order
     if not isinstance(want, Want):
         raise TypeError("`lying` finds wants")
@@ -132,6 +132,11 @@ def step(fleet: Fleet, target: Target, plan: Plan, now_ms: int, *, fresh: bool =
     return _next(want, wave, plan, now_ms)
 
 
+def members(fleet: Fleet, target: Target) -> list[tuple[Box, Model]]:
+    """The boxes that are meant, as far as they have the model."""
+    return [(box, its) for box in fleet.boxes if within(target.to, box) and (its := box.model(target.model))]
+
+
 def lying(fleet: Fleet, target: Target) -> Published | None:
     """The want for this target, where it is what lies on its topic."""
     for one in fleet.wants:
@@ -146,8 +151,8 @@ def _overtaken(want: Want, asked: Sequence[Standing], now_ms: int) -> bool:
     """Whether boxes follow a newer order than the one that lies there, and none follows this one: two operators wrote
     at one moment, or the broker came back with an old memory. One box that lies cannot make it so.
     """
-    members = (one for one in asked if one.box.online and takes_part(want.rollout, one.box.name))
-    places = [one.model.install.want.place for one in members if one.model.install.want is not None]
+    online = (one for one in asked if one.box.online and takes_part(want.rollout, one.box.name))
+    places = [one.model.install.want.place for one in online if one.model.install.want is not None]
     return (
         now_ms > want.issued + _OVERTAKEN_MS
         and want.place not in places

@@ -115,6 +115,30 @@ def boxes_of(desk: Desk) -> dict[str, Any]:
     return {box["name"]: box for box in desk.status()["boxes"]}
 
 
+@pytest.mark.soak
+def test_a_broker_that_is_killed_and_comes_back_empty_holds_a_rollout_up_and_no_more(
+    desk: Desk, broker: Mosquitto, tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits-2"
+    sha256 = folder_of(folder, {"model.onnx": content(2000)}, desk)
+    patient = ("--waves", "20,100", "--soak", "15s", "--every", "500ms")
+    with (
+        Devices(broker.port, 20, desk.trust) as devices,
+        desk.start("fleet", "rollout", str(folder), *patient) as process,
+    ):
+        devices.wait(lambda: devices.running(sha256) or process.poll() is not None, PATIENCE_S)
+        broker.kill()
+        broker.start()
+        said, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+        assert "trying again" in said
+        assert "the broker has lost the order: it is laid down again" in said
+        assert said.count("begins") == 1
+        assert devices.running(sha256) == set(devices.names)
+        with devices.held() as everyone:
+            assert all(one.installed == [sha256] for one in everyone.values())
+
+
 def test_a_broker_with_a_short_queue_hides_no_box(tmp_path: Path) -> None:
     """QoS 1 and a wildcard would find 120 of them."""
     count, said = 1200, b'{"models": [{"name": "digits", "state": "serving", "version": "1"}]}' + b" " * 1000

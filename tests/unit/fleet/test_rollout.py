@@ -13,7 +13,7 @@ from edged.fleet.rollout import Conductor
 from edged.fleet.waves import End, Plan
 from edged.topics import Ota
 from edged.transports.mqtt.retained import Lost
-from tests.devices import MODEL, Memory
+from tests.devices import MODEL, Device, Memory
 from tests.operators import signing
 from tests.signing import Operator
 
@@ -137,6 +137,31 @@ def test_a_broker_that_came_back_empty_gets_the_order_again() -> None:
     assert "the broker has lost the order: it is laid down again" in said
     assert everybody_installed_once(broker)
     assert sum(line.startswith("begins") for line in said) == 1
+
+
+def test_boxes_that_come_back_one_after_the_other_are_waited_for() -> None:
+    """Three that are live are not nine of ten of fifty."""
+    broker = Memory(50, TRUST)
+    said: list[str] = []
+    away: list[Device] = []
+
+    def lose(what: str) -> None:
+        if not away and any(line.startswith("goes on to 10") for line in said):
+            broker.kept.clear()
+            away.extend(broker.devices.values())
+            raise Lost
+        if away and what == "wait":
+            broker.connect(away.pop())
+            if not away:
+                broker.crash = lambda _: None
+
+    broker.crash = lose
+    one = conductor(broker, said)
+    assert one.run().ok
+    gathered = next(index for index, line in enumerate(said) if "are waited for" in line)
+    assert not any(line.startswith("goes on to 50") for line in said[:gathered])
+    assert sum(line.startswith("begins") for line in said) == 1
+    assert everybody_installed_once(broker)
 
 
 def test_somebody_else_s_pause_ends_it() -> None:
