@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import Awaitable, Callable
 
+from edged.delivery.chunks import PATIENCE_S
 from edged.delivery.documents import Release
 from edged.delivery.fetcher import Fetcher, Progress
 from edged.delivery.store import Store
@@ -13,13 +14,15 @@ from tests.couriers import Broker, MemoryCourier, key_of, unsigned
 
 
 class Box:
-    """A fetcher on a courier, and what it reported."""
+    """A fetcher on a courier, and what it reported. With a short `patience_s` silence and damage cost little time, and
+    a busy machine may look like silence.
+    """
 
-    def __init__(self, store: Store, broker: Broker | None = None) -> None:
+    def __init__(self, store: Store, broker: Broker | None = None, patience_s: float = PATIENCE_S) -> None:
         self.store = store
         self.broker = broker or Broker()
         self.courier: MemoryCourier = self.broker.courier()
-        self.fetcher = Fetcher(self.courier, store, self.broker.ota, patience_s=0.05)
+        self.fetcher = Fetcher(self.courier, store, self.broker.ota, patience_s=patience_s)
         self.courier.callbacks(
             lambda topic, payload, retained: self.fetcher.on_document(topic, payload, retained=retained),
             lambda up: self.fetcher.on_connected() if up else self.fetcher.on_lost(),

