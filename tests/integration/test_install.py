@@ -228,6 +228,22 @@ def test_a_release_waits_for_a_persons_word(broker: Mosquitto, operator: Operato
 
 
 @rr
+def test_outside_of_its_hours_it_waits_until_a_reload_says_otherwise(broker: Mosquitto, operator: Operator) -> None:
+    hour = (time.localtime().tm_hour + 12) % 24
+    closed = f"{PUSH}, install: '{hour:02}:00-{(hour + 1) % 24:02}:00'"
+    with trusting(operator, configuration(closed, broker.url)) as one:
+        ordered(broker, operator)
+        one.wait(lambda: (one.model("digits")["install"] or {}).get("code") == "not_now")
+        assert one.model("digits")["install"]["bytes_have"] == len(V2)
+        assert one.model("digits")["version"] == "1"
+        one.config.write_text(configuration(PUSH, broker.url))
+        code, body, _ = one.request("POST", "/edged/reload")
+        assert (code, json.loads(body)["settings"]) == (200, ["push.install"])
+        one.wait(lambda: one.model("digits")["install"]["verdict"] == "active")
+        assert one.model("digits")["version"] == "2"
+
+
+@rr
 def test_what_a_person_holds_no_want_moves(broker: Mosquitto, operator: Operator, tmp_path: Path) -> None:
     with trusting(operator, configuration(mqtt=broker.url)) as one:
         assert edged(one, "install", str(folder(tmp_path / "digits-4", operator, V4, 4)))[0] == 0
