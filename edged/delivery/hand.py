@@ -71,6 +71,10 @@ class Hand:
     async def _go_back(self, why: Fault, held: Held) -> dict[str, object]:
         if self._ledger.course.phase in {Phase.OFFERED, Phase.TRIAL}:
             raise EdgedError("busy", f"a push of {self._case.shelf.model} is under way")
+        if (
+            await self._case.shelf.way_back(self._ledger.record) is None
+        ):  # else what is fetched would be given up for it
+            raise EdgedError("no_previous", f"{self._case.shelf.model} has no version to go back to")
         done = self._retreat.wanted(why, held.by, held)
         self._pursuit.give_up(fault("pinned", f"{held.by} went back to the version before"))
         return await asyncio.shield(done)

@@ -177,6 +177,20 @@ def test_a_person_holds_a_version_and_lets_it_go(one: Box, operator: Operator, t
         assert word in said
 
 
+def test_a_way_back_that_is_not_there_gives_up_no_download(one: Box, operator: Operator, tmp_path: Path) -> None:
+    stick = folder(tmp_path / "digits-2", operator)
+    code, _, _ = one.request("POST", "/edged/install", (stick / RELEASE_FILE).read_bytes())
+    assert code == 200
+    one.wait(lambda: (one.model("digits")["install"] or {}).get("phase") == "downloading")  # for ever
+    code, said = edged(one, "rollback", "digits")
+    assert (code, "[no_previous]" in said) == (1, True), said
+    code, said = edged(one, "install", str(stick))
+    assert code == 0, said
+    events = [json.loads(line)["event"] for line in edged(one, "log", "digits", "--json")[1].splitlines()]
+    assert "failed" not in events
+    assert "rejected" not in events
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"version": 0}', b'{"version": "2"}', b'{"version": true}'])
 def test_a_version_is_a_number(one: Box, body: bytes) -> None:
     code, answer, _ = one.request("POST", "/edged/models/digits/pin", body)
