@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -23,7 +23,7 @@ from edged.config.steps import Form, ResultFormat
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import JOINED
 from edged.rings import Ring
-from edged.tensors import Signature
+from edged.tensors import Compared, Signature
 from edged.worker import pictures
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
@@ -33,8 +33,6 @@ from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.table import decode
-from edged.worker.gilding import gild
-from edged.worker.golden import Golden
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
 from edged.worker.prepared import largest_prepared
@@ -45,6 +43,9 @@ from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
 from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to, value_shown
 from edged.worker.view import View
+
+if TYPE_CHECKING:
+    from edged.worker.golden import Golden
 
 # A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
 _OWN: Final = frozenset({"model_failed", "over_memory"})
@@ -133,7 +134,7 @@ class Worker:
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
         self._lasting = Lasting()
-        self._golden = Golden(self._model)
+        self._golden: Golden | None = None
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
@@ -206,12 +207,23 @@ class Worker:
     def _compare(self, asked: Compare | Gild) -> None:
         head, payload = AnswerHead(0), b""
         try:
-            found = self._golden.compare(asked) if isinstance(asked, Compare) else gild(self._model, asked)
+            found = self._compared(asked)
             payload = msgspec.msgpack.encode(found)
             head = AnswerHead(len(payload))
         except EdgedError as error:
             head = AnswerHead(0, fault=_shortened(error.fault, _FAULTS_ROOM))
         channel.send(self._sock, Answers(asked.number, (head,)), [payload])
+
+    def _compared(self, asked: Compare | Gild) -> Compared:
+        """Imports what it takes, which is a megabyte and a half: only a candidate is ever asked (RULES 1)."""
+        if isinstance(asked, Gild):
+            from edged.worker.gilding import gild
+
+            return gild(self._model, asked)
+        from edged.worker.golden import Golden
+
+        self._golden = self._golden or Golden(self._model)
+        return self._golden.compare(asked)
 
     # --- the steps of a batch -------------------------------------------------------------------------
 

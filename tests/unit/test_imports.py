@@ -29,6 +29,7 @@ def test_a_worker_loads_nothing_of_the_daemons() -> None:
     modules = loaded("import edged.worker.main")
     assert modules >= HEAVY
     assert not DAEMONS & modules
+    assert not {"zipfile", "lzma", "bz2"} & modules, "a megabyte and a half that only a candidate needs"
 
 
 def test_entry_points_load_the_standard_library_only() -> None:
