@@ -104,6 +104,10 @@ class Fetcher:
         """The hashes of the indexes and chunks that are wanted now, in their order; at most a few thousand."""
         return self._assembly.missing if self._assembly is not None else ()
 
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
     def on_connected(self) -> None:
         """The courier has a connection. What it listens to is the courier's to remember."""
         self._connection(up=True)
@@ -145,7 +149,7 @@ class Fetcher:
         self._documents.setdefault(sha256, []).append(queue)
         self._listen(anew=sha256)
         try:
-            while await asyncio.to_thread(_names, content := await queue.get()) != sha256:
+            while await asyncio.to_thread(named, content := await queue.get()) != sha256:
                 log.warning("not the release %s", sha256[:12], extra={"code": "bad_document"})
             return content
         finally:
@@ -173,7 +177,7 @@ class Fetcher:
         """
         if self._assembly is not None:
             raise RuntimeError("one release at a time")
-        if await asyncio.to_thread(_names, content) != key:
+        if await asyncio.to_thread(named, content) != key:
             raise EdgedError("bad_document", "the envelope is not the one that the key names")
         others = await asyncio.to_thread(self._store.claim, key)
         download = Download(self._store.folder(key), release, others, lenders)
@@ -275,7 +279,7 @@ class Fetcher:
         self._courier.listen(blobs | releases)
 
 
-def _names(content: bytes) -> str:
+def named(content: bytes) -> str:
     """The hash of the release in an envelope; "" when there is none."""
     try:
         return envelope.decode(content, "release").sha256

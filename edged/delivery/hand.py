@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,13 +16,14 @@ from edged.errors import EdgedError, Fault, fault
 
 
 class Hand:
-    """`by` is who did it, for the audit."""
+    """`by` is who did it, for the audit. `give_up(why)`: of what is under way."""
 
-    def __init__(self, case: Case, retreat: Retreat, pursuit: Pursuit) -> None:
+    def __init__(self, case: Case, retreat: Retreat, pursuit: Pursuit, give_up: Callable[[Fault], None]) -> None:
         self._case: Final = case
         self._ledger: Final = case.ledger
         self._retreat: Final = retreat
         self._pursuit: Final = pursuit
+        self._give_up: Final = give_up
 
     async def rollback(self, by: str) -> dict[str, object]:
         """The operator's rollback, which holds; returns the status after it. Raises EdgedError no_previous or busy."""
@@ -34,12 +36,13 @@ class Hand:
         here = {one.version for one in (active, await self._case.shelf.way_back(record)) if one is not None}
         if active is not None and active.version == version:
             await self._ledger.commit(lambda now: msgspec.structs.replace(now, held=held))
-            self._pursuit.give_up(fault("pinned", f"{by} holds the model at version {version}"))
-            self._ledger.decided("pinned", f"held at version {version}", None, version, active.sha256, by)
-            self._case.wake.set()
-            self._ledger.say(self._ledger.course)
-            return self._ledger.status()
-        if version not in here:
+            if self._case.shelf.active(self._ledger.record) == active:  # else a trial has just ended
+                self._give_up(fault("pinned", f"{by} holds the model at version {version}"))
+                self._ledger.decided("pinned", f"held at version {version}", None, version, active.sha256, by)
+                self._case.wake.set()
+                self._ledger.say(self._ledger.course)
+                return self._ledger.status()
+        elif version not in here:
             there_are = ", ".join(map(str, sorted(here))) or "none"
             raise EdgedError("bad_version", f"version {version} is not on this box", f"There are: {there_are}.")
         return await self._go_back(undone_by(by), held)
@@ -76,5 +79,5 @@ class Hand:
         ):  # else what is fetched would be given up for it
             raise EdgedError("no_previous", f"{self._case.shelf.model} has no version to go back to")
         done = self._retreat.wanted(why, held.by, held)
-        self._pursuit.give_up(fault("pinned", f"{held.by} went back to the version before"))
+        self._give_up(fault("pinned", f"{held.by} went back to the version before"))
         return await asyncio.shield(done)

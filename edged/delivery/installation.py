@@ -78,11 +78,11 @@ class Installation:
             queued=self._queued,
             blocked=self._on_blocked,
         )
-        self._pursuit: Final = Pursuit(self._case, fleet, line, self._tryout, self._renew)
+        self._pursuit: Final = Pursuit(self._case, fleet, line, self._tryout, self._meanwhile)
         self._waiting: Waiting | None = None
         self._renewal: Renewal | None = None
         self._undone_by = "a signed undo"
-        self.hand: Final = Hand(self._case, self._retreat, self._pursuit)
+        self.hand: Final = Hand(self._case, self._retreat, self._pursuit, self._give_up)
         route.on_faulty = self._on_faulty
 
     async def open(self, record: Record) -> None:
@@ -123,9 +123,9 @@ class Installation:
 
     def push(self, pushed: Pushed) -> None:
         """Takes a file: at once, after the probation under way, or in place of what is tried or fetched."""
-        held = self._ledger.record.held
-        if held is not None and held.pinned:
-            self.reject(pushed.subject, fault("pinned", f"{held.by} holds the model at its version"))
+        pinned = self._pinned()
+        if pinned is not None:
+            self.reject(pushed.subject, pinned)
             return
         if pushed.sha256 == (self._waiting.pushed.sha256 if self._waiting else self._under_way()):
             return  # QoS 1 may deliver it twice
@@ -138,6 +138,10 @@ class Installation:
             self._ledger.say(msgspec.structs.replace(self._ledger.course, flags=self._queued()))
         self._give_up(SUPERSEDED)
 
+    def _pinned(self) -> Fault | None:
+        held = self._ledger.record.held
+        return fault("pinned", f"{held.by} holds the model at its version") if held and held.pinned else None
+
     def _overtake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -148,15 +152,13 @@ class Installation:
 
         `envelope` is its release's, where that came with it.
         """
-        record = self._ledger.record
-        same = record.candidate is not None and record.candidate.release == order.release
-        what = rollout.action(self.phase, Event.ORDERED)
         self._overtake_waiting()
         await self._ledger.update(lambda now: rollout.ordered(now, order, seen))
         self._pursuit.begin((order.release, envelope) if envelope else None)
-        if what is Action.QUEUE:
+        candidate = self._ledger.record.candidate  # as it is now: a step may have ended while that was written
+        if rollout.action(self.phase, Event.ORDERED) is Action.QUEUE:
             self._ledger.say(msgspec.structs.replace(self._ledger.course, flags=self._queued()))
-        elif not same:
+        elif candidate is None or candidate.release != order.release:
             self._give_up(SUPERSEDED)
         self._case.wake.set()
 
@@ -270,12 +272,12 @@ class Installation:
             elif record.phase is Phase.TRIAL:
                 async with self._case.turn:
                     await self._tryout.run()
+            elif (problem := self._retreat.banned()) is not None:
+                await self._retreat.because(problem)
             elif record.phase is Phase.DOWNLOADING and record.candidate is not None:
                 await self._pursuit.fetch(record.candidate)
             elif record.phase is Phase.VERIFIED:
                 await self._pursuit.hold()
-            elif (problem := self._retreat.banned()) is not None:
-                await self._retreat.because(problem)
             elif self._retreat.wish is not None:
                 await self._retreat.as_wished()
             elif self._waiting is not None:
@@ -302,7 +304,8 @@ class Installation:
         if record.phase is not Phase.PROBATION or self._retreat.wish is not None or order is None or active is None:
             return False
         urgent = order.want is not None and order.want.urgent and order.release != active.release
-        return urgent and record.held is None and self._case.shelf.has_way_back(record)
+        way_back = self._case.shelf.has_way_back(record) and active.key != self._retreat.no_way_from
+        return urgent and way_back and self._pursuit.may_begin(order)
 
     async def stop(self) -> None:
         """After `run` was cancelled: a clean stop costs no attempt."""
@@ -311,6 +314,13 @@ class Installation:
             self._renewal.done.cancel()
         if self._ledger.record.phase is not Phase.IDLE or self._ledger.behind:
             await self._ledger.update(rollout.stopped)
+
+    async def _meanwhile(self) -> None:
+        """What must not wait for the end of a download."""
+        await self._renew()
+        problem = self._retreat.banned()
+        if problem is not None:
+            await self._retreat.because(problem)
 
     async def _renew(self) -> None:
         if self._renewal is not None:
@@ -321,6 +331,10 @@ class Installation:
     async def _take(self) -> None:
         async with self._case.turn:
             waiting, self._waiting = self._waiting, None
-            if waiting is not None:
+            pinned = self._pinned()
+            if waiting is not None and pinned is not None:  # since it came
+                self._ledger.rest()
+                self.reject(waiting.pushed.subject, pinned)
+            elif waiting is not None:
                 await self._pursuit.stage(waiting.pushed, waiting.before)
                 await self._tryout.run()

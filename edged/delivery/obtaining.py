@@ -15,7 +15,7 @@ from edged.config.schema import Push
 from edged.delivery import documents, manifest, rollout, trust
 from edged.delivery.case import Case
 from edged.delivery.documents import Release, Trust
-from edged.delivery.fetcher import Fetcher, Progress
+from edged.delivery.fetcher import Fetcher, Progress, named
 from edged.delivery.gate import Moment
 from edged.delivery.ledger import Pushed, unwritable
 from edged.delivery.line import Line
@@ -27,6 +27,7 @@ from edged.errors import EdgedError, Fault, fault
 TELL_EVERY_S: Final = 5.0  # a download's figures
 _NEWEST: Final = "999"  # where nobody can tell, the trial does
 LET_BY_S: Final = 1.0  # how soon one that stands still lets another by
+AWAY_S: Final = 5.0  # and how soon one that has no broker, and that nobody brings anything
 MISSED_S: Final = 10.0  # a document that did not come until then is told as missing
 
 
@@ -108,7 +109,7 @@ class Obtaining:
     async def _document(self, order: Order) -> tuple[bytes, tuple[str, ...], Release]:
         """The release's envelope, who signed it, and what it is. Raises EdgedError: why it does not go here."""
         near = self.given[1] if self.given[0] == order.release else None
-        near = near or await asyncio.to_thread(self._case.store.document, order.release)
+        near = near or await asyncio.to_thread(self._stored, order.release)
         if near is not None:
             try:
                 return near, *await asyncio.to_thread(self._judged, order, near)
@@ -117,6 +118,11 @@ class Obtaining:
                     raise  # else it may have been signed anew
         envelope = await self._fetched_document(order.release)
         return envelope, *await asyncio.to_thread(self._judged, order, envelope)
+
+    def _stored(self, sha256: str) -> bytes | None:
+        """The envelope that is on the disk, unless it is damaged."""
+        content = self._case.store.document(sha256)
+        return content if content is not None and named(content) == sha256 else None
 
     async def _fetched_document(self, sha256: str) -> bytes:
         coming = asyncio.ensure_future(self._fleet.fetcher.document(sha256))
@@ -184,14 +190,18 @@ class Obtaining:
 
     async def _fetched(self, key: str, envelope: bytes, release: Release) -> bool:
         """Whether all of it is here; False when it stands still and another model waits for its turn."""
-        ledger = self._case.ledger
-        lenders = self._case.shelf.lenders
-        fetching = self._fleet.fetcher.files(key, envelope, release, self._teller(), lenders=lenders)
+        case, fetcher = self._case, self._fleet.fetcher
+        fetching = fetcher.files(key, envelope, release, self._teller(), lenders=case.shelf.lenders)
         coming = asyncio.ensure_future(fetching)
+        had, since_s = 0, case.clock()
         try:
             while not coming.done():
                 await asyncio.wait({coming}, timeout=LET_BY_S)
-                if not coming.done() and ledger.course.waiting is not None and self._line.contended:
+                have = case.ledger.course.loaded.have
+                if fetcher.connected or have != had or not fetcher.missing():
+                    had, since_s = have, case.clock()
+                still = case.ledger.course.waiting is not None or case.clock() - since_s >= AWAY_S
+                if not coming.done() and still and self._line.contended:
                     return False
             coming.result()  # raises why not
         finally:

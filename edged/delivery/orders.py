@@ -115,7 +115,9 @@ class Orders:
         """What gate.py judges an order by."""
         now, wall_ms = self.trust, self._clock.wall_ms()
         closed = _closed(settings, wall_ms)
-        if order.want is None or now is None:
+        if now is None:  # it was there when the order came
+            return Moment(fault("no_trust", "this box has no root of trust any more"), closed=closed)
+        if order.want is None:
             return Moment(closed=closed)
         synced, signers = self._clock.synced(), order.signers
         overdue = want.overdue(order.want, now, self._now_ms(now), synced=synced, signers=signers)
@@ -241,8 +243,9 @@ class Orders:
         if one is not None:
             one.reject(Subject(size=len(payload)), problem, f"MQTT {kind}/{rest}"[:200])
         else:
-            text = f"{kind} document refused: {problem.message}"
-            self._audit(Decision("rejected", text, code=problem.code, by=f"MQTT {kind}/{rest}"[:200]))
+            # Strangers may make up any number of models: one line of the audit a second tells of them all.
+            text = f"{kind} document refused on {rest[:200]}: {problem.message}"
+            self._audit(Decision("rejected", text, code=problem.code, by=f"MQTT {kind}"))
 
     async def _follow(self, payload: bytes) -> None:
         """A trust document: the next one, or the one that holds already."""

@@ -72,6 +72,13 @@ class Pursuit:
             self._given_up = why
         self._case.wake.set()
 
+    def may_begin(self, order: Order) -> bool:
+        """Whether nothing that is known by now keeps it from being tried."""
+        record = self._ledger.record
+        if order.release in record.blacklist or self._case.shelf.banned(order.release) is not None:
+            return False
+        return not gate.only_fetched(order) and gate.before_trial(order, record.held, self._moment(order)) is None
+
     async def follow(self, order: Order) -> None:
         """An order in force, and nothing under way: it has its verdict already, waits, or is looked up."""
         record = self._ledger.record

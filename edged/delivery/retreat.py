@@ -34,6 +34,7 @@ class Retreat:
     def __init__(self, case: Case) -> None:
         self._case: Final = case
         self._stuck = ""  # a banned release that there is no way back from
+        self.no_way_from = ""  # the key of what answered when one was wanted in vain
         self.wish: Wish | None = None
 
     def wanted(self, why: Fault, by: str, held: Held | None) -> asyncio.Future[dict[str, object]]:
@@ -59,6 +60,8 @@ class Retreat:
     async def _cannot(self, error: EdgedError) -> None:
         """There is no way back, and whoever wants one is told."""
         ledger, wish = self._case.ledger, self.wish
+        active = self._case.shelf.active(ledger.record)
+        self.no_way_from = active.key if active is not None else ""
         if ledger.record.leaving:
             text = f"no way back: {error.fault.message}"
             ledger.decided("rollback_refused", text, error.fault, by=wish.by if wish else "")

@@ -104,12 +104,14 @@ TABLE: Final[dict[tuple[Phase, Event], tuple[Phase, Action]]] = {
     (Phase.DOWNLOADING, Event.SUPERSEDED): (Phase.IDLE, Action.DROP),
     (Phase.DOWNLOADING, Event.FAILED): (Phase.IDLE, Action.DROP),
     (Phase.DOWNLOADING, Event.BLOCKED): (Phase.IDLE, Action.WAIT),
+    (Phase.DOWNLOADING, Event.FAULTED): (Phase.DOWNLOADING, Action.GO_BACK),
     (Phase.DOWNLOADING, Event.RESTARTED): (Phase.DOWNLOADING, Action.FETCH),
     (Phase.DOWNLOADING, Event.FETCHED): (Phase.VERIFIED, Action.HOLD),
     (Phase.VERIFIED, Event.PUSHED): (Phase.VERIFIED, Action.CANCEL),
     (Phase.VERIFIED, Event.ORDERED): (Phase.VERIFIED, Action.CANCEL),
     (Phase.VERIFIED, Event.SUPERSEDED): (Phase.IDLE, Action.DROP),
     (Phase.VERIFIED, Event.FAILED): (Phase.IDLE, Action.DROP),
+    (Phase.VERIFIED, Event.FAULTED): (Phase.VERIFIED, Action.GO_BACK),
     (Phase.VERIFIED, Event.RESTARTED): (Phase.VERIFIED, Action.HOLD),
     (Phase.VERIFIED, Event.DUE): (Phase.TRIAL, Action.TRY),
     (Phase.TRIAL, Event.PUSHED): (Phase.TRIAL, Action.CANCEL),
@@ -161,6 +163,7 @@ def ordered(record: Record, order: Order, seen: Seen) -> Record:
     retry = order.want is None or order.want.retry
     blacklist = {key: why for key, why in record.blacklist.items() if not retry or key != order.release}
     held = None if retry else record.held
+    seen = max(record.seen, seen, key=lambda one: one.place)  # root's word has no place, and takes none away
     return msgspec.structs.replace(record, order=order, done=False, seen=seen, blacklist=blacklist, held=held)
 
 

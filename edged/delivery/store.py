@@ -34,6 +34,7 @@ from edged.errors import EdgedError
 
 SCHEMA: Final = 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_LINE: Final = 65  # of trust.json, before the envelope (orders.py)
 _CLAIMS: Final = 2  # the download under way, and the one before it, whose chunks it may use
 
 log = logging.getLogger("edged.delivery")
@@ -132,7 +133,7 @@ class Store:
     def trust(self) -> bytes | None:
         """The envelope that `keep_trust` was given last."""
         try:
-            return disk.read(self._root / "trust.json", LARGEST)
+            return disk.read(self._root / "trust.json", LARGEST + _LINE)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -117,9 +117,9 @@ class Tryout:
 
     async def _cannot(self, problem: Fault) -> None:
         """What stands in the way passes: an order is followed again later, a push is not."""
-        ledger = self._case.ledger
-        if ledger.record.wanted is None:
-            await self.failed(problem)
+        ledger, why = self._case.ledger, self._given_up
+        if why is not None or ledger.record.wanted is None:
+            await self.failed(why or problem)
             return
         ledger.decided("blocked", f"cannot be tried now: {problem.message}", problem)
         await ledger.update(rollout.blocked)
@@ -138,6 +138,7 @@ class Tryout:
             await case.route.retire(candidate)
             await self._cannot(unwritable(error))
             return
+        self._given_up = None  # what came since is not about the next trial, but for the end of this probation
         self._vigil.begin()
         ledger.say(msgspec.structs.replace(ledger.course, phase=Phase.PROBATION, flags=self._queued()))
         try:

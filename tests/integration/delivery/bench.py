@@ -14,11 +14,13 @@ import msgspec
 
 from edged.config.schema import Model, Probation, Push
 from edged.config.units import Duration
+from edged.delivery.audit import Decision
 from edged.delivery.disk import hash_of
 from edged.delivery.installer import Installer
 from edged.delivery.orders import Clock
 from edged.delivery.record import Phase, Record
 from edged.delivery.store import Store
+from edged.delivery.trail import journal
 from edged.delivery.want import Box
 from edged.topics import Ota
 from tests.routes import MemoryRoute
@@ -69,6 +71,7 @@ class Bench:
         self.routes = {name: MemoryRoute() for name in self.models}
         self.route = self.routes["m"]
         self.statuses: list[dict[str, object]] = []
+        self.decisions: list[Decision] = []
         self.installer = Installer(
             [Model(name, str(factory) if factory.exists() else "") for name in self.models],
             settings,
@@ -78,6 +81,7 @@ class Bench:
             box=Box("box"),
             ota=Ota("edged"),
             wall=self.clock(),
+            audit=self._audit,
         )
         self.deaf = False  # whoever should hear of statuses fails
 
@@ -88,6 +92,10 @@ class Bench:
         if self.deaf:
             raise OSError(model)
         self.statuses.append(status)
+
+    def _audit(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        journal(decision)
 
     @property
     def serving(self) -> bytes:

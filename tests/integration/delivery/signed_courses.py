@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from edged.errors import EdgedError
-from tests.integration.delivery.bench import NEW
+from tests.integration.delivery.bench import NEW, OLD
 from tests.integration.delivery.fleet import Member
 from tests.signing import sha256_of
 
@@ -129,6 +129,26 @@ async def banned_on_the_disk(at: Member) -> None:
     await at.told(release, "banned")
 
 
+async def banned_while_another_is_fetched(at: Member) -> None:
+    await ordered(at)
+    stuck = at.fleet.release(BETWEEN, 3)
+    at.fleet.publish_document(stuck)
+    at.fleet.want(stuck)
+    await at.told(stuck, "downloading")
+    at.fleet.rotate(banned={sha256_of(at.fleet.release(NEW)): "it sees ghosts"})
+    await at.answered_by(OLD)
+
+
+async def banned_while_another_is_on_the_disk(at: Member) -> None:
+    await ordered(at)
+    other = at.fleet.release(BETWEEN, 3)
+    at.fleet.upload(other, BETWEEN)
+    at.fleet.want(other, action="download_only")
+    await at.told(other, "verified")
+    at.fleet.rotate(banned={sha256_of(at.fleet.release(NEW)): "it sees ghosts"})
+    await at.answered_by(OLD)
+
+
 async def held_and_let_go(at: Member) -> None:
     await ordered(at)
     with contextlib.suppress(EdgedError):
@@ -153,5 +173,7 @@ SIGNED: Final[list[Callable[[Member], Awaitable[None]]]] = [
     banned_at_rest,
     banned_while_fetched,
     banned_on_the_disk,
+    banned_while_another_is_fetched,
+    banned_while_another_is_on_the_disk,
     held_and_let_go,
 ]

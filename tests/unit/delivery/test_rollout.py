@@ -230,3 +230,9 @@ def _own(record: Record, event: str) -> Record:
                 return rollout.faulted(found, BAD, found.previous)
             return found
     return record
+
+
+def test_the_word_of_root_takes_no_place_away_that_was_seen_meanwhile() -> None:
+    newest = Seen(1, 9, "a" * 64)
+    record = rollout.ordered(Record(seen=newest), Order("b" * 64, by="root"), Seen(1, 7, "c" * 64))
+    assert record.seen == newest

@@ -22,6 +22,7 @@ from edged.delivery.disk import is_full
 from edged.delivery.folder import keep_document
 from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.store import Store, decode
+from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
 from tests.couriers import key_of, release, unsigned
 
@@ -326,3 +327,10 @@ def test_killed_at_any_moment_it_finds_whole_files_and_one_state(tmp_path: Path)
         store.close()
         round_ += 1
     assert highest > 5
+
+
+def test_the_longest_trust_document_is_found_again_with_the_line_before_it(tmp_path: Path) -> None:
+    content = b"0" * 64 + b"\n" + b"x" * LARGEST
+    store = Store(tmp_path)
+    store.keep_trust(content)
+    assert store.trust() == content

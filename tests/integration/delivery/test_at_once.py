@@ -1,0 +1,289 @@
+"""Two things at once: what comes while a record is being written, while something is tried, watched or fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edged.config.schema import Push
+from edged.delivery.documents import Rollout, Watching
+from edged.delivery.record import Phase, Record
+from edged.delivery.store import Store
+from tests.couriers import blobs
+from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
+from tests.integration.delivery.fleet import Fleet, Member, living
+from tests.signing import sha256_of
+
+THIRD = b"good third"
+
+
+class Slow(Store):
+    """Its write of a record that `slow` names begins, and ends when `go_on` is set."""
+
+    def __init__(self, root: Path, slow: Callable[[Record], bool]) -> None:
+        super().__init__(root)
+        self.slow = slow
+        self.under_way, self.go_on = threading.Event(), threading.Event()
+
+    def commit(self, model: str, record: Record) -> None:
+        if self.slow(record) and not self.under_way.is_set():
+            self.under_way.set()
+            self.go_on.wait(PATIENCE_S)
+        super().commit(model, record)
+
+    async def writes(self) -> None:
+        await until(self.under_way.is_set)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is watched is the box, from outside
+            await asyncio.sleep(0.005)
+
+
+async def turns(number: int = 20) -> None:
+    """Lets what can go on go on."""
+    for _ in range(number):
+        await asyncio.sleep(0.005)
+
+
+def live(
+    fleet: Fleet,
+    root: Path,
+    course: Callable[[Member], Awaitable[None]],
+    *,
+    store: Store | None = None,
+    kind: type[Member] = Member,
+    settings: Push = SETTINGS,
+) -> Member:
+    return asyncio.run(asyncio.wait_for(living(fleet, root, course, settings, store, kind=kind), 2 * PATIENCE_S))
+
+
+def test_a_want_at_the_commit_point_of_another_is_followed_afterwards(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(NEW), fleet.release(THIRD, 3)
+    fleet.upload(first, NEW)
+    fleet.upload(second, THIRD)
+    fleet.want(first)
+    # The want is in the record, and its write takes until the trial of the release before has passed.
+    store = Slow(root, lambda one: one.phase is Phase.TRIAL and one.order is not None and one.order.version == 3)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "trial")
+        fleet.want(second)
+        await store.writes()
+        await turns()
+        store.go_on.set()
+        await at.told(second, "active")
+
+    assert live(fleet, root, course, store=store).serving == THIRD
+
+
+def test_a_want_for_what_was_just_approved_does_not_end_it(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+    store = Slow(root, lambda one: one.phase is Phase.DOWNLOADING)
+
+    async def course(at: Member) -> None:
+        await store.writes()
+        fleet.want(release)
+        await turns()
+        store.go_on.set()
+        await at.told(release, "active")
+
+    assert live(fleet, root, course, store=store).serving == NEW
+
+
+def test_a_pin_during_a_trial_keeps_what_answers(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(b"hang new")
+    fleet.upload(release, b"hang new")
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "trial")
+        await at.installer.pin("m", 1, "somebody")
+        await at.sees(code="pinned")
+        await at.installer.unpin("m", "somebody")
+        await at.told(release, "trial")
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_pin_at_the_commit_point_of_another_release_goes_back_from_it(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+    store = Slow(root, lambda one: one.phase is Phase.PROBATION)
+
+    async def course(at: Member) -> None:
+        await store.writes()
+        pinned = asyncio.create_task(at.installer.pin("m", 1, "somebody"))
+        await turns()
+        store.go_on.set()
+        status = await pinned
+        assert msgspec.convert(status["active"], dict[str, str])["version"] == "1"
+        assert status["held"] == {"by": "somebody", "pinned": True}
+
+    assert live(fleet, root, course, store=store).serving == OLD
+
+
+def test_a_push_that_waits_is_refused_when_the_model_is_pinned(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release, probation=Watching(time_s=0.5))
+
+    async def course(at: Member) -> None:
+        await at.started()
+        at.push(THIRD)
+        await at.sees(flags=["queued", "unsigned_ok"])
+        await at.installer.pin("m", 2, "somebody")
+        assert (await at.fate(THIRD))["code"] == "pinned"
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_an_urgent_want_whose_way_back_is_banned_waits_for_the_end_of_the_probation(fleet: Fleet, root: Path) -> None:
+    (root / "factory.onnx").unlink()
+    first, second, third = fleet.release(OLD), fleet.release(NEW, 3), fleet.release(THIRD, 4)
+    for release, content in ((first, OLD), (second, NEW), (third, THIRD)):
+        fleet.upload(release, content)
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        fleet.want(second, probation=Watching(time_s=0.5))
+        await at.started()
+        fleet.rotate(banned={sha256_of(first): "it sees ghosts"})
+        await until(lambda: at.installer.orders.trust is not None and at.installer.orders.trust.version == 2)
+        fleet.want(third, urgent=True)
+        await at.told(second, "active")
+        await at.told(third, "active")
+
+    assert live(fleet, root, course).serving == THIRD
+
+
+@pytest.mark.parametrize("how", ["paused", "failed before", "download_only"])
+def test_an_urgent_want_that_cannot_begin_leaves_the_probation_alone(fleet: Fleet, root: Path, how: str) -> None:
+    bad, good = fleet.release(b"nan bad"), fleet.release(NEW, 3)
+    fleet.upload(bad, b"nan bad")
+    fleet.upload(good, NEW)
+    fleet.want(bad)
+
+    async def course(at: Member) -> None:
+        await at.told(bad, "failed")
+        fleet.want(good, probation=Watching(time_s=0.3))
+        await at.started()
+        if how == "paused":
+            fleet.want(bad, urgent=True, rollout=Rollout(pause=True), allow_downgrade=True)
+        elif how == "download_only":
+            fleet.want(fleet.release(b"good other", 4), urgent=True, action="download_only")
+        else:
+            fleet.want(bad, urgent=True, allow_downgrade=True)
+        await at.told(good, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+@pytest.mark.parametrize("what", ["fetched", "waits on the disk"])
+def test_a_ban_of_what_answers_does_not_wait_for_what_is_on_its_way(fleet: Fleet, root: Path, what: str) -> None:
+    first, second = fleet.release(NEW), fleet.release(THIRD, 3)
+    fleet.upload(first, NEW)
+    fleet.publish_document(second)
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        if what == "fetched":
+            fleet.want(second)
+            await at.told(second, "downloading")
+        else:
+            fleet.upload_chunks(second, THIRD)
+            fleet.want(second, action="download_only")
+            await at.told(second, "verified")
+        fleet.rotate(banned={sha256_of(first): "it sees ghosts"})
+        await at.answered_by(OLD)
+        fleet.upload_chunks(second, THIRD)
+        fleet.want(second)
+        await at.told(second, "active")
+
+    assert live(fleet, root, course).serving == THIRD
+
+
+class Two(Member):
+    models = ("m", "n")
+
+
+def test_a_stick_need_not_wait_for_a_model_that_waits_for_the_broker(fleet: Fleet, root: Path) -> None:
+    stuck, other = fleet.release(NEW), msgspec.structs.replace(fleet.release(THIRD), model="n")
+    fleet.publish_document(stuck)
+    fleet.want(stuck)
+    pieces = blobs(other, {"model.onnx": THIRD})
+
+    async def course(at: Member) -> None:
+        await at.told(stuck, "downloading")
+        at.courier.cut()
+        await at.installer.install_local(fleet.operator.sign_release(other), "root")
+        async with asyncio.timeout(PATIENCE_S):
+            while at.installer.model("n").record.active is None:
+                for sha256 in at.installer.missing():
+                    if sha256 in pieces:
+                        at.installer.offer(sha256, pieces[sha256])
+                await asyncio.sleep(0.005)
+
+    live(fleet, root, course, kind=Two)
+
+
+def test_a_damaged_document_on_the_disk_is_fetched_anew(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        await at.installer.rollback("m", "somebody")
+        kept = root / "releases" / sha256_of(release) / "release.json"
+        kept.unlink()
+        kept.write_bytes(b"{}")
+        await at.installer.unpin("m", "somebody")
+        fleet.want(release)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_an_order_outlives_a_root_of_trust_that_cannot_be_read(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.want(release)
+
+    async def first(at: Member) -> None:
+        await at.told(release, "offered")
+
+    async def second(at: Member) -> None:
+        await at.told(release, "no_trust")
+
+    async def third(at: Member) -> None:
+        fleet.upload(release, NEW)
+        await at.told(release, "active")
+
+    live(fleet, root, first)
+    fleet.broker.retained.clear()
+    anchor = fleet.anchor.read_bytes()
+    fleet.anchor.unlink()
+    live(fleet, root, second)
+    fleet.anchor.write_bytes(anchor)
+    assert live(fleet, root, third).serving == NEW
+
+
+def test_documents_for_made_up_models_are_one_kind_of_line_in_the_audit(fleet: Fleet, root: Path) -> None:
+    async def course(at: Member) -> None:
+        for number in range(50):
+            at.installer.orders.on_document(f"edged/ota/want/made-up-{number}/all", b"{}", retained=False)
+        await until(lambda: len(at.decisions) == 50)
+        assert len({one.kind for one in at.decisions}) == 1
+
+    live(fleet, root, course)
