@@ -111,7 +111,7 @@ def _terms(args: argparse.Namespace) -> Terms:
 
     if not 0 < args.percent <= 100:
         raise EdgedError("bad_config", f"--percent {args.percent:g}: above 0, up to 100", "")
-    if args.rate < 0:
+    if not args.rate >= 0:
         raise EdgedError("bad_config", f"--rate {args.rate:g}: messages a second, 0 for no limit", "")
     lives_s = seconds("--expires", args.expires)
     if not 60 <= lives_s <= 10 * 365 * 86400:

@@ -178,7 +178,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             "bad_config", f"--waves {args.waves}: percents above 0 up to 100, rising", "Such as 1,10,50,100."
         )
     min_fail = number("--min-fail", args.min_fail)
-    if min_fail < 0 or min_fail != int(min_fail):
+    if min_fail < 0 or not min_fail.is_integer():
         raise EdgedError("bad_config", f"--min-fail {args.min_fail}: a number of boxes", "")
     return Plan(
         waves,

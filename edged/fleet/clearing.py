@@ -24,6 +24,7 @@ from edged.transports.mqtt.retained import Heard, Put, Retained
 
 YOUNG_MS: Final = 3600 * 1000  # somebody may be about to order it
 _QUIET_TURNS: Final = 5  # of a tenth of a second
+_NO_ORDER: Final = "no order is to be seen on the broker, so every release would go"
 
 
 class Rubbish(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ class Clearing:
     def survey(self, remembered: Mapping[str, Iterable[str]], now_ms: int) -> Rubbish:
         """`remembered`: pieces by release, as this machine pushed them.
 
-        Raises EdgedError `bad_document`, `no_blob` when it cannot be told what has to stay.
+        Raises EdgedError `bad_document`, `no_blob`, `no_order` when it cannot be told what has to stay.
         """
         self._broker.connect()
         wanted = self._wanted()
@@ -67,7 +68,12 @@ class Clearing:
                     "Push that release again, or another in its place.",
                 )
             needed.update(pieces)
-        return self._rest(documents_there, keep | wanted, needed, remembered)
+        rubbish = self._rest(documents_there, keep | wanted, needed, remembered)
+        if rubbish.releases and not wanted:
+            raise EdgedError(
+                "no_order", _NO_ORDER, f"Does its ACL let this user read {self._ota.root}/want/#, undo too?"
+            )
+        return rubbish
 
     def remove(self, rubbish: Rubbish) -> None:
         """The pieces first: whoever is cut short can go on. Raises EdgedError `forbidden` when something stays."""
@@ -90,15 +96,25 @@ class Clearing:
             self._there[heard.topic] = heard.payload
 
     def _listen(self, filters: list[str]) -> dict[str, bytes]:
-        """What is retained under wildcards; at QoS 0, where Mosquitto leaves nothing out of small messages."""
+        """What is retained under wildcards; at QoS 0, where Mosquitto leaves nothing out of small messages.
+
+        Silence is no proof that all has come, the line may stand still: the answer to another question is behind it.
+        """
         self._there.clear()
         self._broker.listen(filters, qos=0)
+        nothing, before = self._ota.trust(0), -1
+        while len(self._there) > before:
+            self._quieten()
+            before = len(self._there)
+            self._broker.look([nothing])
+        return {topic: content for topic, content in self._there.items() if topic != nothing}
+
+    def _quieten(self) -> None:
         quiet = 0
         while quiet < _QUIET_TURNS:
             before = self._heard
             self._broker.turn()
             quiet = quiet + 1 if self._heard == before else 0
-        return dict(self._there)
 
     def _wanted(self) -> set[str]:
         """The releases of all orders, whoever signed them: better to keep too much."""

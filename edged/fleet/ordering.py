@@ -14,6 +14,7 @@ import msgspec
 from edged.delivery import documents
 from edged.delivery.documents import Order, Undo, Want
 from edged.delivery.envelope import Envelope
+from edged.delivery.strict import Malformed
 from edged.delivery.want import AHEAD_MS
 from edged.errors import EdgedError
 from edged.fleet.view import Fleet
@@ -63,9 +64,14 @@ def scope(text: str) -> str:
 
 
 def seal(order: Order, sign: Sign) -> bytes:
-    """The order as a signed envelope."""
-    kind = "want" if isinstance(order, Want) else "undo"
-    return sign(Envelope(kind, documents.encode(order))).encode()
+    """The order as a signed envelope. Raises EdgedError `bad_config` for one that every box would refuse."""
+    payload = documents.encode(order)
+    try:
+        kind = "want" if isinstance(order, Want) else "undo"
+        _ = documents.read_want(payload) if kind == "want" else documents.read_undo(payload)
+    except Malformed as error:
+        raise EdgedError("bad_config", f"no box would take that order: {error}", "") from error
+    return sign(Envelope(kind, payload)).encode()
 
 
 def publish(ota: Ota, want: Want, undo: Undo, sign: Sign, bring: Bring) -> tuple[bytes, bytes]:

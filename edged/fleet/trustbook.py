@@ -61,14 +61,18 @@ class TrustBook:
         return trust.root(content)
 
     def versions(self) -> dict[int, bytes]:
-        """Every version that was in force, by number: what `edged push` publishes. Raises EdgedError."""
+        """Every version that was in force, by number: what `edged push` publishes. Raises EdgedError.
+
+        One above trust.json is none of them: whoever made it was killed before that was written.
+        """
         found = {}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if number := _VERSION.fullmatch(path.name):
                     found[int(number[1])] = read(path)
         if self.newest.exists():
-            found[self.anchored().trust.version] = read(self.newest)
+            newest = self.anchored().trust.version
+            found = {number: one for number, one in found.items() if number < newest} | {newest: read(self.newest)}
         return dict(sorted(found.items()))
 
     def draft(self) -> Draft | None:

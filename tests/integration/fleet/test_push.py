@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from tests.integration.fleet.machines import CHUNK, Machine, Watcher, says
 from tests.releases import content
 
 OTA = Ota("edged")
+SUBACK = 0x90
 
 
 @pytest.fixture
@@ -349,6 +352,50 @@ def test_what_no_order_names_goes_and_what_one_names_stays(
     capsys.readouterr()
     assert machine.push("--gc") == 0
     assert "0 releases and 0 pieces went, 1 releases stay" in capsys.readouterr().out
+
+
+def test_orders_that_come_late_over_a_line_that_stands_still_count(machine: Machine, watcher: Watcher) -> None:
+    machine.push(machine.release(content(CHUNK), created=1), "--to", "all")
+    before = watcher.kept("edged/ota/#")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_standing_still, args=(listener, machine.broker.port), daemon=True).start()
+        url = f"mqtt://127.0.0.1:{listener.getsockname()[1]}"
+        assert machine.push("--gc", "--broker", url) == 0
+    assert watcher.kept("edged/ota/#") == before
+
+
+def _standing_still(listener: socket.socket, port: int) -> None:
+    """Brings one client to the broker; after the answer to its first subscription nothing comes for two seconds."""
+    client, _ = listener.accept()
+    with client, socket.create_connection(("127.0.0.1", port)) as broker:
+        threading.Thread(target=_copied, args=(client, broker), daemon=True).start()
+        still = False
+        while data := broker.recv(65536):
+            if data[0] == SUBACK and not still:
+                still = True
+                length = 2 + data[1]
+                client.sendall(data[:length])
+                time.sleep(2)
+                data = data[length:]
+            client.sendall(data)
+
+
+def _copied(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            to.sendall(data)
+        to.shutdown(socket.SHUT_WR)
+
+
+def test_nothing_goes_where_no_order_is_to_be_seen(
+    machine: Machine, watcher: Watcher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.push(machine.release(content(CHUNK), created=1), "--to", "all")
+    watcher.put(Put(OTA.want("digits", "all"), b""), Put(OTA.undo("digits", "all"), b""))  # as an ACL hides them
+    before = watcher.kept("edged/ota/#")
+    assert machine.push("--gc") == 1
+    assert "[no_order]" in capsys.readouterr().err
+    assert watcher.kept("edged/ota/#") == before
 
 
 def test_what_was_made_just_now_stays_for_whoever_is_about_to_order_it(machine: Machine, watcher: Watcher) -> None:

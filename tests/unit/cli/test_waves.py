@@ -22,6 +22,8 @@ from edged import cli
         (["--max-fail", "200%"], "--max-fail 200%"),
         (["--min-fail", "1.5"], "--min-fail 1.5"),
         (["--min-fail", "-1"], "--min-fail -1"),
+        (["--min-fail", "inf"], "--min-fail inf"),
+        (["--min-fail", "nan"], "--min-fail nan"),
         (["--every", "often"], "--every often"),
     ],
 )

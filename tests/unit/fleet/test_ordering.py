@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edged.delivery import trust
-from edged.delivery.documents import Rollout, Undo, Want
+from edged.delivery.documents import Rollout, Undo, Want, Watching
+from edged.errors import EdgedError
 from edged.fleet import ordering
 from edged.fleet.view import Box, Fleet, Install, Model, Published, Wanted
 from edged.topics import Ota
@@ -55,6 +57,14 @@ def saying(seq: int, *, epoch: int = 0) -> Box:
 )
 def test_a_place_is_above_what_lies_there_already(fleet: Fleet, seq: int) -> None:
     assert ordering.next_seq(fleet, "digits", 0, NOW) == seq
+
+
+@pytest.mark.parametrize("probation", [Watching(time_s=1e10), Watching(runs=10**10), Watching(max_errors=-1.0)])
+def test_an_order_that_no_box_would_take_is_not_signed(probation: Watching) -> None:
+    want, _ = ordering.draw(Fleet(), msgspec.structs.replace(WANT, probation=probation), NOW)
+    with pytest.raises(EdgedError, match="no box would take that order: probation") as caught:
+        ordering.seal(want, lambda _: pytest.fail("signed"))
+    assert caught.value.fault.code == "bad_config"
 
 
 def test_both_are_signed_and_the_undo_lies_there_before_its_want() -> None:

@@ -58,6 +58,15 @@ def test_a_document_that_was_copied_here_counts_among_the_versions(book: TrustBo
     assert list(other.versions()) == [1]
 
 
+def test_a_version_whose_making_was_cut_short_is_not_published(book: TrustBook) -> None:
+    before = begun(book).newest.read_bytes()
+    begun(book, banned(FIRST, HASH, ""))
+    book.newest.write_bytes(before)  # killed after trust/2.json, before trust.json
+    assert book.versions() == {1: before}
+    begun(book, banned(FIRST, HASH, "once more"))
+    assert list(book.versions()) == [1, 2]
+
+
 def test_a_draft_says_who_has_to_sign_and_is_signed_in_two_places(book: TrustBook, tmp_path: Path) -> None:
     begun(book, TWO, A, B)
     after = banned(TWO, HASH, "")
