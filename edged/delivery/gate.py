@@ -29,8 +29,9 @@ def before_fetch(order: Order, held: Held | None, moment: Moment) -> Fault | Non
         return fault("pinned", f"{held.by} holds the model at its version")
     if want is None:
         return None
-    if want.rollout.pause:
-        return fault("paused", "the rollout is paused")
+    problem = paused(order)
+    if problem is not None:
+        return problem
     if moment.overdue is not None:
         return moment.overdue
     if moment.waited_s < moment.delay_s:
@@ -47,6 +48,11 @@ def before_trial(order: Order, held: Held | None, moment: Moment) -> Fault | Non
     closed = moment.closed
     # Hours are for a plant's convenience; where it is manual, a person decides.
     return None if closed is not None and closed.code == "not_now" and order.want.urgent else closed
+
+
+def paused(order: Order) -> Fault | None:
+    """What keeps even a release that has passed its trial from switching: boxes that have not yet stop."""
+    return fault("paused", "the rollout is paused") if order.want is not None and order.want.rollout.pause else None
 
 
 def only_fetched(order: Order) -> bool:

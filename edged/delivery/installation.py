@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from edged.config.schema import Model, Push
-from edged.delivery import rollout
+from edged.delivery import gate, rollout
 from edged.delivery.case import Case
 from edged.delivery.documents import Trust
 from edged.delivery.hand import Hand
@@ -76,6 +76,7 @@ class Installation:
             self._vigil,
             overtaken=self._overtaken,
             queued=self._queued,
+            halted=self._halted,
             blocked=self._on_blocked,
         )
         self._pursuit: Final = Pursuit(self._case, fleet, line, self._tryout, self._meanwhile)
@@ -174,7 +175,8 @@ class Installation:
         """A signed undo: what is under way for this release is given up, and if it answers the box goes back."""
         why, order = undone_by(by), self._ledger.record.wanted
         await self._ledger.update(lambda now: rollout.leaving(now, release, seen, why))
-        if order is not None and order.release == release:
+        # The undo is the newest order, so that what is on its way to take the place of `release` ends as well.
+        if order is not None and (order.release == release or self._ledger.record.leaves):
             self._ledger.decided("rejected", f"given up: {why.message}", why, order.version, "", by)
             self._give_up(why)
         self._undone_by = by
@@ -214,6 +216,10 @@ class Installation:
     def _overtaken(self, candidate: Stored) -> bool:
         wanted = self._ledger.record.wanted
         return self._waiting is not None or (wanted is not None and wanted.release != candidate.release)
+
+    def _halted(self) -> Fault | None:
+        wanted = self._ledger.record.wanted
+        return gate.paused(wanted) if wanted is not None else None
 
     def _queued(self) -> tuple[str, ...]:
         record = self._ledger.record

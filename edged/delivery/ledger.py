@@ -117,6 +117,8 @@ class Ledger:
         self.decided("rejected", f"push refused: {problem.message}", problem, subject.version, subject.sha256, by)
         verdict = Verdict("rejected", subject.version, subject.sha256, problem, (), subject.release)
         self._send(msgspec.structs.replace(self.course, subject=subject, verdict=verdict, waiting=None))
+        if self.course.waiting is not None:  # which may be so for days, and is what the broker has to keep
+            self._send(self.course)
 
     def say(self, course: Course) -> None:
         """Publishes where the model stands from now on."""

@@ -282,7 +282,8 @@ class Orders:
         elif isinstance(decided, want.Noted):
             await one.note(decided.seen)
         elif not isinstance(decided, want.Known):
-            await self._accept(one, signed, decided.seen)
+            lapsed = isinstance(decided, want.Late) and decided.fault.code == "expired"
+            await self._accept(one, signed, decided.seen, lapsed=lapsed)
 
     def _decided(
         self, signed: Signed[Want | Undo], model: str, to: str, seen: Seen, now: Trust
@@ -302,11 +303,13 @@ class Orders:
         return self._models[model]
 
     @staticmethod
-    async def _accept(one: Recipient, signed: Signed[Want | Undo], seen: Seen) -> None:
+    async def _accept(one: Recipient, signed: Signed[Want | Undo], seen: Seen, *, lapsed: bool) -> None:
         document, by = signed.document, f"deploy key {', '.join(signed.signers)}"
         if isinstance(document, Undo):
             await one.undo(document.release, seen, by)
             return
+        if lapsed:  # who holds the model, and what failed here, is let go by a word that still counts
+            document = msgspec.structs.replace(document, retry=False)
         order = Order(document.release, document.version, document, signed.sha256, signed.signers, by)
         await one.order(order, seen)
 

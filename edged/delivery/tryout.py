@@ -27,7 +27,7 @@ SUPERSEDED: Final = fault("superseded", "a newer push took its place")
 class Tryout:
     """`overtaken(candidate)`: whether something newer waits; `queued()`: the flags that say so during probation.
 
-    `blocked(problem)` hears why an order's trial is not possible now.
+    `halted()` is why what has passed may not switch; `blocked(problem)` hears why an order does not go on now.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class Tryout:
         *,
         overtaken: Callable[[Stored], bool],
         queued: Callable[[], tuple[str, ...]],
+        halted: Callable[[], Fault | None],
         blocked: Callable[[Fault], None],
     ) -> None:
         self._case: Final = case
         self._vigil: Final = vigil
         self._overtaken: Final = overtaken
         self._queued: Final = queued
+        self._halted: Final = halted
         self._blocked: Final = blocked
         self._examination: asyncio.Task[Examined] | None = None
         self._given_up: Fault | None = None
@@ -77,7 +79,12 @@ class Tryout:
         elif judgement.fault is not None:
             await self.failed(judgement.fault, judgement.flags)
         elif examined.candidate is not None:
-            await self._switch(examined.candidate, judgement)
+            halted = self._halted()
+            if halted is None:
+                await self._switch(examined.candidate, judgement)
+            else:
+                await self._case.route.retire(examined.candidate)
+                await self._cannot(halted)
 
     async def _examined(self, candidate: Stored) -> Examined | None:
         """What came of it; None when it was given up."""

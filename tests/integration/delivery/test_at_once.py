@@ -14,10 +14,12 @@ from edged.config.schema import Push
 from edged.delivery.documents import Rollout, Watching
 from edged.delivery.record import Phase, Record
 from edged.delivery.store import Store
+from edged.serving.release import Release
 from tests.couriers import blobs
 from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
 from tests.integration.delivery.fleet import Fleet, Member, living
-from tests.signing import sha256_of
+from tests.routes import MemoryGeneration
+from tests.signing import ISSUED_MS, sha256_of
 
 THIRD = b"good third"
 
@@ -52,6 +54,18 @@ async def turns(number: int = 20) -> None:
         await asyncio.sleep(0.005)
 
 
+def loading_waits(at: Member) -> asyncio.Event:
+    """Until it is set nothing more is loaded."""
+    go_on, start = asyncio.Event(), at.route.start
+
+    async def waiting(release: Release, *, candidate: bool = False) -> MemoryGeneration:
+        await go_on.wait()
+        return await start(release, candidate=candidate)
+
+    at.route.start = waiting  # type: ignore[method-assign]  # the one route of this test
+    return go_on
+
+
 def live(
     fleet: Fleet,
     root: Path,
@@ -73,9 +87,11 @@ def test_a_want_at_the_commit_point_of_another_is_followed_afterwards(fleet: Fle
     store = Slow(root, lambda one: one.phase is Phase.TRIAL and one.order is not None and one.order.version == 3)
 
     async def course(at: Member) -> None:
+        load = loading_waits(at)
         await at.told(first, "trial")
         fleet.want(second)
         await store.writes()
+        load.set()
         await turns()
         store.go_on.set()
         await at.told(second, "active")
@@ -100,18 +116,22 @@ def test_a_want_for_what_was_just_approved_does_not_end_it(fleet: Fleet, root: P
 
 
 def test_a_pin_during_a_trial_keeps_what_answers(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(b"hang new")
-    fleet.upload(release, b"hang new")
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
     fleet.want(release)
 
     async def course(at: Member) -> None:
+        load = loading_waits(at)
         await at.told(release, "trial")
         await at.installer.pin("m", 1, "somebody")
         await at.sees(code="pinned")
+        load.set()
+        await turns()
+        assert at.serving == OLD
         await at.installer.unpin("m", "somebody")
-        await at.told(release, "trial")
+        await at.told(release, "active")
 
-    assert live(fleet, root, course).serving == OLD
+    assert live(fleet, root, course).serving == NEW
 
 
 def test_a_pin_at_the_commit_point_of_another_release_goes_back_from_it(fleet: Fleet, root: Path) -> None:
@@ -135,13 +155,14 @@ def test_a_pin_at_the_commit_point_of_another_release_goes_back_from_it(fleet: F
 def test_a_push_that_waits_is_refused_when_the_model_is_pinned(fleet: Fleet, root: Path) -> None:
     release = fleet.release(NEW)
     fleet.upload(release, NEW)
-    fleet.want(release, probation=Watching(time_s=0.5))
+    fleet.want(release, probation=Watching(time_s=1.0, runs=1_000_000))
 
     async def course(at: Member) -> None:
         await at.started()
         at.push(THIRD)
         await at.sees(flags=["queued", "unsigned_ok"])
         await at.installer.pin("m", 2, "somebody")
+        at.did(runs=1_000_000)
         assert (await at.fate(THIRD))["code"] == "pinned"
 
     assert live(fleet, root, course).serving == NEW
@@ -287,3 +308,72 @@ def test_documents_for_made_up_models_are_one_kind_of_line_in_the_audit(fleet: F
         assert len({one.kind for one in at.decisions}) == 1
 
     live(fleet, root, course)
+
+
+def test_a_pause_that_comes_during_the_trial_keeps_it_from_switching(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+    # The pause is in the record, and its write takes until the trial has passed.
+    store = Slow(
+        root, lambda one: one.order is not None and one.order.want is not None and one.order.want.rollout.pause
+    )
+
+    async def course(at: Member) -> None:
+        load = loading_waits(at)
+        await at.told(release, "trial")
+        fleet.want(release, rollout=Rollout(pause=True))
+        await store.writes()
+        load.set()
+        await turns()
+        store.go_on.set()
+        await at.sees(phase="waiting", code="paused")
+        assert at.serving == OLD
+        fleet.want(release)
+        await at.told(release, "active")
+
+    assert live(fleet, root, course, store=store).serving == NEW
+
+
+def test_an_undo_of_what_answers_does_not_wait_for_what_is_on_its_way(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(NEW), fleet.release(THIRD, 3)
+    fleet.upload(first, NEW)
+    fleet.publish_document(second)
+    want = fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        newest = fleet.want(second)
+        await at.told(second, "downloading")
+        fleet.undo(msgspec.structs.replace(want, seq=newest.seq + 1))
+        await at.answered_by(OLD)
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_retry_that_is_past_its_time_lets_nobody_go_who_holds_the_model(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+
+    async def course(at: Member) -> None:
+        await at.installer.pin("m", 1, "somebody")
+        fleet.want(release, retry=True, expires=ISSUED_MS + 1)
+        await at.told(release, "pinned", "expired")
+        assert at.installer.model("m").record.held is not None
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_refused_document_does_not_hide_what_the_box_waits_for(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "manual")
+        fleet.broker.publish(fleet.broker.ota.want("m", "all"), b"{}")
+        await at.sees_refusal()
+        await turns()
+        assert [one["code"] for one in at.statuses][-1:] == ["manual"]
+
+    live(fleet, root, course, settings=msgspec.structs.replace(SETTINGS, install="manual"))
