@@ -173,8 +173,8 @@ class Orders:
 
     def on_document(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - a callback
         """Takes a document; what becomes of it is published and audited."""
-        if self.fetcher.on_document(topic, payload, retained=retained) or not payload:
-            return  # an emptied topic changes nothing: only what is signed does (F21)
+        if not payload or self.fetcher.on_document(topic, payload, retained=retained):
+            return  # an emptied topic changes nothing: only what is signed does (F21), and no chunk is empty
         if len(payload) > LARGEST:  # its first bytes are enough to be refused
             payload = payload[: LARGEST + 1]
         if len(self._pending) < WAITING or topic in self._pending:
