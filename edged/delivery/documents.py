@@ -41,7 +41,7 @@ _FILE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """What an older edged does not know, it refuses; so a field that is not used is not written."""
+    """What an older edged does not know, it refuses; so a field that is not used is not written (`encode`)."""
 
 
 # --- trust ----------------------------------------------------------------------------------------------
@@ -222,9 +222,24 @@ Order = Want | Undo
 def encode(document: Trust | Release | Want | Undo) -> bytes:
     """A document as the payload of an envelope. Raises Malformed for a text that no file can hold."""
     try:
-        return msgspec.json.encode(document)
+        return msgspec.json.encode(_written(document))
     except UnicodeEncodeError as error:  # a command line may bring halves of characters
         raise Malformed("a text has half a character") from error
+
+
+def _written(value: Any) -> Any:
+    """What is said at all. msgspec's own omit_defaults leaves out a number only where it is the default's object."""
+    if isinstance(value, dict):
+        return {name: _written(one) for name, one in value.items()}
+    if not isinstance(value, _Document):
+        return value
+    fields = {field.encode_name: field for field in msgspec.structs.fields(value)}
+    said = {name: getattr(value, field.name) for name, field in fields.items()}
+    return {name: _written(one) for name, one in said.items() if one != _default(fields[name])}
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
 
 
 def read_trust(payload: bytes) -> Trust:

@@ -32,6 +32,7 @@ from edged.delivery.documents import (
 from edged.delivery.strict import Malformed
 from edged.tensors import BY_OIP, TensorSpec
 from tests.parsers import OPERATOR, PARSERS, RELEASE, SEEDS, UNDO, WANT
+from tests.signing import release_of, want_of
 
 HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)
@@ -355,3 +356,15 @@ def test_a_role_can_be_filled(role: Role, name: str) -> None:
     roles: Roles = msgspec.structs.replace(OPERATOR.trust.roles, **{name: role})
     with pytest.raises(Malformed):
         documents.read_trust(documents.encode(msgspec.structs.replace(OPERATOR.trust, roles=roles)))
+
+
+def test_a_field_at_its_default_is_not_written_whatever_made_the_number() -> None:
+    want = want_of(
+        release_of({"model.onnx": b"x"}), rollout=Rollout(percent=float("100"), salt="", spread_s=float("0"))
+    )
+    assert b"rollout" not in documents.encode(want)
+    release = msgspec.structs.replace(
+        release_of({"model.onnx": b"x"}), limits=Limits(load_s=float("0"), memory=int("2000000"))
+    )
+    assert b'"limits":{"memory":2000000}' in documents.encode(release)
+    assert documents.read_release(documents.encode(release)) == release
