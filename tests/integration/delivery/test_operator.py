@@ -53,7 +53,7 @@ def test_a_push_is_live_when_the_command_ends_and_a_rollback_undoes_it(running: 
     assert "probation" in said
     assert running.model("digits")["version"] == "7"
     code, said = edged("rollback", "digits", "--socket", running.socket)
-    assert (code, said) == (0, "digits: version 1 answers again\n")
+    assert (code, said) == (0, "digits: version 1 answers again, held until `edged unpin digits`\n")
     assert running.model("digits")["version"] == "1"
     assert running.model("digits")["errors"] == 0
 
