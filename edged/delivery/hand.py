@@ -72,7 +72,8 @@ class Hand:
         return self._ledger.status()
 
     async def _go_back(self, why: Fault, held: Held) -> dict[str, object]:
-        if self._ledger.course.phase in {Phase.OFFERED, Phase.TRIAL}:
+        phase = self._ledger.course.phase
+        if phase is Phase.TRIAL or (phase is Phase.OFFERED and not self._pursuit.under_way):
             raise EdgedError("busy", f"a push of {self._case.shelf.model} is under way")
         if (
             await self._case.shelf.way_back(self._ledger.record) is None

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from edged.config.schema import Push
-from edged.delivery import trust, want, windows
+from edged.delivery import envelope, trust, want, windows
 from edged.delivery.audit import Decision
 from edged.delivery.courier import Courier
 from edged.delivery.documents import Trust, Undo, Want
@@ -252,10 +252,11 @@ class Orders:
         now = self._anchored
         if now is None or payload == now.envelope:
             return
-        self._anchored = await asyncio.to_thread(trust.advance, now, payload)
-        await self._keep(self._anchored)
-        said = f"trust version {self._anchored.trust.version} holds"
-        self._audit(Decision("trusted", said, "", str(self._anchored.trust.version), self._anchored.sha256))
+        found, signers = await asyncio.to_thread(_advanced, now, payload)
+        self._anchored = found
+        await self._keep(found)
+        version, by = str(found.trust.version), f"root key {', '.join(signers)}"
+        self._audit(Decision("trusted", f"trust version {version} holds", "", version, found.sha256, by=by))
         self._refused.clear()  # another trust may count what this one did not
         self._tell_all()
         self.listen_anew()
@@ -318,6 +319,14 @@ async def _none_comes(model: str) -> None:
     raise EdgedError("unknown_model", f"no model {model[:64]!r} here")
 
 
+def _advanced(now: Anchored, payload: bytes) -> tuple[Anchored, tuple[str, ...]]:
+    """The successor of `now`, and the root keys of either that have signed it. Raises EdgedError."""
+    found = trust.advance(now, payload)
+    signed = envelope.decode(payload, "trust")
+    roles = (now.trust, found.trust)
+    return found, tuple(dict.fromkeys(one for each in roles for one in trust.signers(each, "root", signed)))
+
+
 def _closed(settings: Push, wall_ms: int) -> Fault | None:
     """Why push.install does not let a trial begin now."""
     if windows.is_open(settings.install, wall_ms):
@@ -343,9 +352,9 @@ def _successor(configured: Anchored | None, kept: bytes | None) -> Anchored | No
     """What was kept, if it has followed the configured root, whose hash is its first line: another root begins anew."""
     if configured is None or kept is None:
         return None
-    followed, _, envelope = kept.partition(b"\n")
+    followed, _, content = kept.partition(b"\n")
     try:
-        anchored = trust.root(envelope)
+        anchored = trust.root(content)
     except EdgedError as error:
         log.error("the kept trust document is damaged: %s", error, extra={"code": "bad_store"})
         return None

@@ -63,6 +63,11 @@ class Pursuit:
         self._blocked = None
         self._case.wake.set()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something is looked up or fetched, which can be given up."""
+        return self._step is not None
+
     def give_up(self, why: Fault) -> None:
         """What is under way is given up; nothing is, unless something is looked up, fetched or waits."""
         if self._step is not None:

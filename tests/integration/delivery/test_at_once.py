@@ -377,3 +377,31 @@ def test_a_refused_document_does_not_hide_what_the_box_waits_for(fleet: Fleet, r
         assert [one["code"] for one in at.statuses][-1:] == ["manual"]
 
     live(fleet, root, course, settings=msgspec.structs.replace(SETTINGS, install="manual"))
+
+
+def test_a_rollback_does_not_wait_for_a_document_that_never_comes(fleet: Fleet, root: Path) -> None:
+    first, missing = fleet.release(NEW), fleet.release(THIRD, 3)
+    fleet.upload(first, NEW)
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        fleet.want(missing)
+        await at.told(missing, "offered")
+        await at.installer.rollback("m", "somebody")
+        assert at.serving == OLD
+        await at.sees(code="pinned")
+        await at.installer.unpin("m", "somebody")
+        fleet.upload(missing, THIRD)
+        await at.told(missing, "active")
+
+    assert live(fleet, root, course).serving == THIRD
+
+
+def test_the_audit_tells_who_has_signed_another_trust_document(fleet: Fleet, root: Path) -> None:
+    async def course(at: Member) -> None:
+        fleet.rotate(min_version={"m": 2})
+        await until(lambda: any(one.event == "trusted" for one in at.decisions))
+        assert [one.by for one in at.decisions if one.event == "trusted"] == [f"root key {fleet.operator.root.keyid}"]
+
+    live(fleet, root, course)
