@@ -100,12 +100,12 @@ def _wanting(box: Box, install: Install, want: Want) -> State:
     about = _is_about(install, want)
     runs = install.active is not None and install.active.release == want.release
     known = install.want is not None and install.want.place >= want.place
+    if want.action == "download_only" and about and "downloaded" in install.flags and install.phase not in _AT_RISK:
+        return "stored"
     if about and install.phase in _UNDER_WAY:
         return "busy"
     if runs:
         return "live"
-    if want.action == "download_only" and about and "downloaded" in install.flags:
-        return "stored"
     if about and install.verdict in _REFUSALS and install.code not in _MOOT and (known or not want.retry):
         return "failed"
     if install.held:

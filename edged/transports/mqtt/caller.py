@@ -33,7 +33,7 @@ class Caller:
             if visit is not None and visit.greeting is not None:
                 return visit, visit.greeting
             whys.append(f"{broker.url}: {why}")
-        raise EdgedError("broker", "; ".join(whys), "Check --broker.")
+        raise EdgedError("broker", "; ".join(whys), "Check --broker, or the url in fleet.yaml.")
 
     def _reach(self, broker: Broker) -> tuple[Visit | None, str]:
         """A connection to this broker, in the version that it speaks; None with the reason."""

@@ -96,6 +96,8 @@ def test_a_pause_is_what_a_box_waits_for_that_has_not_switched() -> None:
 def test_a_download_is_done_when_it_is_stored() -> None:
     stored = Want("digits", "all", 100, 1, 10**15, V2.release, 2, action="download_only")
     assert at(accepted(flags=("downloaded",), about=V2), stored).done
+    assert at(accepted(phase="verified", candidate=V2, flags=("downloaded",)), stored).done  # as a box says it
+    assert at(accepted(phase="trial", candidate=V2, flags=("downloaded",)), stored).state == "busy"  # by its own word
     assert not at(accepted(), stored).done
 
 
