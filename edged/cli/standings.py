@@ -126,7 +126,9 @@ def _why(standing: Standing) -> Iterator[str]:
         yield f"{duration(install.left_s)} left"
     if standing.state == "behind" and not install.code:
         followed = install.want
-        yield f"still follows the want for version {followed.version or '?'}" if followed else "has taken no want yet"
+        order = standing.order.order if standing.order else None
+        how = "follows a newer" if followed and order and followed.place > order.place else "still follows the"
+        yield f"{how} want for version {followed.version or '?'}" if followed else "has taken no want yet"
     if standing.model.state == "failed":
         yield "the model does not answer"
     yield from install.flags

@@ -69,7 +69,9 @@ def _line(fleet: Fleet, want: Want, box: Box) -> Line:
     order = standing.order.order if standing.order else None
     if order is None or (isinstance(order, Want) and order.place < want.place):
         return Line(box.name, "open", "has not been reached by the order yet")
-    if order.place > want.place and order.release != want.release:
+    followed = standing.model.install.want
+    newer = followed is not None and followed.overrules(want)
+    if newer or (order.place > want.place and order.release != want.release):
         return Line(box.name, "apart", "follows a newer order")
     if not takes_part(want.rollout, box.name) and standing.state != "live":
         return Line(box.name, "apart", "not among the percent")

@@ -114,6 +114,8 @@ def _wanting(box: Box, install: Install, want: Want) -> State:
         return "waiting"
     if not takes_part(want.rollout, box.name):
         return "outside"
+    if install.want is not None and install.want.overrules(want):
+        return "behind"
     if _paused(want) or known:
         return "waiting"
     return "behind"

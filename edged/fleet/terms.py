@@ -9,7 +9,7 @@ import msgspec
 from edged.delivery.documents import Rollout, Want, Watching
 from edged.fleet.ordering import LIVES_S
 from edged.fleet.parcel import Parcel
-from edged.fleet.view import Fleet, Published
+from edged.fleet.view import Fleet, Published, within
 
 _SALT: Final = 16  # characters of the release's hash: other boxes come first with each release
 
@@ -68,7 +68,14 @@ def in_force(fleet: Fleet, want: Want, now_ms: int) -> Want | None:
     if placed != order or order.expires <= now_ms:
         return None
     newer = (one for one in fleet.wants if one.model == want.model and one.signed is not False)
-    return None if any(_overrules(one, order) for one in newer) else order
+    return None if any(_overrules(one, order) for one in newer) or _passed_over(fleet, order) else order
+
+
+def _passed_over(fleet: Fleet, order: Want) -> bool:
+    """Whether a box says that it follows a newer want, be it one that lies there no more."""
+    boxes = (box.model(order.model) for box in fleet.boxes if box.online and within(order.to, box))
+    said = (its.install.want for its in boxes if its is not None)
+    return any(one is not None and one.overrules(order) for one in said)
 
 
 def _overrules(one: Published, order: Want) -> bool:

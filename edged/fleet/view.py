@@ -45,6 +45,12 @@ class Wanted(msgspec.Struct, frozen=True):
     def place(self) -> tuple[int, int]:
         return self.epoch, self.seq
 
+    def overrules(self, order: Want) -> bool:
+        """Whether the box follows this one, for another release, and takes `order` for a replay: of two operators at
+        one moment the older's order may be what lies on the broker.
+        """
+        return self.place > order.place and self.release not in ("", order.release)
+
 
 class Install(msgspec.Struct, frozen=True):
     """What a box says of one model: its `install/<m>`. Bytes are of the download under way; `at_ms` is by the

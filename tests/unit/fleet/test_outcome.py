@@ -50,6 +50,7 @@ def line(install: dict[str, Any], *wants: Want, away: bool = False) -> Line:
         ({"phase": "waiting", "code": "no_space"} | ABOUT | FOLLOWED, "open", "waiting"),
         ({"phase": "waiting", "code": "expired"} | ABOUT | FOLLOWED, "failed", "does not begin"),
         ({"held": True}, "failed", "held by somebody on the box"),
+        ({"want": {"release": "f" * 64, "seq": WANT.seq + 1}}, "apart", "follows a newer order"),
     ],
 )
 def test_each_box_has_a_fate(install: dict[str, Any], fate: str, word: str) -> None:

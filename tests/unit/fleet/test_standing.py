@@ -37,6 +37,7 @@ def accepted(seq: int = 100, **more: Any) -> Install:
         (Install("idle", active=V1), "behind"),
         (Install("idle", "active", active=V1, want=Wanted(V1.release, "1", 0, 50)), "behind"),
         (accepted(), "waiting"),
+        (Install("idle", active=V1, want=Wanted(V1.release, "1", 0, 150)), "behind"),  # ours is a replay there
         (accepted(phase="waiting", code="no_space"), "waiting"),
         (accepted(phase="downloading", candidate=V2), "busy"),
         (accepted(phase="probation", active=V2, candidate=V2), "busy"),

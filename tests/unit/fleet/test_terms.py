@@ -10,7 +10,7 @@ import pytest
 from edged.delivery.documents import Order, Rollout, Want, Watching
 from edged.fleet.parcel import Parcel
 from edged.fleet.terms import Terms, in_force
-from edged.fleet.view import Fleet, Published
+from edged.fleet.view import Box, Fleet, Install, Model, Published, Wanted
 from tests.releases import content, folder_of
 from tests.signing import ISSUED_MS, Operator, release_of, undo_of, want_of
 
@@ -38,6 +38,23 @@ def test_the_same_order_is_needless_while_it_lasts(parcel: Parcel) -> None:
     assert in_force(fleet(), want, ISSUED_MS) is None
     assert in_force(fleet(there, signed=False), want, ISSUED_MS) is None
     assert in_force(fleet(undo_of(there), to="all"), want, ISSUED_MS) is None
+
+
+@pytest.mark.parametrize(
+    ("followed", "needless"),
+    [
+        (Wanted("f" * 64, "9", 0, ISSUED_MS + 1), False),  # of two operators the older's order came last
+        (Wanted("f" * 64, "9", 0, ISSUED_MS - 1), True),  # the box has not taken the order yet
+        (None, True),
+    ],
+)
+def test_an_order_that_boxes_take_for_a_replay_is_given_anew(
+    parcel: Parcel, followed: Wanted | None, needless: bool
+) -> None:
+    want = Terms("all").want(parcel, 0, Fleet())
+    box = Box("a", "online", models=(Model(want.model, install=Install(want=followed)),))
+    seen = msgspec.structs.replace(fleet(placed(want)), boxes=(box,))
+    assert (in_force(seen, want, ISSUED_MS) is not None) == needless
 
 
 def test_an_order_that_was_a_retry_is_the_same_order(parcel: Parcel) -> None:
