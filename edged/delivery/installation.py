@@ -184,8 +184,7 @@ class Installation:
 
     def _leave(self) -> None:
         """Goes back as a signed undo says, be it one that came before the daemon was started."""
-        if self._retreat.wish is None:
-            self._retreat.wanted(undone_by(self._undone_by), self._undone_by, None)
+        self._retreat.wanted(undone_by(self._undone_by), self._undone_by, None)
 
     def trusted(self, trust: Trust) -> None:
         """Other rules hold: what they ban, or whose keys they drop, is not tried; what they ban does not answer."""
@@ -267,7 +266,7 @@ class Installation:
         self._ledger.rest()
         while True:
             record = self._ledger.record
-            if record.leaves:
+            if self._retreat.must_leave:
                 self._leave()
             elif self._hurries():
                 self._retreat.wanted(HURRY, record.order.by if record.order else "", None)
@@ -294,14 +293,13 @@ class Installation:
                 self._case.wake.clear()
                 if self._ledger.course.waiting is not None:  # for an order that counts no more
                     self._ledger.rest()
-                await self._case.pause(RECORD_EVERY_S if self._ledger.behind else None)
+                await self._case.pause(RECORD_EVERY_S if self._ledger.behind or record.leaves else None)
                 if self._ledger.behind:
                     await self._ledger.note()
 
     def _interrupted(self) -> bool:
         """Whether something comes before the watch over a release."""
-        leaves = self._ledger.record.leaves and self._retreat.wish is None
-        return self._renewal is not None or leaves or self._hurries()
+        return self._renewal is not None or self._retreat.must_leave or self._hurries()
 
     def _hurries(self) -> bool:
         """Whether an urgent want does not wait for the end of a probation: the box goes back to what it trusted."""

@@ -253,8 +253,8 @@ class Orders:
         if now is None or payload == now.envelope:
             return
         found, signers = await asyncio.to_thread(_advanced, now, payload)
+        await self._keep(found)  # before anything is done about it: a stop may come in between
         self._anchored = found
-        await self._keep(found)
         version, by = str(found.trust.version), f"root key {', '.join(signers)}"
         self._audit(Decision("trusted", f"trust version {version} holds", "", version, found.sha256, by=by))
         self._refused.clear()  # another trust may count what this one did not

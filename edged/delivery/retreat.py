@@ -17,6 +17,7 @@ from edged.serving.generation import Generation
 from edged.serving.release import Release
 
 NO_PREVIOUS: Final = "no_previous"  # it failed its probation, and there was nothing to go back to
+AGAIN_S: Final = 60.0  # what there was no memory for is tried again
 
 
 class Wish(msgspec.Struct, frozen=True, eq=False):
@@ -34,6 +35,7 @@ class Retreat:
     def __init__(self, case: Case) -> None:
         self._case: Final = case
         self._stuck = ""  # a banned release that there is no way back from
+        self._again_s = 0.0
         self.no_way_from = ""  # the key of what answered when one was wanted in vain
         self.wish: Wish | None = None
 
@@ -65,8 +67,15 @@ class Retreat:
         if ledger.record.leaving:
             text = f"no way back: {error.fault.message}"
             ledger.decided("rollback_refused", text, error.fault, by=wish.by if wish else "")
-            await ledger.update(rollout.stays)
+            self._again_s = self._case.clock() + AGAIN_S
+            if error.fault.code != "no_space":  # which passes
+                await ledger.update(rollout.stays)
         self.answer(error)
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether what answers is taken back by a signed undo, and nobody goes back yet."""
+        return self._case.ledger.record.leaves and self.wish is None and self._case.clock() >= self._again_s
 
     def banned(self) -> Fault | None:
         """Why what answers must not, by the trust document; None too where there is nothing else."""

@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from edged.config.schema import Push
+from edged.delivery import installation, retreat
 from edged.delivery.documents import Rollout, Watching
 from edged.delivery.record import Phase, Record
 from edged.delivery.store import Store
+from edged.errors import EdgedError
 from edged.serving.release import Release
 from tests.couriers import blobs
 from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
@@ -405,3 +407,31 @@ def test_the_audit_tells_who_has_signed_another_trust_document(fleet: Fleet, roo
         assert [one.by for one in at.decisions if one.event == "trusted"] == [f"root key {fleet.operator.root.keyid}"]
 
     live(fleet, root, course)
+
+
+def test_an_undo_is_tried_again_when_there_was_no_memory_for_it(
+    fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retreat, "AGAIN_S", 0.05)
+    monkeypatch.setattr(installation, "RECORD_EVERY_S", 0.05)
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    want = fleet.want(release)
+
+    async def course(at: Member) -> None:
+        make_room, asked = at.route.make_room, []
+
+        async def none_at_first(release: Release) -> None:
+            asked.append(release.version)
+            if len(asked) == 1:
+                raise EdgedError("no_space", "no memory for it beside the live one")
+            await make_room(release)
+
+        await at.told(release, "active")
+        at.route.make_room = none_at_first  # type: ignore[method-assign]
+        fleet.undo(want)
+        await at.answered_by(OLD)
+        assert asked == ["1", "1"]
+        await at.sees(code="undone", verdict="rolled_back")
+
+    assert live(fleet, root, course).serving == OLD
