@@ -53,9 +53,9 @@ def summary(fleet: Fleet, standings: Sequence[Standing], now_ms: int) -> Iterato
             f"{number} {state}" for state, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
         )
         yield f"{model}{_order(order, now_ms)}: {told}"
-    for one in (*fleet.wants, *fleet.undos):
-        if one.signed is False:
-            yield f"{one.model}: the order for {one.to} is not signed as your trust document asks: no box follows it"
+    unsigned = ((one.model, one.to) for one in (*fleet.wants, *fleet.undos) if one.signed is False)
+    for model, to in dict.fromkeys(unsigned):
+        yield f"{model}: the order for {to} is not signed as your trust document asks: no box follows it"
 
 
 def notes(fleet: Fleet) -> Iterator[str]:

@@ -19,6 +19,7 @@ from edged.delivery.chunks import read_index
 from edged.delivery.documents import Release
 from edged.delivery.strict import Malformed
 from edged.errors import EdgedError
+from edged.fleet import verdict
 from edged.topics import Ota
 from edged.transports.mqtt.retained import Heard, Put, Retained
 
@@ -53,7 +54,8 @@ class Clearing:
 
         Raises EdgedError `bad_document`, `no_blob`, `no_order` when it cannot be told what has to stay.
         """
-        self._broker.connect()
+        if not self._broker.connect().retains:
+            raise EdgedError("broker", verdict.KEEPS_NOTHING, verdict.KEEPS_NOTHING_HINT)
         wanted = self._wanted()
         documents_there = self._releases(remembered)
         keep = {name for name in documents_there if name in wanted or _is_young(documents_there[name], now_ms)}

@@ -210,7 +210,7 @@ async def _tried(order: Order, making: Path, beside: tuple[str, ...]) -> Signatu
             except Died as error:
                 raise EdgedError("trial_crash", "its process ended by itself on the golden inputs") from error
         await route.retire(process)
-        examined = await examine(route, release, factor=1.0, clock=time.monotonic, golden=golden)
+        examined = await examine(route, release, factor=1.0, clock=time.monotonic, golden=golden, limits=order.limits)
         problem = examined.judgement.fault
         if problem is not None:
             raise EdgedError(problem.code, problem.message, problem.hint)

@@ -10,7 +10,9 @@ from edged.errors import EdgedError
 from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 KEEPS_NOTHING: Final = "the broker does not keep retained messages"
-KEEPS_NOTHING_HINT: Final = "Turn them on (Mosquitto: retain_available true), or push with --serve."
+KEEPS_NOTHING_HINT: Final = (
+    "Turn them on (Mosquitto: retain_available true): orders and documents are retained with --serve too."
+)
 _LEAST: Final = 1024  # bytes; no release can be cut into smaller pieces
 _TINY: Final = 64
 _KIB: Final = 1024

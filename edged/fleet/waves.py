@@ -187,11 +187,11 @@ def exceeded(plan: Plan, failed: int, told: int) -> bool:
 
 
 def choose_salt(release: str, percent: float, names: Sequence[str]) -> str | None:
-    """A salt that puts about as many of these boxes into the first wave as its percent says, and at least one.
+    """A salt that puts at most as many of these boxes into the first wave as its percent says, and at least one.
 
     Always the same for the same boxes; None when there are none.
     """
-    most = max(1, math.ceil(len(names) * percent / 100 * 2))
+    most = max(1, math.ceil(len(names) * percent / 100))
     for number in range(_SALTS if names else 0):
         rollout = Rollout(percent, f"{release[:16]}-{number}")
         if 1 <= sum(takes_part(rollout, name) for name in names) <= most:

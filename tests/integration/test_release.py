@@ -236,6 +236,10 @@ def test_a_memory_limit_that_it_does_not_keep(capsys: pytest.CaptureFixture[str]
     assert "[over_memory]" in refused(capsys, "--max-memory", "4MiB", name="wide.onnx")
 
 
+def test_a_limit_on_time_that_it_does_not_keep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "[too_slow]" in refused(capsys, "--max-cpu", "0.0001ms")
+
+
 # --- a folder that was changed --------------------------------------------------------------------------
 
 

@@ -398,6 +398,21 @@ def test_nothing_goes_where_no_order_is_to_be_seen(
     assert watcher.kept("edged/ota/#") == before
 
 
+@pytest.mark.parametrize("words", [("--gc",), ("--serve", "--wait", "5s")])
+def test_a_broker_that_keeps_nothing_is_named_as_such(
+    machine: Machine, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = machine.release(content(CHUNK), created=1)
+    machine.push(folder, "--to", "all")
+    capsys.readouterr()
+    (tmp_path / "m").mkdir()
+    with Mosquitto(tmp_path / "m", "retain_available false") as other:
+        assert machine.push(folder, "--to", "all", "--broker", other.url, *words) == 1
+    said = capsys.readouterr().err
+    assert "does not keep retained messages [broker]" in said
+    assert "or push with --serve" not in said
+
+
 def test_what_was_made_just_now_stays_for_whoever_is_about_to_order_it(machine: Machine, watcher: Watcher) -> None:
     old = machine.release(content(CHUNK), version=2)
     machine.push(old, "--to", "all")

@@ -91,7 +91,8 @@ def test_an_order_that_is_paused_or_past_its_time_or_nobody_s_says_so() -> None:
     (line,) = lines.summary(Fleet(), [stands("a", LIVE, order=order)], NOW)
     assert ", paused, signed 1 s ago, past its time: whoever has not begun does not begin: 1 live" in line
     forged = Published("digits", "device/a", WANT, b"", signed=False)
-    assert list(lines.summary(Fleet(wants=(forged,)), [], NOW)) == [
+    beside = Published("digits", "device/a", WANT, b"", signed=False)
+    assert list(lines.summary(Fleet(wants=(forged,), undos=(beside,)), [], NOW)) == [
         "digits: the order for device/a is not signed as your trust document asks: no box follows it"
     ]
 

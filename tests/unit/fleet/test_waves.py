@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -56,7 +57,7 @@ def test_a_rollout_begins_with_the_first_wave_and_a_salt_that_puts_a_box_into_it
     first = step(fleet(boxes), TARGET, PLAN, LATER, fresh=True)
     assert isinstance(first, Publish)
     assert (first.percent, first.pause) == (1, False)
-    assert 1 <= sum(takes_part(Rollout(1, first.salt), one.name) for one in boxes) <= 2
+    assert sum(takes_part(Rollout(1, first.salt), one.name) for one in boxes) == 1
     assert step(fleet(boxes), TARGET, PLAN, LATER, fresh=True) == first
 
 
@@ -258,9 +259,9 @@ def test_a_want_that_nobody_who_counts_has_signed_is_none() -> None:
 
 
 @given(st.integers(1, 60), st.sampled_from([0.5, 1.0, 10.0, 50.0, 100.0]))
-def test_the_first_wave_is_never_empty_and_not_much_larger_than_asked(count: int, percent: float) -> None:
+def test_the_first_wave_is_never_empty_and_not_larger_than_asked(count: int, percent: float) -> None:
     names = [f"box-{number}" for number in range(count)]
     salt = waves.choose_salt(V2.release, percent, names)
     assert salt is not None
     chosen = sum(takes_part(Rollout(percent, salt), name) for name in names)
-    assert 1 <= chosen <= max(1, count * percent / 50 + 1)
+    assert 1 <= chosen <= math.ceil(count * percent / 100)  # of three boxes half is never all
