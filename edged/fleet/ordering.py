@@ -37,12 +37,16 @@ def next_seq(fleet: Fleet, model: str, epoch: int, now_ms: int) -> int:
     broker, or that a box says it has seen. Two are needed: for the want and its undo.
 
     Nobody can use up the sequence: orders count that are signed as they must be, and of what boxes say, which is not
-    signed, what they would take themselves.
+    signed, what they would take themselves. Nor can a clock that was days ahead once: boxes whose clock is set refuse
+    its orders, and would refuse each one above them, so such an order counts where a box says that it follows it.
     """
+    ahead = now_ms + AHEAD_MS
     lying = (one.order for one in (*fleet.wants, *fleet.undos) if one.model == model and one.signed is not False)
-    said = (its.install.want for box in fleet.boxes if (its := box.model(model)) and its.install.want)
-    seqs = [one.seq for one in lying if one.epoch == epoch]
-    seqs += [one.seq for one in said if one.epoch == epoch and one.seq < now_ms + AHEAD_MS]
+    wants = [its.install.want for box in fleet.boxes if (its := box.model(model)) and its.install.want]
+    said = [one.seq for one in wants if one.epoch == epoch]
+    followed = max(said, default=0) + 1  # and the undo beside it
+    seqs = [one.seq for one in lying if one.epoch == epoch and (one.seq < ahead or one.seq <= followed)]
+    seqs += [seq for seq in said if seq < ahead]
     return max([now_ms, *(seq + 1 for seq in seqs)])
 
 

@@ -53,6 +53,14 @@ def saying(seq: int, *, epoch: int = 0) -> Box:
         (Fleet((saying(NOW + 9),)), NOW + 10),  # the broker has lost it, a box has seen it
         (Fleet((saying(NOW + 2 * 86_400_000),)), NOW),  # which no box would have taken
         (Fleet((saying(NOW + 9, epoch=1),)), NOW),
+        (Fleet(wants=lying(order(NOW + 2 * 86_400_000))), NOW),  # a clock was days ahead: no box that knows takes it
+        (Fleet((saying(NOW + 2 * 86_400_000),), lying(order(NOW + 2 * 86_400_000))), NOW + 2 * 86_400_000 + 1),
+        (
+            Fleet(
+                (saying(NOW + 2 * 86_400_000),), undos=lying(Undo("digits", "all", NOW + 172_800_001, 1, 2, RELEASE))
+            ),
+            NOW + 172_800_002,
+        ),
     ],
 )
 def test_a_place_is_above_what_lies_there_already(fleet: Fleet, seq: int) -> None:
