@@ -96,6 +96,10 @@ class Retreat:
         text = f"back to version {back_to.version}: {problem.message}"
         ledger.decided("rolled_back", text, problem, now.version, now.sha256)
         await self._leave_for(case.shelf.release(back_to), problem)
+        held = self.wish.held if self.wish is not None else None
+        if held is not None:  # what somebody wanted meanwhile has happened, and holds
+            await ledger.update(lambda record: msgspec.structs.replace(record, held=held))
+            ledger.say(ledger.course)
         self.answer(None)
 
     async def _stays(self, problem: Fault) -> None:

@@ -95,8 +95,9 @@ class Tryout:
             await asyncio.wait({self._examination})
             return None if self._examination.cancelled() else self._examination.result()
         finally:
-            self._examination.cancel()
-            self._examination = None
+            examination, self._examination = self._examination, None
+            examination.cancel()
+            await asyncio.gather(examination, return_exceptions=True)
 
     async def _examine(self, candidate: Stored) -> Examined:
         case, route = self._case, self._case.route

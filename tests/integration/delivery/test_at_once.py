@@ -13,7 +13,7 @@ import pytest
 from edged.config.schema import Push
 from edged.delivery import installation, retreat
 from edged.delivery.documents import Rollout, Watching
-from edged.delivery.record import Phase, Record
+from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.store import Store
 from edged.errors import EdgedError
 from edged.serving.release import Release
@@ -433,5 +433,28 @@ def test_an_undo_is_tried_again_when_there_was_no_memory_for_it(
         await at.answered_by(OLD)
         assert asked == ["1", "1"]
         await at.sees(code="undone", verdict="rolled_back")
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_a_rollback_in_the_turn_of_a_fault_holds_as_one_that_came_before(fleet: Fleet, root: Path) -> None:
+    fleet.push(NEW)
+
+    async def course(at: Member) -> None:
+        assert await at.started()
+        shelf, asked = at.installer.model("m")._case.shelf, list[asyncio.Task[dict[str, object]]]()
+        way_back = shelf.way_back
+
+        async def slow(record: Record) -> Stored | None:
+            if not asked:  # the fault's own question
+                asked.append(asyncio.create_task(at.installer.rollback("m", "somebody")))
+                await asyncio.sleep(0.05)
+            return await way_back(record)
+
+        shelf.way_back = slow  # type: ignore[method-assign]
+        at.did(runs=100, faults=50)
+        assert (await at.until("rolled_back"))["code"] == "probation_errors"
+        await asked[0]
+        assert at.installer.model("m").record.held is not None
 
     assert live(fleet, root, course).serving == OLD
