@@ -189,7 +189,9 @@ def stays(record: Record) -> Record:
 
 
 def answered(record: Record, verdict: Verdict) -> Record:
-    """The order in force has its verdict without having been begun: nothing is under way because of it."""
+    """The order in force has its verdict without having been begun; one that came since has not."""
+    if record.order is None or record.order.release != verdict.release:
+        return record
     return msgspec.structs.replace(record, done=True, last=verdict)
 
 

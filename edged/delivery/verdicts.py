@@ -24,7 +24,7 @@ _FORGIVEN: Final = frozenset(
 # What ends a candidate without a word against it.
 GIVEN_UP: Final = frozenset({"superseded", "undone", "pinned"})
 # What ends a candidate and not the order: it is begun again.
-RESUMED: Final = frozenset({"bad_store", "pinned"})
+RESUMED: Final = frozenset({"bad_store", "pinned", "superseded"})
 LIMITS: Final = frozenset({"too_slow", "over_memory", "probation_latency"})
 
 

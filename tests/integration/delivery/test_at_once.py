@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from edged.config.schema import Push
-from edged.delivery import installation, retreat
+from edged.delivery import installation, retreat, rollout
 from edged.delivery.documents import Rollout, Watching
-from edged.delivery.record import Phase, Record, Stored
+from edged.delivery.record import Order, Phase, Record, Stored, Verdict
 from edged.delivery.store import Store
-from edged.errors import EdgedError
+from edged.errors import EdgedError, fault
 from edged.serving.release import Release
 from tests.couriers import blobs
 from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
@@ -458,3 +458,30 @@ def test_a_rollback_in_the_turn_of_a_fault_holds_as_one_that_came_before(fleet: 
         assert at.installer.model("m").record.held is not None
 
     assert live(fleet, root, course).serving == OLD
+
+
+def test_a_want_that_comes_back_at_once_is_followed(fleet: Fleet, root: Path) -> None:
+    first, between = fleet.release(NEW), fleet.release(b"good between", 3)
+    fleet.publish_document(first)
+    fleet.publish_document(between)
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "downloading")
+        one = at.installer.model("m")
+        orders = [Order(sha256_of(release), 2, by="somebody") for release in (between, first)]
+        for order in orders:  # the first is still being given up when it comes again
+            await one.order(order, one.record.seen)
+        fleet.upload_chunks(first, NEW)
+        await at.told(first, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_a_verdict_on_one_want_does_not_end_the_next() -> None:
+    def at_once(order: str, verdict: str) -> bool:
+        record = Record(order=Order(order))
+        return rollout.answered(record, Verdict("rejected", 2, "", fault("signature", ""), (), verdict)).done
+
+    assert at_once("a" * 64, "a" * 64)
+    assert not at_once("b" * 64, "a" * 64)
