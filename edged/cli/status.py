@@ -178,6 +178,9 @@ def _remarks(model: ModelStatus) -> Iterator[str]:
         yield f"  {plain(model.fault['hint'])}"
     if model.install is not None and model.install.message:
         yield f"{model.name}: last push: {plain(model.install.message)}"
+    if model.install is not None and model.install.held:
+        who = plain(str(model.install.held.get("by", "")))
+        yield f"{model.name}: {who} holds it at this version: no want counts until `edged unpin {model.name}`"
     if model.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(model.dropped.items()))
         yield f"{model.name}: dropped {reasons}"

@@ -45,7 +45,9 @@ class Hand:
         elif version not in here:
             there_are = ", ".join(map(str, sorted(here))) or "none"
             raise EdgedError("bad_version", f"version {version} is not on this box", f"There are: {there_are}.")
-        return await self._go_back(undone_by(by), held)
+        await self._go_back(undone_by(by), held)
+        self._ledger.decided("pinned", f"held at version {version}", None, version, "", by)
+        return self._ledger.status()
 
     async def unpin(self, by: str) -> dict[str, object]:
         """Lets the fleet's wants count again. Raises EdgedError not_found when nobody holds it."""

@@ -186,14 +186,20 @@ class Installation:
         """Goes back as a signed undo says, be it one that came before the daemon was started."""
         self._retreat.wanted(undone_by(self._undone_by), self._undone_by, None)
 
-    def trusted(self, trust: Trust) -> None:
-        """Other rules hold: what they ban, or whose keys they drop, is not tried; what they ban does not answer."""
+    async def trusted(self, trust: Trust) -> None:
+        """Other rules hold: what they ban, or whose keys they drop, is not tried; what they ban does not answer.
+
+        A want that ended because of the rules before is followed anew.
+        """
         record = self._ledger.record
         candidate = record.candidate
         if candidate is not None and candidate.release in trust.banned:
             self._give_up(banned(trust.banned[candidate.release]))
         elif candidate is not None and candidate.signers and not counts(trust, "release", candidate.signers):
             self._give_up(fault("signature", "the keys that have signed the release count no more"))
+        elif rollout.judged_by_trust(record) and record.order and record.order.release not in trust.banned:
+            await self._ledger.update(rollout.reopened)
+        self._ledger.say(self._ledger.course)  # with the flags that it has by these rules
         self.look_again()
 
     def look_again(self) -> None:

@@ -221,7 +221,7 @@ class Installer:
         """A person's word in place of a want: installs the release with this envelope; returns the status.
 
         Its chunks come by `offer`, as `missing` tells. Raises EdgedError signature,
-        bad_document, no_trust, unknown_model.
+        bad_document, no_trust, unknown_model, pinned.
         """
         now = self.orders.trust
         if now is None:
@@ -229,6 +229,10 @@ class Installer:
         signed = await asyncio.to_thread(trust.release, now, envelope)
         await self.orders.recipient(signed.document.model)
         one = self._known(signed.document.model)
+        held = one.record.held
+        if held is not None and held.pinned:
+            text = f"{held.by} holds {signed.document.model} at its version"
+            raise EdgedError("pinned", text, f"`edged unpin {signed.document.model}` first.")
         order = Order(signed.sha256, signed.document.version, by=by)
         await one.order(order, one.record.seen, envelope)
         return one.status()

@@ -48,7 +48,7 @@ class Recipient(Protocol):
     async def order(self, order: Order, seen: Seen) -> None: ...
     async def note(self, seen: Seen) -> None: ...
     async def undo(self, release: str, seen: Seen, by: str) -> None: ...
-    def trusted(self, trust: Trust) -> None: ...
+    async def trusted(self, trust: Trust) -> None: ...
     def reject(self, subject: Subject, problem: Fault, by: str = "") -> None: ...
     def look_again(self) -> None: ...
 
@@ -210,7 +210,7 @@ class Orders:
 
     async def run(self) -> None:
         """Puts documents into effect, until cancelled."""
-        self._tell_all()
+        await self._tell_all()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -258,13 +258,13 @@ class Orders:
         version, by = str(found.trust.version), f"root key {', '.join(signers)}"
         self._audit(Decision("trusted", f"trust version {version} holds", "", version, found.sha256, by=by))
         self._refused.clear()  # another trust may count what this one did not
-        self._tell_all()
+        await self._tell_all()
         self.listen_anew()
 
-    def _tell_all(self) -> None:
-        for one in self._models.values():
+    async def _tell_all(self) -> None:
+        for one in list(self._models.values()):
             if self._anchored is not None:
-                one.trusted(self._anchored.trust)
+                await one.trusted(self._anchored.trust)
 
     async def _order(self, model: str, to: str, payload: bytes) -> None:
         if self._anchored is None:
@@ -300,7 +300,7 @@ class Orders:
         if model not in self._models:
             await self.bring(model)
             if self._anchored is not None:
-                self._models[model].trusted(self._anchored.trust)
+                await self._models[model].trusted(self._anchored.trust)
         return self._models[model]
 
     @staticmethod

@@ -195,6 +195,19 @@ def answered(record: Record, verdict: Verdict) -> Record:
     return msgspec.structs.replace(record, done=True, last=verdict)
 
 
+def judged_by_trust(record: Record) -> bool:
+    """Whether the order in force ended with a verdict that another trust document may not give."""
+    order, last = record.order, record.last
+    if order is None or not record.done or last is None or last.fault is None or last.release != order.release:
+        return False
+    return last.fault.code in verdicts.BY_TRUST
+
+
+def reopened(record: Record) -> Record:
+    """The order in force counts again."""
+    return msgspec.structs.replace(record, done=False)
+
+
 def approved(record: Record, candidate: Stored) -> Record:
     """The order's document is signed and fits: its files may be fetched."""
     phase = target(Phase.OFFERED, Event.APPROVED)

@@ -2,7 +2,7 @@
 
     lock                        held by the one daemon that uses the directory
     state.json                  the only commit point; state.json.bak is a hard link to the one before
-    trust.json                  the newest trust document that was accepted
+    trust.kept                  the newest trust document that was accepted
     releases/<key>/             a folder of its own each, because a model file may name others beside it: model.onnx by
                                 its hash for a simple push, folder.py's files by the document's hash for a release
     audit.jsonl                 is trail.py's
@@ -34,7 +34,8 @@ from edged.errors import EdgedError
 
 SCHEMA: Final = 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_LINE: Final = 65  # of trust.json, before the envelope (orders.py)
+TRUST_FILE: Final = "trust.kept"  # not trust.json: an operator who tries it all in one folder has one of that name
+_LINE: Final = 65  # of TRUST_FILE, before the envelope (orders.py)
 _CLAIMS: Final = 2  # the download under way, and the one before it, whose chunks it may use
 
 log = logging.getLogger("edged.delivery")
@@ -127,17 +128,17 @@ class Store:
     def keep_trust(self, content: bytes) -> None:
         """Keeps a trust document's envelope, in place of the one before. Raises OSError: that one is still there."""
         with self._lock:
-            disk.write(self._root / "trust.json.tmp", content).replace(self._root / "trust.json")
+            disk.write(self._root / f"{TRUST_FILE}.tmp", content).replace(self._root / TRUST_FILE)
             disk.sync_folder(self._root)
 
     def trust(self) -> bytes | None:
         """The envelope that `keep_trust` was given last."""
         try:
-            return disk.read(self._root / "trust.json", LARGEST + _LINE)
+            return disk.read(self._root / TRUST_FILE, LARGEST + _LINE)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            log.error("%s cannot be read: %s", self._root / "trust.json", error, extra={"code": "bad_store"})
+            log.error("%s cannot be read: %s", self._root / TRUST_FILE, error, extra={"code": "bad_store"})
             return None
 
     # --- files --------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ _FORGIVEN: Final = frozenset(
 GIVEN_UP: Final = frozenset({"superseded", "undone", "pinned"})
 # What ends a candidate and not the order: it is begun again.
 RESUMED: Final = frozenset({"bad_store", "pinned", "superseded"})
+# What the trust document decided, and another one may decide otherwise.
+BY_TRUST: Final = frozenset({"banned", "signature", "no_trust"})
 LIMITS: Final = frozenset({"too_slow", "over_memory", "probation_latency"})
 
 

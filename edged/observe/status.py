@@ -26,6 +26,7 @@ class Install(msgspec.Struct, frozen=True):
     hint: str = ""
     push: dict[str, str] | None = None
     want: dict[str, Any] | None = None
+    held: dict[str, Any] | None = None
     bytes_have: int = 0
     bytes_total: int = 0
 

@@ -126,7 +126,7 @@ def test_ota_F07_a_power_cut_on_the_way_back_ends_behind_it(fleet: Fleet, root: 
 
 def test_ota_F05_a_stray_file_of_an_interrupted_write_goes(fleet: Fleet, root: Path) -> None:
     (root / "state.json.tmp").write_bytes(b"{")
-    (root / "trust.json.tmp").write_bytes(b"{")
+    (root / "trust.kept.tmp").write_bytes(b"{")
     live(fleet, root, settled)
     assert not list(root.rglob("*.tmp"))
 

@@ -150,10 +150,10 @@ def test_a_trust_document_is_kept_until_the_next_one(store: Store, tmp_path: Pat
     assert store.trust() is None
     store.keep_trust(b"one")
     store.keep_trust(b"two")
-    (tmp_path / "state/trust.json.tmp").write_bytes(b"half of thr")
+    (tmp_path / "state/trust.kept.tmp").write_bytes(b"half of thr")
     opened, _ = again(store, tmp_path / "state")
     assert opened.trust() == b"two"
-    (tmp_path / "state/trust.json").write_bytes(b"x" * 100_000)
+    (tmp_path / "state/trust.kept").write_bytes(b"x" * 100_000)
     assert opened.trust() is None
     opened.close()
 
