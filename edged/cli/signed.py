@@ -82,7 +82,10 @@ def _tell(pushed: Pushed, args: argparse.Namespace) -> None:
         print(f"ordered: {args.to} shall {verb} version {want.version}{percent} (sequence {want.epoch}/{want.seq})")
     else:
         print(f"nothing to order: {args.to} has this order already{percent} (sequence {want.epoch}/{want.seq})")
-        print("  --retry orders it anew, for boxes that failed it", file=sys.stderr)
+        print(
+            "  --retry orders it anew, for boxes that failed it, or where a person has installed something else",
+            file=sys.stderr,
+        )
     sys.stdout.flush()
 
 

@@ -124,6 +124,9 @@ def _why(standing: Standing) -> Iterator[str]:
         yield f"{size(install.bytes_have)} of {size(install.bytes_total)}"
     if standing.state == "busy" and install.left_s is not None:
         yield f"{duration(install.left_s)} left"
+    if standing.state == "local" and install.want is not None:
+        version = install.want.version or "?"
+        yield f"a person on the box has installed version {version}; push with --retry takes it back"
     if standing.state == "behind" and not install.code:
         followed = install.want
         order = standing.order.order if standing.order else None

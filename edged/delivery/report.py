@@ -6,7 +6,7 @@ import msgspec
 
 from edged.config.schema import Push
 from edged.delivery import probation
-from edged.delivery.record import Held, Order, Phase, Record, Stored, Verdict
+from edged.delivery.record import Held, Phase, Record, Stored, Verdict
 from edged.delivery.trial import Figures
 from edged.errors import Fault
 
@@ -77,7 +77,7 @@ def status(
         "previous": _release(record.previous),
         "candidate": _release(record.candidate),
         "push": {"version": str(subject.version or ""), "sha256": subject.sha256, "release": subject.release},
-        "want": _want(record.order),
+        "want": _want(record),
         "held": _held(record.held),
         "bytes": subject.size,
         "bytes_have": course.loaded.have,
@@ -97,14 +97,17 @@ def _release(stored: Stored | None) -> dict[str, object] | None:
     return {"version": str(stored.version), "sha256": stored.sha256, "release": stored.release}
 
 
-def _want(order: Order | None) -> dict[str, object] | None:
-    """The order in force, or the last one. Without `seq` it is root's word."""
+def _want(record: Record) -> dict[str, object] | None:
+    """The order in force, or the last one. Without `seq` it is root's word, and `seen` the place that it came after."""
+    order = record.order
     if order is None:
         return None
     want = order.want
     told: dict[str, object] = {"release": order.release, "version": str(order.version or ""), "signers": order.signers}
     if want is not None:
         told |= {"epoch": want.epoch, "seq": want.seq, "to": want.to, "action": want.action}
+    else:
+        told["seen"] = {"epoch": record.seen.epoch, "seq": record.seen.seq}
     return told
 
 

@@ -94,6 +94,6 @@ def _bad(fleet: Fleet, ready: Published) -> Iterable[Standing]:
         order = one.order.order if one.order else None
         counts = isinstance(order, Want) and order.release == release and order.to == ready.to
         runs = one.model.install.active is not None and one.model.install.active.release == release
-        back = one.state in ("failed", "outside", "held") and not runs and not one.lost
+        back = one.state in ("failed", "outside", "held", "local") and not runs and not one.lost
         if counts and one.bad and not back:
             yield one

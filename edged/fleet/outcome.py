@@ -14,6 +14,7 @@ from edged.fleet.view import Box, Fleet, Model, within
 Fate = Literal["active", "failed", "open", "apart"]
 """active: as the order wants it | failed: will not be without somebody's help | open: under way | apart: not now."""
 
+_BACK: Final = "Push with --retry: it takes the box back."
 _LATER: Final = frozenset({"not_now", "manual"})
 _STUCK: Final = frozenset({"expired", "clock_suspect", "pinned", "no_trust", "paused", "banned"})
 
@@ -94,6 +95,9 @@ def _judged(box: Box, standing: Standing, want: Want) -> Line:
         case "held":
             hint = "`edged unpin` on the box, or push with --retry."
             return Line(box.name, "failed", "held by somebody on the box", "pinned", hint=hint)
+        case "local":
+            version = install.want.version if install.want else ""
+            return Line(box.name, "failed", f"a person on the box has installed version {version or '?'}", hint=_BACK)
         case "waiting" if standing.code in _LATER:
             return said("apart", f"waits: {install.message or standing.code}")
         case "waiting" if standing.code in _STUCK:

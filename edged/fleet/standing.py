@@ -14,10 +14,11 @@ from edged.delivery.documents import Undo, Want
 from edged.delivery.want import takes_part
 from edged.fleet.view import Box, Fleet, Install, Model, Published
 
-State = Literal["live", "stored", "undone", "busy", "waiting", "failed", "held", "behind", "outside", "none"]
+State = Literal["live", "stored", "undone", "busy", "waiting", "failed", "held", "local", "behind", "outside", "none"]
 """live: runs what is wanted | stored: has it, as `download_only` asks | undone: has gone back as asked | busy: on its
-way | waiting: says why | failed: refused it, or gone back from it | held: by an operator on the box | behind: has not
-taken the order yet | outside: not among its percent | none: no order is for it.
+way | waiting: says why | failed: refused it, or gone back from it | held: by an operator on the box | local: a person
+there has installed another release after it | behind: has not taken the order yet | outside: not among its percent |
+none: no order is for it.
 """
 
 _UNDER_WAY: Final = frozenset({"offered", "downloading", "verified", "trial", "probation"})
@@ -116,6 +117,8 @@ def _wanting(box: Box, install: Install, want: Want) -> State:
         return "outside"
     if install.want is not None and install.want.overrules(want):
         return "behind"
+    if install.want is not None and not about and install.want.seen >= want.place:
+        return "local"
     if _paused(want) or known:
         return "waiting"
     return "behind"

@@ -33,13 +33,17 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The want that a box has accepted last, by its own word."""
+    """The want that a box has accepted last, by its own word; or a person's word there, which has no place.
+
+    `seen`: with a person's word, the place of the newest order that the box had seen.
+    """
 
     release: str = ""
     version: str = ""
     epoch: int = 0
     seq: int = 0
     signers: tuple[str, ...] = ()
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -261,12 +265,14 @@ def install(document: Mapping[str, Any]) -> Install:
 
 
 def _wanted(found: Mapping[str, Any]) -> Wanted:
+    seen = found.get("seen")
     return Wanted(
         _text(found, "release"),
         _text(found, "version"),
         _number(found, "epoch"),
         _number(found, "seq"),
         _texts(found, "signers"),
+        (_number(seen, "epoch"), _number(seen, "seq")) if isinstance(seen, dict) else (0, 0),
     )
 
 

@@ -4,7 +4,7 @@ The rules:
 
 1. A wave is the boxes that a want's percent covers. Who they are is in the want (its salt), so whoever looks finds
    the same, and raising the percent only adds boxes.
-2. Boxes that an operator holds, and those for which a newer order counts, are not asked.
+2. Boxes that an operator holds or has installed another release on, and those for which a newer order counts, are not asked.
 3. More failures than `min_fail`, and more than `max_fail` percent of those that could tell: the rollout halts.
    Both strictly, so that neither one box of three nor three of a thousand do. Failed boxes have gone back by
    themselves.
@@ -162,7 +162,7 @@ def _overtaken(want: Want, asked: Sequence[Standing], now_ms: int) -> bool:
 
 def count(rollout: Rollout, asked: Sequence[Standing]) -> Wave:
     """The wave that `rollout` makes of the boxes that were asked."""
-    wave = [one for one in asked if takes_part(rollout, one.box.name) and one.state != "held"]
+    wave = [one for one in asked if takes_part(rollout, one.box.name) and one.state not in ("held", "local")]
     open_ = Counter(
         (one.phase if one.state == "busy" else one.state) + (f" ({one.code})" if one.code else "")
         for one in wave

@@ -471,6 +471,22 @@ def test_a_release_from_a_stick_needs_no_want_and_no_broker(fleet: Fleet, root: 
     assert live(fleet, root, course).serving == NEW
 
 
+def test_a_release_from_a_stick_is_told_with_the_order_that_it_came_after(fleet: Fleet, root: Path) -> None:
+    """Or an operator could not tell a box that has not heard of the order from one that a person took elsewhere."""
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    want = fleet.want(release)
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        await at.installer.install_local(fleet.operator.sign_release(fleet.release(NEW, version=3)), "root")
+        told = msgspec.convert(at.installer.model("m").status()["want"], dict[str, object])
+        assert (told["version"], told["seen"]) == ("3", {"epoch": want.epoch, "seq": want.seq})
+        assert "seq" not in told
+
+    live(fleet, root, course)
+
+
 def test_a_stick_with_a_wrong_signature_is_refused_at_once(fleet: Fleet, root: Path) -> None:
     async def course(at: Member) -> None:
         with pytest.raises(EdgedError) as caught:

@@ -13,6 +13,7 @@ from edged.fleet.view import Box, Fleet, Install, Model, Presence, Published, Ve
 NOW = 1_700_000_000_000
 V1, V2 = Version("1", "1" * 64), Version("2", "2" * 64)
 WANT = Want("digits", "all", NOW - 720_000, NOW - 720_000, NOW + 10**9, V2.release, 2, rollout=Rollout(50, "s"))
+WHOLE = Want("digits", "all", 9, NOW - 720_000, NOW + 1, V2.release, 2)
 ORDER = Published("digits", "all", WANT, b"", signed=True)
 
 
@@ -104,6 +105,12 @@ def test_a_box_that_has_not_taken_the_order_says_which_it_follows() -> None:
     assert row.endswith("behind  still follows the want for version 1")
     (_, row) = lines.table([stands("a", Install("idle", active=V1), order=whole)])
     assert row.endswith("behind  has taken no want yet")
+
+
+def test_a_box_that_follows_a_person_says_so_and_what_takes_it_back() -> None:
+    hand = Install("idle", "active", active=V1, about=V1, want=Wanted(V1.release, "1", seen=WHOLE.place))
+    (_, row) = lines.table([stands("a", hand, order=Published("digits", "all", WHOLE, b""))])
+    assert row.endswith("local  a person on the box has installed version 1; push with --retry takes it back")
 
 
 def test_one_box_in_full() -> None:

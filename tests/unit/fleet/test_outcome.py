@@ -35,6 +35,11 @@ def line(install: dict[str, Any], *wants: Want, away: bool = False) -> Line:
     return outcome(fleet({"a": install}, *wants, away=("a",) if away else ()), WANT).lines[0]
 
 
+def hand(seen: int) -> dict[str, Any]:
+    """What `edged install FOLDER` leaves on a box that has seen this place."""
+    return {"want": {"release": "f" * 64, "version": "9", "seen": {"epoch": 0, "seq": seen}}}
+
+
 @pytest.mark.parametrize(
     ("install", "fate", "word"),
     [
@@ -50,6 +55,8 @@ def line(install: dict[str, Any], *wants: Want, away: bool = False) -> Line:
         ({"phase": "waiting", "code": "no_space"} | ABOUT | FOLLOWED, "open", "waiting"),
         ({"phase": "waiting", "code": "expired"} | ABOUT | FOLLOWED, "failed", "does not begin"),
         ({"held": True}, "failed", "held by somebody on the box"),
+        (hand(WANT.seq), "failed", "a person on the box has installed version 9"),
+        (hand(WANT.seq - 1), "open", "has not taken the order yet"),
         ({"want": {"release": "f" * 64, "seq": WANT.seq + 1}}, "apart", "follows a newer order"),
     ],
 )

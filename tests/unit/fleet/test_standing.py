@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edged.delivery.documents import Rollout, Undo, Want
@@ -77,6 +78,19 @@ def test_a_want_with_retry_makes_an_old_failure_one_to_come() -> None:
     assert at(failed).state == "failed"
     assert at(failed, again).state == "behind"
     assert at(accepted(100, verdict="failed", code="golden", about=V2), again).state == "failed"
+
+
+def test_a_box_on_which_a_person_has_installed_another_release_is_not_behind() -> None:
+    """It has seen the want, and will not come back to it by itself."""
+    install = Install("idle", "active", active=V1, about=V1, want=Wanted(V1.release, "1", seen=(0, 100)))
+    assert (at(install).state, at(install).bad, at(install).settled) == ("local", False, False)
+    again = Want("digits", "all", 200, 100, 10**15, V2.release, 2, retry=True)
+    assert at(install, again).state == "behind"  # not seen yet
+    assert (
+        at(msgspec.structs.replace(install, active=V2, about=V2, want=Wanted(V2.release, "2", seen=(0, 100)))).state
+        == "live"
+    )
+    assert at(msgspec.structs.replace(install, held=True)).state == "held"
 
 
 def test_a_box_outside_of_the_percent_is_asked_for_nothing() -> None:

@@ -180,6 +180,13 @@ def test_a_box_that_an_operator_holds_is_not_asked() -> None:
     assert (end.ok, str(end.wave)) == (True, "100 %: 5 of 5 done")
 
 
+def test_a_box_on_which_a_person_has_installed_another_release_is_not_asked() -> None:
+    hand = Install("idle", active=V1, about=V1, want=Wanted(V1.release, "1", seen=(0, 100)))
+    end = after([*numbered(5, LIVE), *[box(f"hand-{number}", hand) for number in range(5)]], wanting(100))
+    assert isinstance(end, End)
+    assert (end.ok, str(end.wave)) == (True, "100 %: 5 of 5 done")
+
+
 def test_boxes_that_fell_silent_in_trial_count_as_failed() -> None:
     silent = [box(f"silent-{number}", BUSY, "offline") for number in range(3)]
     halt = after([*numbered(50, LIVE), *silent], wanting(100))
