@@ -95,7 +95,7 @@ def _follow(
     from edged.fleet.following import Following, Server
 
     lines = Lines()
-    following = Following(mqtt, pushed.want, counts, lines.show)
+    following = Following(mqtt, pushed.want, counts, lines.show, online=pushed.online)
     if args.serve:
         with Server(mqtt, parcel, args.rate or _SERVE_RATE) as server:
             print("sending pieces to boxes that ask; Ctrl-C ends it", flush=True)

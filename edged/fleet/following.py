@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final, Self
 
 from edged.config import schema
@@ -13,13 +13,14 @@ from edged.delivery.documents import Want
 from edged.errors import EdgedError
 from edged.fleet.answering import Answers
 from edged.fleet.broker import Broker
-from edged.fleet.outcome import Outcome, outcome
+from edged.fleet.outcome import Absences, Outcome, outcome
 from edged.fleet.parcel import Parcel
 from edged.fleet.view import Counts
 from edged.topics import Ota, is_name
 from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 _LOOK_S: Final = 0.5
+_GRACE_S: Final = 30.0  # for a box that goes offline: it may be started again
 _BESIDE_S: Final = 0.01  # for the boxes' words, while the time goes to those that ask for pieces
 
 
@@ -73,11 +74,21 @@ class Server:
 class Following:
     """`run` until every box has its verdict. Lost connections are made again."""
 
-    def __init__(self, mqtt: schema.Mqtt, want: Want, counts: Counts, show: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        mqtt: schema.Mqtt,
+        want: Want,
+        counts: Counts,
+        show: Callable[[Outcome], None],
+        *,
+        online: Container[str] = (),
+    ) -> None:
+        """`online`: boxes that were so when the push began; one that goes is waited for, a while."""
         self._mqtt: Final = mqtt
         self._want: Final = want
         self._counts: Final = counts
         self._show: Final = show
+        self._absences: Final = Absences(online, _GRACE_S)
 
     def run(self, wait_s: float | None, server: Server | None = None) -> Outcome:
         """The outcome when nothing is open any more, or after `wait_s`. Raises EdgedError `broker`.
@@ -88,7 +99,7 @@ class Following:
         with Broker(self._mqtt, self._counts) as broker:
             fleet = broker.read_patiently(self._want.model)
             while True:
-                found = outcome(fleet, self._want)
+                found = outcome(fleet, self._want, self._absences.brief(fleet, time.monotonic()))
                 self._show(found)
                 left_s = until_s - time.monotonic()
                 if not found.open or left_s <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final, Literal
 
 import msgspec
@@ -49,20 +50,44 @@ class Outcome(msgspec.Struct, frozen=True):
         return "active" in fates and not fates & {"failed", "open"}
 
 
-def outcome(fleet: Fleet, want: Want) -> Outcome:
-    """How it stands. A box that is named and never said a word has a line too."""
+class Absences:
+    """Boxes that were online and have just gone: systemd starts a daemon that died again within seconds."""
+
+    def __init__(self, online: Container[str], grace_s: float) -> None:
+        """`online`: the boxes that were so when the order was made."""
+        self._online: Final = online
+        self._grace_s: Final = grace_s
+        self._seen: Final[set[str]] = set()
+        self._gone_s: Final[dict[str, float]] = {}
+
+    def brief(self, fleet: Fleet, now_s: float) -> frozenset[str]:
+        """Those that may be back in a moment. `now_s` never goes back."""
+        for box in fleet.boxes:
+            if box.online:
+                self._seen.add(box.name)
+                self._gone_s.pop(box.name, None)
+            elif box.name in self._seen or box.name in self._online:
+                self._gone_s.setdefault(box.name, now_s)
+        return frozenset(name for name, gone_s in self._gone_s.items() if now_s < gone_s + self._grace_s)
+
+
+def outcome(fleet: Fleet, want: Want, absent: Container[str] = ()) -> Outcome:
+    """How it stands. A box that is named and never said a word has a line too; those of `absent` are waited for."""
     boxes = [box for box in fleet.boxes if within(want.to, box)]
     kind, _, name = want.to.partition("/")
     if kind == "device" and fleet.box(name) is None:
         boxes.append(Box(name))
-    return Outcome(tuple(_line(fleet, want, box) for box in boxes))
+    return Outcome(tuple(_line(fleet, want, box, absent) for box in boxes))
 
 
-def _line(fleet: Fleet, want: Want, box: Box) -> Line:
+def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
     model = box.model(want.model)
     standing = of(box, model or Model(want.model), fleet.newest(want.model, box))
+    if not box.online and box.name in absent:
+        silent = f", fell silent in {standing.phase}" if standing.lost else ""
+        return Line(box.name, "open", f"offline for a moment{silent}")
     if standing.lost:
-        return Line(box.name, "failed", f"fell silent in {standing.phase}", "lost", hint="Look at the box.")
+        return Line(box.name, "failed", f"fell silent in {standing.phase}", hint="Look at the box.")
     if not box.online:
         return Line(box.name, "apart", "offline" if box.presence == "offline" else "never seen online")
     if model is None:

@@ -27,11 +27,15 @@ _UPDATES_S: Final = 0.1  # for what has come meanwhile and was not read
 
 
 class Pushed(msgspec.Struct, frozen=True):
-    """`want` is in force; `new`: it was made by this push. `sent` None: no pieces are kept (they are served)."""
+    """`want` is in force; `new`: it was made by this push. `sent` None: no pieces are kept (they are served).
+
+    `online`: the boxes that were so when it began.
+    """
 
     want: Want
     new: bool
     sent: Sent | None
+    online: frozenset[str] = frozenset()
 
 
 class Push:
@@ -77,7 +81,9 @@ class Push:
                 shipment.trust()
                 sent = shipment.blobs(self._parcel, lives_s) if keep else None
                 shipment.release(self._parcel)
-                return self._order(asked, self._again(broker), shipment, sent)
+                pushed = self._order(asked, self._again(broker), shipment, sent)
+                online = frozenset(box.name for box in fleet.boxes if box.online)
+                return msgspec.structs.replace(pushed, online=online)
         finally:
             upload.close()
 

@@ -4,7 +4,8 @@ The rules:
 
 1. A wave is the boxes that a want's percent covers. Who they are is in the want (its salt), so whoever looks finds
    the same, and raising the percent only adds boxes.
-2. Boxes that an operator holds or has installed another release on, and those for which a newer order counts, are not asked.
+2. Boxes that an operator holds or has installed another release on, and those for which a newer order counts, are
+   not asked.
 3. More failures than `min_fail`, and more than `max_fail` percent of those that could tell: the rollout halts.
    Both strictly, so that neither one box of three nor three of a thousand do. Failed boxes have gone back by
    themselves.

@@ -270,6 +270,23 @@ def test_a_wait_that_is_over_says_who_is_not_done(
     assert "a: has not taken the order yet" in capsys.readouterr().out
 
 
+def test_a_box_that_is_started_again_in_the_middle_is_waited_for(
+    machine: Machine, watcher: Watcher, broker: Mosquitto
+) -> None:
+    folder = machine.release(content(CHUNK))
+    watcher.put(*says("a"))
+
+    def course() -> None:
+        other = Watcher(broker)
+        other.put(*says("a", presence="offline", phase="trial", push={"version": "2", "release": machine.sha256}))
+        time.sleep(1.5)  # longer than it takes to see that
+        other.put(*says("a", **active(machine)))
+
+    thread = later(course, lambda: broker.says("'edged/ota/want/digits/all'"))
+    assert machine.push(folder, "--to", "all", "--wait=60s") == 0
+    thread.join()
+
+
 def test_waiting_goes_on_when_the_broker_was_restarted(machine: Machine, watcher: Watcher, broker: Mosquitto) -> None:
     """What it kept is gone with it: the order is known all the same, and boxes say again what they have made of it."""
     folder = machine.release(content(CHUNK))

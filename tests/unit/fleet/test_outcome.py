@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edged.delivery.documents import Rollout, Want
-from edged.fleet.outcome import Line, outcome
+from edged.fleet.outcome import Absences, Line, outcome
 from edged.fleet.view import Fleet, build
 from edged.topics import Ota
 from tests.signing import Operator, release_of, sha256_of, want_of
@@ -68,6 +68,31 @@ def test_each_box_has_a_fate(install: dict[str, Any], fate: str, word: str) -> N
 def test_ota_F50_a_box_that_is_away_is_never_done() -> None:
     assert line(LIVE | FOLLOWED, away=True).fate == "apart"
     assert line({"phase": "probation"} | ABOUT | FOLLOWED, away=True).fate == "failed"
+
+
+def test_a_box_that_has_just_gone_is_waited_for_a_while() -> None:
+    """Whatever it was at; one that was away from the start is not, and one that comes back has its own word again."""
+    absences = Absences({"a"}, 30)
+    trial = {"phase": "trial"} | ABOUT | FOLLOWED
+    boxes: dict[str, dict[str, Any]] = {"a": trial, "b": LIVE | FOLLOWED, "c": {}}
+
+    def at(now_s: float, *away: str) -> list[tuple[str, str]]:
+        now = fleet(boxes, away=away)
+        return [(one.fate, one.word) for one in outcome(now, WANT, absences.brief(now, now_s)).lines]
+
+    assert at(0, "a", "c")[0] == ("open", "offline for a moment, fell silent in trial")
+    assert at(1, "a", "b", "c")[1:] == [("open", "offline for a moment"), ("apart", "offline")]
+    assert at(29, "a", "c")[:2] == [
+        ("open", "offline for a moment, fell silent in trial"),
+        ("active", "runs version 2"),
+    ]
+    assert at(30, "a", "b", "c")[:2] == [("failed", "fell silent in trial"), ("open", "offline for a moment")]
+    assert at(31, "c")[0] == ("open", "trial")
+    assert at(60, "a", "c")[0] == ("open", "offline for a moment, fell silent in trial")
+
+
+def test_what_is_said_in_brackets_is_a_code_that_can_be_looked_up() -> None:
+    assert line({"phase": "probation"} | ABOUT | FOLLOWED, away=True).code == ""
 
 
 def test_a_newer_order_takes_a_box_away() -> None:
