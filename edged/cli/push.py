@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from edged.cli import brokers, signing
 from edged.errors import EdgedError
@@ -20,6 +21,7 @@ edged push --simple digits_v2.onnx --model digits --to device:press-07 --wait 0
 """
 
 _WAIT = "15m"
+_ONE_OF_TWO = "Push the release first; then `edged push --gc`."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +63,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0: done, or every online box runs it; 1: some box does not."""
     if args.gc:
+        if args.what:
+            raise EdgedError("bad_config", "--gc takes no release: it removes what no order refers to", _ONE_OF_TWO)
         from edged.cli.clearing import clear
 
         return clear(args)
+    if not args.what and args.wait and Path(args.wait).exists():
+        hint = f"`edged push {args.wait} --to {args.to or 'all'} --wait`, say."
+        raise EdgedError("bad_config", f"--wait={_WAIT} takes its value with =: {args.wait} was taken for it", hint)
     for given, name in ((args.what, "RELEASE"), (args.to, "--to")):
         if not given:
             raise EdgedError("bad_config", f"{name} is missing", "Such as `edged push releases/digits-7 --to all`.")

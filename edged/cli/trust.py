@@ -176,6 +176,8 @@ def _first(args: argparse.Namespace, ring: Keyring, book: TrustBook) -> Trust:
 
 
 def _next(args: argparse.Namespace, ring: Keyring, before: Trust) -> Trust:
+    import msgspec
+
     from edged.fleet import successors
 
     if args.action == "ban":
@@ -191,7 +193,7 @@ def _next(args: argparse.Namespace, ring: Keyring, before: Trust) -> Trust:
     for role, word in _pairs("--drop", args.drop):
         drop.setdefault(_role(role), []).append(_keyid(ring, before, word))
     expires = {"expires": _expires(args.expires)} if args.expires else {}
-    return successors.following(
+    found = successors.following(
         before,
         add=add,
         drop=drop,
@@ -202,6 +204,9 @@ def _next(args: argparse.Namespace, ring: Keyring, before: Trust) -> Trust:
         new_epoch=args.new_epoch,
         **expires,
     )
+    if found == msgspec.structs.replace(before, version=found.version):
+        raise EdgedError("bad_config", "nothing would change", "To renew it: `edged trust rotate --expires 365d`.")
+    return found
 
 
 def _keyid(ring: Keyring, trust: Trust, word: str) -> str:

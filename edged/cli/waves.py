@@ -172,7 +172,10 @@ def _plan(args: argparse.Namespace) -> Plan:
     def number(option: str, text: str) -> float:
         return _quantity(option, text.removesuffix("%"), float)
 
-    waves = tuple(number("--waves", one) for one in args.waves.split(","))
+    try:
+        waves = tuple(float(one.removesuffix("%")) for one in args.waves.split(","))
+    except ValueError:
+        waves = (0.0,)  # which is none either
     if list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] <= 100:
         raise EdgedError(
             "bad_config", f"--waves {args.waves}: percents above 0 up to 100, rising", "Such as 1,10,50,100."

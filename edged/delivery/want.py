@@ -145,7 +145,7 @@ def overdue(
         if expires is None or now_ms < expires:
             continue
         if synced:
-            hint = "Publish a successor: `edged trust rotate`." if name != "order" else None
+            hint = "Publish a successor: `edged trust rotate --expires 365d`." if name != "order" else None
             return fault("expired", f"the {name} is past its time", hint)
         text = f"the {name} is past its time by the box's clock, which nothing has set"
         return fault("clock_suspect", text, "Set the clock of the box; if it is right, push again.")

@@ -14,6 +14,7 @@ from edged.delivery.documents import HASH_SIZE, RELEASE_FILE, File, Release
 from edged.errors import EdgedError
 
 _AGAIN: Final = "Make the release again."
+_FILE: Final = "Make a release of it with `edged release`, or push it with `edged push --simple`."
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -79,6 +80,8 @@ class Parcel(msgspec.Struct, frozen=True):
 
 
 def _document(folder: Path) -> bytes:
+    if folder.is_file():
+        raise EdgedError("bad_release", f"{folder} is a file, and a release is a folder", _FILE)
     path = folder / RELEASE_FILE
     try:
         with path.open("rb") as file:

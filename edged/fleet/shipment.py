@@ -25,7 +25,9 @@ SLACK_S: Final = 15 * _DAY_S
 def check(parcel: Parcel, anchored: Anchored, now_ms: int) -> None:
     """Refuses what every box would refuse. Raises EdgedError `signature`, `banned`, `downgrade`, `expired`."""
     if anchored.trust.expires is not None and anchored.trust.expires <= now_ms:
-        raise EdgedError("expired", "the trust document is past its time", "A new one: `edged trust rotate`.")
+        raise EdgedError(
+            "expired", "the trust document is past its time", "A new one: `edged trust rotate --expires 365d`."
+        )
     trusts.release(anchored.trust, parcel.content)
     reason = anchored.trust.banned.get(parcel.sha256)
     if reason is not None:

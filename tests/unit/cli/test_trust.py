@@ -97,6 +97,17 @@ def test_from_nothing_to_a_signed_release(desk: Desk) -> None:
     assert "edged trust rotate" in err
 
 
+def test_a_version_that_would_change_nothing_is_not_made(begun: Desk) -> None:
+    for words in ((), ("--expires", "never"), ("--add", "release=release"), ("--min-version", "digits=0")):
+        code, _, err = begun.run("trust", "rotate", *words)
+        assert code == 2
+        assert "nothing would change" in err
+    assert begun.book.anchored().trust.version == 1
+    begun.ok("trust", "rotate", "--expires", "365d")
+    begun.ok("trust", "rotate", "--expires", "366d")
+    assert begun.book.anchored().trust.version == 3
+
+
 def test_a_release_of_two_signers(begun: Desk) -> None:
     begun.ok("keys", "new", "ci", "--scheme", "ecdsa-p256")
     begun.ok("trust", "rotate", "--add", "release=ci", "--threshold", "release=2")

@@ -41,6 +41,15 @@ def test_its_blobs_are_the_indexes_and_the_chunks(tmp_path: Path) -> None:
     assert parcel.largest == CHUNK
 
 
+def test_a_file_is_no_release_and_the_hint_says_how_it_becomes_one(tmp_path: Path) -> None:
+    (tmp_path / "digits.onnx").write_bytes(b"model")
+    with pytest.raises(EdgedError) as refused:
+        Parcel.open(tmp_path / "digits.onnx")
+    assert refused.value.fault.code == "bad_release"
+    assert "`edged release`" in refused.value.fault.hint
+    assert "--simple" in refused.value.fault.hint
+
+
 def test_a_piece_that_comes_twice_is_there_once(tmp_path: Path) -> None:
     parcel = parcel_of(tmp_path, {"model.onnx": bytes(3 * CHUNK)})
     assert len(parcel.blobs) == 2
