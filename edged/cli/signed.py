@@ -47,9 +47,14 @@ def push(args: argparse.Namespace) -> int:
     release = parcel.release
     print(f"{release.model} version {release.version} ({parcel.sha256[:10]}), {size(release.size)}", flush=True)
     bar = Bar("upload")
+
+    def note(text: str) -> None:
+        bar.end()
+        _note(text)
+
     try:
         pushed = Push(mqtt, parcel, book.versions(), anchored, sign, counts, rate=args.rate).run(
-            terms, lambda progress: show(bar, progress), keep=not args.serve
+            terms, lambda progress: show(bar, progress), note, keep=not args.serve
         )
     finally:
         bar.end()
@@ -58,6 +63,10 @@ def push(args: argparse.Namespace) -> int:
     if not args.serve and not wait_s:
         return 0
     return _follow(args, mqtt, parcel, pushed, counts, wait_s)
+
+
+def _note(text: str) -> None:
+    print(f"edged: {text}", file=sys.stderr, flush=True)
 
 
 def show(bar: Bar, progress: Progress) -> None:
@@ -95,7 +104,7 @@ def _follow(
     from edged.fleet.following import Following, Server
 
     lines = Lines()
-    following = Following(mqtt, pushed.want, counts, lines.show, online=pushed.online)
+    following = Following(mqtt, pushed.want, counts, lines.show, online=pushed.online, note=_note)
     if args.serve:
         with Server(mqtt, parcel, args.rate or _SERVE_RATE) as server:
             print("sending pieces to boxes that ask; Ctrl-C ends it", flush=True)

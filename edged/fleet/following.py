@@ -15,6 +15,7 @@ from edged.fleet.answering import Answers
 from edged.fleet.broker import Broker
 from edged.fleet.outcome import Absences, Outcome, outcome
 from edged.fleet.parcel import Parcel
+from edged.fleet.upload import BACK, LOST
 from edged.fleet.view import Counts
 from edged.topics import Ota, is_name
 from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
@@ -82,12 +83,17 @@ class Following:
         show: Callable[[Outcome], None],
         *,
         online: Container[str] = (),
+        note: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """`online`: boxes that were so when the push began; one that goes is waited for, a while."""
+        """`online`: boxes that were so when the push began; one that goes is waited for, a while.
+
+        `note` is told of lost connections.
+        """
         self._mqtt: Final = mqtt
         self._want: Final = want
         self._counts: Final = counts
         self._show: Final = show
+        self._note: Final = note
         self._absences: Final = Absences(online, _GRACE_S)
 
     def run(self, wait_s: float | None, server: Server | None = None) -> Outcome:
@@ -110,7 +116,9 @@ class Following:
                     broker.wait(min(_LOOK_S, left_s) if server is None else _BESIDE_S)
                     fleet = broker.now()
                 except Lost:
+                    self._note(LOST)
                     fleet = broker.read_patiently(self._want.model)
+                    self._note(BACK)
 
 
 def _confirmed(put: Put, refusal: str) -> None:

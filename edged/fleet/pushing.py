@@ -63,14 +63,23 @@ class Push:
         self._counts: Final = counts
         self._rate: Final = rate
 
-    def run(self, asked: Terms, say: Callable[[Progress], None], *, keep: bool = True) -> Pushed:
+    def run(
+        self,
+        asked: Terms,
+        say: Callable[[Progress], None],
+        note: Callable[[str], None] = lambda _text: None,
+        *,
+        keep: bool = True,
+    ) -> Pushed:
         """Brings everything, in its order, and looks that it is there. `keep` False: all but the pieces.
+
+        `say` is told how far it is, `note` of lost connections.
 
         Raises EdgedError: `signature`, `banned`, `downgrade`, `expired` before anything is sent; `broker`, `too_large`,
         `forbidden` with what is in the way.
         """
         check(self._parcel, self._anchored, _now_ms())
-        upload = Upload(self._connection, say)
+        upload = Upload(self._connection, say, note)
         try:
             with Broker(self._mqtt, self._counts) as broker:
                 fleet = broker.read_patiently(self._model)

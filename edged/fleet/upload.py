@@ -28,6 +28,9 @@ _AWAY_S: Final = (1, 1, 2, 4, 8, 16)  # how long a broker may restart
 _GRACE_S: Final = (0.05, 0.5, 2.0)
 _SMALL: Final = 4096  # no broker's limit is below
 
+LOST: Final = "the connection to the broker is lost; trying again"
+BACK: Final = "the broker is back"
+
 Hear = Callable[[Heard], None]
 
 
@@ -72,11 +75,17 @@ class Sent(msgspec.Struct, frozen=True):
 class Upload:
     """`connect`, then `ensure` as often as there are things to bring, in their order."""
 
-    def __init__(self, make: Callable[[Hear], Retained], say: Callable[[Progress], None]) -> None:
-        """`make` gives a connection that has not been made yet; `say` is told how far it is."""
+    def __init__(
+        self,
+        make: Callable[[Hear], Retained],
+        say: Callable[[Progress], None],
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """`make` gives a connection that has not been made yet; `say` is told how far it is, `note` of lost ones."""
         self._make: Final = make
         self._broker: Final = make(self._hear)
         self._say: Final = say
+        self._note: Final = note
         self._pieces: dict[str, Piece] = {}
         self._stages: list[set[str]] = []
         self._unknown: set[str] = set()
@@ -214,6 +223,7 @@ class Upload:
 
     def _reconnect(self) -> None:
         """Also looks whether the broker still has what it was given last. Raises EdgedError `broker`."""
+        self._note(LOST)
         for away_s in _AWAY_S:
             self._broker.close()
             time.sleep(away_s)
@@ -227,6 +237,7 @@ class Upload:
                 if error.fault.code != "broker" or away_s == _AWAY_S[-1]:
                     raise
             else:
+                self._note(BACK)
                 return
         raise Lost
 

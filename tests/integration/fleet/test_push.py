@@ -17,6 +17,7 @@ import pytest
 
 from edged import cli
 from edged.delivery import documents, envelope, trust
+from edged.fleet.upload import BACK, LOST
 from edged.topics import Ota
 from edged.transports.mqtt.retained import Put
 from tests.brokers import Mosquitto
@@ -287,7 +288,9 @@ def test_a_box_that_is_started_again_in_the_middle_is_waited_for(
     thread.join()
 
 
-def test_waiting_goes_on_when_the_broker_was_restarted(machine: Machine, watcher: Watcher, broker: Mosquitto) -> None:
+def test_waiting_goes_on_when_the_broker_was_restarted(
+    machine: Machine, watcher: Watcher, broker: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What it kept is gone with it: the order is known all the same, and boxes say again what they have made of it."""
     folder = machine.release(content(CHUNK))
     watcher.put(*says("a"))
@@ -305,6 +308,9 @@ def test_waiting_goes_on_when_the_broker_was_restarted(machine: Machine, watcher
     thread = later(restart, waits)
     assert machine.push(folder, "--to", "all", "--wait=60s") == 0
     thread.join()
+    told = capsys.readouterr().err
+    assert [told.count(line) for line in (LOST, BACK)] == [1, 1]
+    assert told.index(LOST) < told.index(BACK)
 
 
 # --- serving --------------------------------------------------------------------------------------------

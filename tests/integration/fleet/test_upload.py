@@ -15,7 +15,7 @@ import pytest
 
 from edged.config import schema
 from edged.errors import EdgedError
-from edged.fleet.upload import Piece, Progress, Sent, Upload, document
+from edged.fleet.upload import BACK, LOST, Piece, Progress, Sent, Upload, document
 from edged.transports.mqtt.retained import Heard, Put, Retained
 from tests.brokers import Mosquitto
 from tests.proxy import Proxy
@@ -42,14 +42,17 @@ def blobs(count: int, size: int = CHUNK, **lives: int) -> list[Piece]:
 
 @contextmanager
 def uploading(
-    broker: Mosquitto | str, version: str = "5", say: Callable[[Progress], None] = lambda _: None
+    broker: Mosquitto | str,
+    version: str = "5",
+    say: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Upload]:
     def make(hear: Callable[[Heard], None]) -> Retained:
         url = broker if isinstance(broker, str) else broker.url
         settings = schema.Mqtt((url,), version=version)  # type: ignore[arg-type]  # one of the words
         return Retained(settings, f"edged-push-{secrets.token_hex(4)}", hear)
 
-    upload = Upload(make, say)
+    upload = Upload(make, say, note)
     try:
         upload.connect()
         yield upload
@@ -181,13 +184,14 @@ def test_ota_F10_a_broker_that_comes_back_empty_in_the_middle_gets_everything(br
 
 def test_ota_F10_what_came_before_is_brought_again_too(broker: Mosquitto) -> None:
     """A broker that forgot everything between the pieces and the document that names them."""
-    pieces, release = blobs(10), document("edged/ota/release/r", b"{}")
-    with uploading(broker) as upload:
+    pieces, release, noted = blobs(10), document("edged/ota/release/r", b"{}"), list[str]()
+    with uploading(broker, note=noted.append) as upload:
         upload.ensure([TRUST])
         upload.ensure(pieces)
         broker.kill()
         broker.start()
         upload.ensure([release])
+    assert noted == [LOST, BACK]
     assert len(kept(broker, [TRUST.topic, release.topic, *[one.topic for one in pieces]])) == 12
 
 
