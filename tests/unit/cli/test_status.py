@@ -124,3 +124,9 @@ def test_watch_outlives_the_daemon(
     captured = capsys.readouterr()
     assert [json.loads(line)["daemon"]["device"] for line in captured.out.splitlines()] == ["press-07"] * 2
     assert captured.err.count("no daemon answers") == 1
+
+
+def test_whoever_holds_a_model_is_named() -> None:
+    install = {"phase": "idle", "verdict": "rolled_back", "code": "undone", "message": "", "held": {"by": "uid 0"}}
+    lines = list(command.report(build(DaemonStatus("0.1.0", "x", 5, 1.0), [Facts("m")], {}, None, {"m": install})))
+    assert lines[-1] == "m: uid 0 holds it at this version: no want counts until `edged unpin m`"
