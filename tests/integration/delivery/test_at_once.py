@@ -257,6 +257,11 @@ def test_a_stick_need_not_wait_for_a_model_that_waits_for_the_broker(fleet: Flee
                     if sha256 in pieces:
                         at.installer.offer(sha256, pieces[sha256])
                 await asyncio.sleep(0.005)
+        active, waits = at.installer.model("n").record.active, at.installer.model("m").record.candidate
+        assert active is not None
+        assert active.release == sha256_of(other)
+        assert waits is not None  # the other has not been given up for it
+        assert waits.release == sha256_of(stuck)
 
     live(fleet, root, course, kind=Two)
 
