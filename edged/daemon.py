@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import uvloop
 
 from edged import __version__
 from edged.config.identity import instance
@@ -33,7 +31,7 @@ from edged.delivery.trail import Trail
 from edged.delivery.want import Box
 from edged.errors import EdgedError
 from edged.messages import Admission, Input
-from edged.observe import journal, status
+from edged.observe import status
 from edged.observe.clock import WallClock
 from edged.observe.heartbeat import Pulse, Running
 from edged.observe.metrics import Metrics
@@ -41,6 +39,7 @@ from edged.observe.notify import notify
 from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
 from edged.observe.watchdog import watch
+from edged.oip.backend import Backend
 from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
@@ -50,24 +49,13 @@ from edged.topics import Ota, Tree
 from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
-from edged.transports.rest.app import Backend
 from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import Rest
 
 DRAIN_S: Final = 5.0
-BROKEN: Final = 70  # EX_SOFTWARE of sysexits.h: a fault of edged itself; systemd starts it again
 _LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
 
 log = logging.getLogger("edged")
-
-
-def main(config: Config, read: Callable[[], Config] | None = None) -> int:
-    """Runs the daemon until SIGTERM, SIGINT or its terminal is closed. Exit code 0, or 70 after a fault of its own.
-
-    `read` gives the configuration's file anew, for a reload.
-    """
-    journal.setup()
-    return uvloop.run(_run(config, read))
 
 
 @contextmanager
@@ -78,29 +66,7 @@ def _using(state: Path) -> Iterator[None]:
         raise EdgedError("no_state", f"{state} cannot be used: {error.strerror or error}") from error
 
 
-async def _run(config: Config, read: Callable[[], Config] | None) -> int:
-    daemon = Daemon(config, read)
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(daemon.broken)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.leave.set)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup wants it to go on
-        loop.add_signal_handler(signal.SIGHUP, partial(daemon.hang_up, terminal=_has_terminal()))
-    starting = asyncio.create_task(daemon.start())
-    leaving = asyncio.create_task(daemon.leave.wait())
-    try:
-        await asyncio.wait((starting, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting  # raises what kept it from starting
-            await leaving
-    finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        await daemon.stop()
-    return BROKEN if daemon.fell else 0
-
-
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
     """Whether there is a terminal that may be closed (tty(4)); when it is, it cannot be opened any more."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
@@ -262,7 +228,7 @@ class Daemon:
 
     def hang_up(self, *, terminal: bool) -> None:
         """SIGHUP: the end of the terminal that it was started from, or the wish for a reload."""
-        if terminal and not _has_terminal():
+        if terminal and not has_terminal():
             self.leave.set()
         else:
             self._reload.want()

@@ -15,6 +15,8 @@ class Source(enum.Enum):
     """Where an input came from; decides what happens to it when the queue is full (RULES 19)."""
 
     HTTP = "http"
+    GRPC = "grpc"
+    FAST = "fast"
     MQTT_QOS0 = "mqtt0"
     MQTT_QOS1 = "mqtt1"
 

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     warm()  # it loads what workers need while this process loads the daemon: 0.2 s of every start
     from edged.config.load import find, from_models, load
-    from edged.daemon import main
+    from edged.process import main
 
     if args.model:
         return main(from_models(dict(map(_model, args.model))))

@@ -19,6 +19,8 @@ from edged.serving.turns import Line, Ticket, Turns
 # What happens when the queue is full and the configuration does not say (RULES 19).
 BY_SOURCE: Final[dict[Source, Overflow]] = {
     Source.HTTP: "reject",
+    Source.GRPC: "reject",
+    Source.FAST: "reject",
     Source.MQTT_QOS0: "drop-oldest",
     Source.MQTT_QOS1: "block",
 }

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from edged.errors import EdgedError, Fault, fault
-from edged.messages import Admission, Input, Source
-from edged.transports.rest import describe, replies
+from edged.messages import Input, Source
+from edged.oip import describe
+from edged.oip.backend import Backend
+from edged.transports.rest import replies
 from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.replies import Reply
@@ -27,26 +29,6 @@ logger = logging.getLogger(__name__)
 _BYTES: Final = frozenset({"offer", "chunk"})  # control verbs whose body is taken as it is
 _BUG: Final = "a bug while answering %s %r"
 _INTERNAL: Final = fault("internal", "edged failed to answer this request")
-
-
-class Backend(msgspec.Struct, frozen=True):
-    """What the application asks of the rest of the daemon.
-
-    `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows. `control(verb, arguments, by)` does the verb (one of routes.CONTROL), noting who
-    asked, and tells how it went, or raises EdgedError; its arguments are the body's members and the `model` or
-    `sha256` of the address, and the body itself as `payload` where it is no JSON. `refused(model, code)` is
-    told of every request that is answered with an error without having been offered to a model, and of
-    `client_gone`; model is "" but for an input of a known one.
-    """
-
-    offer: Callable[[Input], Admission]
-    view: Callable[[str], ModelView | None]
-    views: Callable[[], tuple[ModelView, ...]]
-    metrics: Callable[[], bytes]
-    status: Callable[[], dict[str, Any]]
-    control: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]
-    refused: Callable[[str, str], None]
 
 
 class _Rules(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from edged.errors import fault
-from edged.transports.rest.app import App, Backend
+from edged.oip.backend import Backend
+from edged.transports.rest.app import App
 from edged.transports.rest.connection import Connection
 from edged.transports.rest.gate import Gate
 from edged.transports.rest.greeter import Greeter

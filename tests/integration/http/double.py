@@ -18,9 +18,9 @@ import uvloop
 from edged.config.schema import Sockets
 from edged.errors import EdgedError, fault
 from edged.messages import Admission, Answer, Input
+from edged.oip.backend import Backend
 from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
-from edged.transports.rest.app import Backend
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.listeners import Listener, bind
 from edged.transports.rest.server import Rest

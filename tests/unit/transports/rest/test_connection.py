@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edged.errors import fault
+from edged.listening import Bound
 from edged.transports.rest import replies
 from edged.transports.rest.connection import Connection
 from edged.transports.rest.gate import Gate
@@ -98,7 +99,7 @@ class Client:
         self.pipe, self.desk = Pipe(), Desk()
         self.counted: list[str] = []
         self.gate = Gate(
-            Listener(None, "here", local=True),  # type: ignore[arg-type]  # no socket: nobody connects
+            Listener(Bound(None, "here", local=True)),  # type: ignore[arg-type]  # no socket: nobody connects
             limits,
             self.desk,
             room=Room(200_000),

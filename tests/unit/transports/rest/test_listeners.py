@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edged import listening
 from edged.config.schema import Sockets, Tls
 from edged.errors import EdgedError
-from edged.transports.rest import listeners
 from edged.transports.rest.listeners import bind
 from tests.certificates import Authority
 
@@ -48,7 +48,7 @@ def test_a_folder_that_is_there_keeps_its_rights(short_path: Path) -> None:
 def test_the_group_gets_the_socket_and_the_folder(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may give files to any group")
-    monkeypatch.setattr(listeners, "GROUP", "games")  # the box that runs the tests need not have `edged`
+    monkeypatch.setattr(listening, "GROUP", "games")  # the box that runs the tests need not have `edged`
     path = short_path / "run" / "edged.sock"
     (one,) = bind(Sockets(unix=str(path)))
     games = grp.getgrnam("games").gr_gid

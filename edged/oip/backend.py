@@ -1,0 +1,33 @@
+"""What a transport of the Open Inference Protocol asks of the rest of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edged.messages import Admission, Input
+
+if TYPE_CHECKING:
+    from edged.serving.router import ModelView
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """The daemon as HTTP and gRPC see it.
+
+    `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
+    `edged status` shows. `control(verb, arguments, by)` does the verb (one of rest/routes.CONTROL), noting who
+    asked, and tells how it went, or raises EdgedError; its arguments are the body's members and the `model` or
+    `sha256` of the address, and the body itself as `payload` where it is no JSON. `refused(model, code)` is
+    told of every request that is answered with an error without having been offered to a model, and of
+    `client_gone`; model is "" but for an input of a known one.
+    """
+
+    offer: Callable[[Input], Admission]
+    view: Callable[[str], ModelView | None]
+    views: Callable[[], tuple[ModelView, ...]]
+    metrics: Callable[[], bytes]
+    status: Callable[[], dict[str, Any]]
+    control: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]
+    refused: Callable[[str, str], None]
