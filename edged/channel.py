@@ -181,7 +181,10 @@ class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers"):
-    """The outcomes of a batch, in its order. Nanoseconds of wall time, and of this process's CPU time."""
+    """The outcomes of a batch, in its order. Nanoseconds of wall time, and of this process's CPU time.
+
+    `rows`: how many inferences each run was that the batch took; those that failed are left out.
+    """
 
     number: int
     heads: tuple[AnswerHead, ...]
@@ -190,6 +193,7 @@ class Answers(msgspec.Struct, frozen=True, tag="answers"):
     run_ns: int = 0
     encode_ns: int = 0
     cpu_ns: int = 0
+    rows: tuple[int, ...] = ()
 
 
 Message = Open | Batch | Generate | Compare | Gild | Opened | Ready | Refused | Answers

@@ -16,6 +16,7 @@ from edged.delivery import history
 from edged.delivery.installer import Installer
 from edged.delivery.trail import Trail
 from edged.errors import EdgedError
+from edged.oip import repository
 from edged.reload import Reload
 
 _MOST: Final = 1000
@@ -48,6 +49,8 @@ class Control:
             "rollback": self._rollback,
             "pin": self._pin,
             "unpin": self._unpin,
+            "load": self._load,
+            "unload": self._unload,
             "reload": self._reread,
             "reload_check": self._check,
         }
@@ -116,6 +119,13 @@ class Control:
 
     async def _unpin(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
         return await self._installer.unpin(_model(arguments), by)
+
+    async def _load(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        repository.check_load(arguments.get("parameters", {}))
+        return await self._installer.load(_model(arguments), by)
+
+    async def _unload(self, arguments: dict[str, Any], by: str) -> dict[str, object]:
+        return await self._installer.unload(_model(arguments), by)
 
     async def _reread(self, _arguments: dict[str, Any], by: str) -> object:
         return await self._reload.now(by)

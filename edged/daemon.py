@@ -284,6 +284,7 @@ class Daemon:
             status=self._reporter.status,
             control=self._control.local,
             refused=self._refused,
+            statistics=self._reporter.statistics,
         )
 
     def _offer(self, item: Input) -> Admission:

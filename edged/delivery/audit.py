@@ -29,6 +29,8 @@ Event = Literal[
     "rollback_refused",
     "pinned",
     "unpinned",
+    "loaded",
+    "unloaded",
     "blocked",
     "trusted",
     "reloaded",

@@ -14,6 +14,8 @@ from edged.delivery.record import Held, Phase
 from edged.delivery.retreat import Retreat, undone_by
 from edged.errors import EdgedError, Fault, fault
 
+DRAIN_S: Final = 30.0  # for the inputs that a model has taken before it is unloaded
+
 
 class Hand:
     """`by` is who did it, for the audit. `give_up(why)`: of what is under way."""
@@ -71,6 +73,39 @@ class Hand:
         )
         self._ledger.decided("offered", f"version {order.version} may be installed now", by=by)
         self._pursuit.look_again()
+        return self._ledger.status()
+
+    async def load(self, by: str) -> dict[str, object]:
+        """Serves again what was unloaded, or has failed; nothing when it answers already.
+
+        Raises EdgedError: `starting` where there is nothing to load yet, else why it cannot be loaded.
+        """
+        route, active = self._case.route, self._case.shelf.active(self._ledger.record)
+        if active is None:
+            problem = self._ledger.fault or fault("starting", f"{self._case.shelf.model} waits for its first push")
+            raise EdgedError(problem.code, problem.message, problem.hint)
+        if route.live is None or route.unloaded:
+            self._ledger.decided(
+                "loaded", f"version {active.version} is loaded", None, active.version, active.sha256, by
+            )
+            await route.serve(self._case.shelf.release(active))
+            if route.fault is not None:
+                raise EdgedError(route.fault.code, route.fault.message, route.fault.hint)
+        return self._ledger.status()
+
+    async def unload(self, by: str) -> dict[str, object]:
+        """Ends the model's processes once they have answered; a load, a switch or a restart brings it back.
+
+        Raises EdgedError busy while a version is tried or watched: both are needed for that.
+        """
+        phase, active = self._ledger.course.phase, self._case.shelf.active(self._ledger.record)
+        if phase in (Phase.TRIAL, Phase.PROBATION):
+            raise EdgedError("busy", f"a version of {self._case.shelf.model} is in its {phase.value}")
+        if active is not None and not self._case.route.unloaded:
+            self._ledger.decided(
+                "unloaded", f"version {active.version} is unloaded", None, active.version, active.sha256, by
+            )
+            await self._case.route.unload(DRAIN_S)
         return self._ledger.status()
 
     async def _go_back(self, why: Fault, held: Held) -> dict[str, object]:

@@ -213,6 +213,14 @@ class Installer:
         """Lets wants count again. Raises EdgedError unknown_model, not_found."""
         return await self._known(model).hand.unpin(by)
 
+    async def load(self, model: str, by: str) -> dict[str, object]:
+        """Serves a model again that was unloaded or has failed; returns the status. Raises EdgedError."""
+        return await self._known(model).hand.load(by)
+
+    async def unload(self, model: str, by: str) -> dict[str, object]:
+        """Ends a model's processes until `load`. Raises EdgedError unknown_model, busy."""
+        return await self._known(model).hand.unload(by)
+
     async def release_manual(self, model: str, by: str) -> dict[str, object]:
         """Lets a release go on that waits for a person. Raises EdgedError unknown_model, not_found."""
         return await self._known(model).hand.release_manual(by)

@@ -21,6 +21,8 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from edged import __version__
+from edged.observe import executions
+from edged.observe.executions import Spent, Statistics
 from edged.observe.facts import ModelFacts, MqttFacts
 from edged.observe.resources import Resources
 
@@ -56,10 +58,12 @@ class _Tally:
 
     def __init__(self) -> None:
         self.outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)  # (version, outcome)
+        self.seconds: defaultdict[tuple[str, str], float] = defaultdict(float)  # the same
+        self.executed: defaultdict[str, executions.Tally] = defaultdict(executions.Tally)  # version
         self.dropped: defaultdict[str, int] = defaultdict(int)
         self.restarts = 0
         self.ended = [0, 0]  # requests and errors of versions whose series have ended
-        self.seconds = 0.0
+        self.ended_s = 0.0  # that their answers took
         self.buckets = [0] * (len(_BOUNDS_S) + 1)
 
     def totals(self) -> tuple[int, int]:
@@ -73,7 +77,20 @@ class _Tally:
         for key in [key for key in self.outcomes if key[0] in versions[:-_VERSIONS]]:
             count = self.outcomes.pop(key)
             self.ended[0] += count
+            seconds = self.seconds.pop(key)
             self.ended[1] += count if key[1] != "ok" else 0
+            self.ended_s += seconds if key[1] == "ok" else 0.0
+        for version in [version for version in self.executed if version not in versions[-_VERSIONS:]]:
+            del self.executed[version]
+
+    def answered_s(self) -> float:
+        """What all answers took, from arrival."""
+        return self.ended_s + sum(seconds for (_, outcome), seconds in self.seconds.items() if outcome == "ok")
+
+    def spent(self, version: str, *, ok: bool) -> Spent:
+        """The requests that a version answered, or that failed while it was to answer."""
+        keys = [key for key in self.outcomes if key[0] == version and (key[1] == "ok") is ok]
+        return Spent(sum(self.outcomes[key] for key in keys), round(sum(self.seconds[key] for key in keys) * 1e9))
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -105,13 +122,33 @@ class Metrics:
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None:
         """One input has its final outcome: "ok" or an error code, `seconds` after it arrived.
 
-        Only "ok" enters the durations: refusals take no time and would make a full queue look quick.
+        Only "ok" enters the histogram: refusals take no time and would make a full queue look quick.
         """
         tally = self._tallies[model]
-        tally.outcomes[version, outcome] += 1
+        key = version, outcome
+        tally.outcomes[key] += 1
+        tally.seconds[key] += seconds
         if outcome == "ok":
-            tally.seconds += seconds
             tally.buckets[bisect_left(_BOUNDS_S, seconds)] += 1
+
+    def ran(
+        self,
+        model: str,
+        version: str,
+        requests: int,
+        waited_s: float,
+        spent_ns: tuple[int, int, int],
+        rows: Sequence[int],
+    ) -> None:
+        """A batch came back; the arguments are those of executions.Tally.add."""
+        now_ms = time.time_ns() // 1_000_000
+        self._tallies[model].executed[version].add(requests, waited_s, spent_ns, rows, now_ms)
+
+    def statistics(self, model: str, version: str) -> Statistics:
+        """What one version has executed; all zero for one that has not."""
+        tally = self._tallies[model]
+        executed = tally.executed.get(version) or executions.Tally()
+        return executed.statistics(tally.spent(version, ok=True), tally.spent(version, ok=False))
 
     def dropped(self, model: str, reason: str, count: int = 1) -> None:
         """Inputs that left without an answer of their own; `reason` is one of a fixed set of words."""
@@ -189,7 +226,7 @@ class Metrics:
                 dropped.add_metric([name, reason], count)
             if name != UNKNOWN:
                 restarts.add_metric([name], tally.restarts)
-                durations.add_metric([name], _promised(tally.buckets), tally.seconds)
+                durations.add_metric([name], _promised(tally.buckets), tally.answered_s())
         for where, count in self._faults.items():
             faults.add_metric([where], count)
         yield from (requests, durations, dropped, restarts, faults)

@@ -16,6 +16,7 @@ import msgspec
 from edged import __version__
 from edged.errors import as_json
 from edged.observe import status, telemetry
+from edged.observe.executions import Statistics
 from edged.observe.facts import ModelFacts, MqttFacts
 from edged.observe.metrics import Metrics
 from edged.observe.resources import Resources, Sampler
@@ -81,6 +82,11 @@ class Reporter:
     def scrape(self) -> bytes:
         """What `GET /metrics` answers."""
         return self._metrics.render(self._models(), self._resources, self._mqtt())
+
+    def statistics(self, model: ModelFacts) -> tuple[Statistics, int | None]:
+        """What the version that serves has executed, and the memory of its process at the last sample."""
+        used = self._resources.processes.get(model.pid or 0) if self._resources else None
+        return self._metrics.statistics(model.name, model.version), used.memory if used else None
 
     # --- told ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import msgspec
 from edged.messages import Admission, Input
 
 if TYPE_CHECKING:
+    from edged.observe.executions import Statistics
     from edged.serving.router import ModelView
 
 
@@ -17,7 +18,8 @@ class Backend(msgspec.Struct, frozen=True):
     """The daemon as HTTP and gRPC see it.
 
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows. `control(verb, arguments, by)` does the verb (one of rest/routes.CONTROL), noting who
+    `edged status` shows, `statistics` what the version that serves has executed and the bytes of its process,
+    None before they are measured. `control(verb, arguments, by)` does the verb (one of rest/routes.CONTROL), noting who
     asked, and tells how it went, or raises EdgedError; its arguments are the body's members and the `model` or
     `sha256` of the address, and the body itself as `payload` where it is no JSON. `refused(model, code)` is
     told of every request that is answered with an error without having been offered to a model, and of
@@ -31,3 +33,4 @@ class Backend(msgspec.Struct, frozen=True):
     status: Callable[[], dict[str, Any]]
     control: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]
     refused: Callable[[str, str], None]
+    statistics: Callable[[ModelView], tuple[Statistics, int | None]]

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from edged.serving.router import ModelView
     from edged.tensors import TensorSpec
 
-_EXTENSIONS: Final = ("binary_tensor_data",)  # only what is served
+EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")  # what is served
 _PLATFORM: Final = "onnx_onnxv1"  # the specification's word for an ONNX file
 _MODELS_SHOWN: Final = 10
 _NAME_SHOWN: Final = 64
 
 
 def server() -> dict[str, Any]:
-    return {"name": "edged", "version": edged.__version__, "extensions": _EXTENSIONS}
+    return {"name": "edged", "version": edged.__version__, "extensions": EXTENSIONS}
 
 
 def model(view: ModelView) -> dict[str, Any]:
@@ -49,6 +49,8 @@ def check_serving(view: ModelView) -> None:
     if view.state == "failed":
         why = view.fault or fault("model_failed", "see the journal")
         raise EdgedError("model_failed", f"{view.name} failed: {why.code}: {why.message}", why.hint)
+    if view.unloaded:
+        raise EdgedError("starting", f"{view.name} is unloaded", f"`POST /v2/repository/models/{view.name}/load`")
     waits = "waits for its first push" if view.state == "waiting" else "is loading"
     raise EdgedError("starting", f"{view.name} {waits}")
 

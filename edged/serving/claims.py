@@ -12,6 +12,7 @@ from edged.errors import CODES, Fault
 from edged.tensors import Compared
 
 _MOST_STACKED: Final = 1024  # the largest batch.max
+_MOST_ROWS: Final = 2**31  # of one run
 _LONGEST_S: Final = 3600.0
 _MOST_CASES: Final = 256  # of a golden file
 _LONGEST_WORDS: Final = 4096  # characters of what becomes a status: a tensor may have a long name
@@ -20,6 +21,9 @@ _LONGEST_WORDS: Final = 4096  # characters of what becomes a status: a tensor ma
 def check(message: Message) -> None:
     """Raises ProtocolError for what would harm whoever acts on it: an unknown code, a figure out of all bounds."""
     if isinstance(message, Answers):
+        rows = message.rows
+        if rows and not (len(rows) <= len(message.heads) and min(rows) > 0 and max(rows) <= _MOST_ROWS):
+            raise ProtocolError("runs that cannot be")
         for head in message.heads:
             if head.fault is not None:
                 _check_fault(head.fault)

@@ -12,7 +12,7 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -40,6 +40,15 @@ class Observer(Protocol):
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
     def dropped(self, model: str, reason: str) -> None: ...
     def restarted(self, model: str) -> None: ...
+    def ran(
+        self,
+        model: str,
+        version: str,
+        requests: int,
+        waited_s: float,
+        spent_ns: tuple[int, int, int],
+        rows: Sequence[int],
+    ) -> None: ...
 
 
 class Feeder:
@@ -195,7 +204,7 @@ class Feeder:
         heads = [_asked(ticket.item, now_s) for ticket in batch]
         payloads = [ticket.item.payload for ticket in batch]
         try:
-            sent = generation.submit(heads, payloads, partial(self._done, generation, batch))
+            sent = generation.submit(heads, payloads, partial(self._done, generation, batch, now_s))
         except OSError as error:  # no descriptor or no memory left for the payloads of this batch
             for ticket in batch:
                 self._drop(ticket, fault("over_memory", f"the box has no room to hand the input on: {error.strerror}"))
@@ -235,13 +244,16 @@ class Feeder:
         self._linger = None
         self._dispatch()
 
-    def _done(self, generation: Generation, batch: list[Ticket], answers: Answers | None, payload: memoryview) -> None:
+    def _done(
+        self, generation: Generation, batch: list[Ticket], sent_s: float, answers: Answers | None, payload: memoryview
+    ) -> None:
         if answers is None:
             return  # `lost` deals with all batches of a dead generation, in order
         self._running.popleft()
         tally, version = generation.tally, generation.release.version
         now_s = time.monotonic()
         tally.cpu_s.append(answers.cpu_ns / 1e9 / len(batch))
+        answered, waited_s = 0, 0.0
         for ticket, head, part in zip(batch, answers.heads, split(answers.heads, payload), strict=True):
             tally.runs += 1
             tally.faults += head.own
@@ -250,11 +262,16 @@ class Feeder:
             outcome: Outcome = head.fault or Answer(
                 bytes(body), head.json_length, version, head.ts_ms, head.nonfinite, ticket.retried, copy
             )
-            if head.fault is not None and head.fault.code == "too_old":
+            if head.fault is None and not ticket.settled:
+                answered += 1
+                waited_s += sent_s - ticket.item.arrived_s
+            elif head.fault is not None and head.fault.code == "too_old":
                 self._observer.dropped(self._settings.name, "too_old")
             self._settle(ticket, outcome, version, now_s)
             if self._record and head.fault is None:
                 self._recent.add(_head(ticket.item), ticket.item.payload)
+        spent_ns = answers.decode_ns, answers.run_ns, answers.encode_ns
+        self._observer.ran(self._settings.name, version, answered, waited_s, spent_ns, answers.rows)
         if self._paused and not self._running:
             self.on_idle()
         self._dispatch()

@@ -19,6 +19,15 @@ class _Silent:
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
     def dropped(self, model: str, reason: str) -> None: ...
     def restarted(self, model: str) -> None: ...
+    def ran(
+        self,
+        model: str,
+        version: str,
+        requests: int,
+        waited_s: float,
+        spent_ns: tuple[int, int, int],
+        rows: Sequence[int],
+    ) -> None: ...
 
 
 @contextlib.asynccontextmanager

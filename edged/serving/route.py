@@ -24,6 +24,7 @@ from edged.serving.generation import Generation
 from edged.serving.memory import lacking
 from edged.serving.priority import restore
 from edged.serving.processes import Processes
+from edged.serving.refusals import NOTHING_YET, UNLOADED, failed
 from edged.serving.release import Release, Tally
 from edged.serving.starter import Starter
 from edged.serving.terms import Terms
@@ -55,6 +56,7 @@ class Route:
         self.previous: Generation | None = None
         self.signature: Signature | None = None
         self.fault: Fault | None = None
+        self.unloaded = False  # by somebody's word
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.on_change: Callable[[str], None] = lambda _model: None
         self.processes: Final = Processes(starter, self._on_end)
@@ -88,12 +90,12 @@ class Route:
         if len(item.payload) > limit:
             return fault("input_too_large", f"{len(item.payload)} bytes are above the limit of {limit}")
         if self.release is None:
-            return self.fault or fault("starting", "the model waits for its first push")
+            return self.fault or (UNLOADED if self.unloaded else NOTHING_YET)
         if len(item.payload) > self.release.memory_of(self.settings):  # it would end the process that only takes it in
             return fault("over_memory", f"{len(item.payload)} bytes are more than limits.memory allows a process")
         if self.fault is None or (item.source is Source.MQTT_QOS1 and not self._given_up):
             return None
-        return _failed(self.fault)
+        return failed(self.fault)
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
         """The last real inputs, for a trial: at most 16 and 4 MiB."""
@@ -119,8 +121,22 @@ class Route:
 
         A model that cannot be loaded is failed, and tried again after a pause that grows.
         """
-        self.release, self._vacated = release, False
+        self.release, self._vacated, self.unloaded = release, False, False
         await self._try_start(release, Tally())
+
+    async def unload(self, limit_s: float) -> None:
+        """Refuses inputs, and ends the processes when what was taken is answered, or after `limit_s`.
+
+        `serve` and a switch load it again.
+        """
+        self.release, self.fault, self.unloaded = None, None, True
+        self.on_change(self.settings.name)
+        await self.drain(limit_s)
+        if self.release is None:
+            leaving = self._leave()
+            self.feeder.abandon(UNLOADED)
+            await self.processes.end(leaving)
+            self.on_change(self.settings.name)
 
     def fail(self, problem: Fault) -> None:
         """Nothing can be served, and why."""
@@ -131,7 +147,7 @@ class Route:
 
     def _give_up(self, problem: Fault) -> None:
         self._given_up = True
-        self.feeder.abandon(_failed(self.fault or problem))
+        self.feeder.abandon(failed(self.fault or problem))
 
     def adopt(self, terms: Terms) -> None:
         """Other settings from now on, also for what waits and for what would run again."""
@@ -244,10 +260,7 @@ class Route:
     def _assign(self) -> None:
         """The switch: one assignment, when nothing is in flight on the old generation."""
         if self._vacant is not None and not self._vacant.done():
-            leaving = [one for one in (self.live, self.previous) if one is not None]
-            self.live = self.previous = None
-            self.feeder.use(None)
-            self._vacant.set_result(leaving)
+            self._vacant.set_result(self._leave())
             return
         if self._next is None or self._switched is None:
             return
@@ -271,10 +284,17 @@ class Route:
             done.set_exception(EdgedError("trial_crash", "its process ended before it became live"))
         self.feeder.use(self.live)
 
+    def _leave(self) -> list[Generation]:
+        """Nobody answers from now on; returns who did, or was warm for it."""
+        leaving = [one for one in (self.live, self.previous) if one is not None]
+        self.live = self.previous = None
+        self.feeder.use(None)
+        return leaving
+
     def _go_live(self, generation: Generation) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._patience, self._given_up, self._vacated = None, False, False
+        self._patience, self._given_up, self._vacated, self.unloaded = None, False, False, False
         if self.fault is not None:
             extra = {"model": self.settings.name, "version": generation.release.version}
             log.warning("the model answers again", extra=extra)
@@ -376,7 +396,3 @@ def _surface(revival: asyncio.Task[None]) -> None:
     """Raises what nobody expected of it, now rather than when the task is collected (RULES 23)."""
     if not revival.cancelled():
         revival.result()
-
-
-def _failed(problem: Fault) -> Fault:
-    return fault("model_failed", f"the model failed: {problem.message}", problem.hint)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from edged.config.schema import Batch
 from edged.errors import Fault, fault
 from edged.messages import Admission, Input
 from edged.serving.prepared import PreparedModels
@@ -14,7 +15,10 @@ from edged.tensors import Signature
 
 
 class ModelView(msgspec.Struct, frozen=True):
-    """One model as others may see it. `state`: serving, starting, waiting or failed; sizes in inputs."""
+    """One model as others may see it. `state`: serving, starting, waiting or failed; sizes in inputs.
+
+    `unloaded`: it is waiting because somebody has said so. `batch` are the settings of the release that serves.
+    """
 
     name: str
     state: str
@@ -27,6 +31,9 @@ class ModelView(msgspec.Struct, frozen=True):
     pid: int | None
     message_limit: int
     deadline_s: float | None
+    batch: Batch = Batch()
+    providers: tuple[str, ...] = ()
+    unloaded: bool = False
 
 
 class Router:
@@ -105,4 +112,7 @@ def _view(route: Route) -> ModelView:
         pid=live.pid if live else None,
         message_limit=int(settings.limits.message),
         deadline_s=None if deadline is None else float(deadline),
+        batch=(release.under(settings) if release else settings).batch,
+        providers=live.facts.providers if live and live.facts else (),
+        unloaded=route.unloaded,
     )

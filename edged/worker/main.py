@@ -166,7 +166,7 @@ class Worker:
         parts = channel.split(batch.heads, payload)
         jobs = [self._decode(head, part) for head, part in zip(batch.heads, parts, strict=True)]
         decoded_ns = time.perf_counter_ns()
-        self._run(jobs)
+        rows = self._run(jobs)
         run_ns = time.perf_counter_ns()
         answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
         heads, payloads = [head for head, _ in answers], [part for _, part in answers]
@@ -181,6 +181,7 @@ class Worker:
                 run_ns=run_ns - decoded_ns,
                 encode_ns=time.perf_counter_ns() - run_ns,
                 cpu_ns=time.process_time_ns() - cpu_ns,
+                rows=rows,
             ),
             payloads,
             ring=self._results,
@@ -256,8 +257,12 @@ class Worker:
         self._lasting.keep(key, sent)
         return decoded
 
-    def _run(self, jobs: Sequence[Job]) -> None:
-        """Runs what was decoded, stacked where possible; whose fault an error is shows only alone."""
+    def _run(self, jobs: Sequence[Job]) -> tuple[int, ...]:
+        """Runs what was decoded, stacked where possible; whose fault an error is shows only alone.
+
+        Returns the rows of each run that succeeded, 1 for an input that has none.
+        """
+        rows: list[int] = []
         groups: dict[Hashable, list[Job]] = {}
         for job in jobs:
             if job.fault is None:
@@ -265,9 +270,13 @@ class Worker:
                 groups.setdefault(key, []).append(job)
         for group in groups.values():
             if len(group) > 1 and self._run_stacked(group):
+                rows.append(sum(job.rows for job in group))
                 continue
             for job in group:
                 self._run_alone(job)
+                if job.fault is None:
+                    rows.append(job.rows or 1)
+        return tuple(rows)
 
     def _run_alone(self, job: Job) -> None:
         names = self._names([job])

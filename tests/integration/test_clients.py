@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edged
+from edged.oip.describe import EXTENSIONS
 from edged.tensors import DATATYPES
 from tests import models
 from tests.box import ROOT, box
@@ -57,7 +58,7 @@ def test_triton_sees_health(triton: dict[str, Any]) -> None:
 
 
 def test_triton_reads_metadata(triton: dict[str, Any]) -> None:
-    assert triton["server"] == {"name": "edged", "version": edged.__version__, "extensions": ["binary_tensor_data"]}
+    assert triton["server"] == {"name": "edged", "version": edged.__version__, "extensions": list(EXTENSIONS)}
     assert triton["model"] == {
         "name": "linear",
         "versions": ["1"],

@@ -12,7 +12,7 @@ import msgspec
 
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input, Source
-from edged.oip import describe
+from edged.oip import config, describe, repository, stats
 from edged.oip.backend import Backend
 from edged.transports.rest import replies
 from edged.transports.rest.heads import Head, check_length
@@ -70,6 +70,8 @@ class App:
         """The bytes that the body of such a request may have."""
         if head.target.kind == "chunk":
             return self._limits.chunk
+        if head.target.kind == "load" and head.length > self._limits.control:
+            raise repository.no_files()  # else it would be told that its file is too large
         rules = self._rules.get(head.target.model) if head.target.kind == "infer" else None
         return self._limits.control if rules is None else rules.message_limit
 
@@ -89,7 +91,7 @@ class App:
                     self._view(head.target)
                 self._control(head, _arguments(head.target, payload), by, turn)
             else:
-                turn.answer(self._tell(head.target))
+                turn.answer(self._tell(head.target, payload))
         except EdgedError as error:
             turn.answer(self._refused(head.target, error.fault))
         except Exception:
@@ -146,12 +148,19 @@ class App:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def _tell(self, found: Target) -> Reply:
+    def _tell(self, found: Target, payload: bytes) -> Reply:
         match found.kind:
             case "model":
                 return replies.json(200, describe.model(self._view(found)))
             case "model_ready":
                 return replies.json(200, describe.model_ready(self._view(found)))
+            case "config":
+                return replies.json(200, config.model(self._view(found)))
+            case "statistics":
+                return replies.json(200, stats.models(self._counted(found), self._backend))
+            case "index":
+                ready = repository.wants_ready(_object(payload))
+                return replies.json(200, repository.index(self._backend.views(), ready=ready))
             case "live":
                 return replies.json(200, {"live": True})
             case "ready":
@@ -162,6 +171,14 @@ class App:
                 return replies.json(200, self._backend.status())
             case _:
                 return replies.json(200, describe.server())
+
+    def _counted(self, found: Target) -> tuple[ModelView, ...]:
+        """The models whose statistics are asked for. Raises EdgedError for one that does not serve."""
+        if not found.model:
+            return self._backend.views()
+        view = self._view(found)
+        describe.check_serving(view)
+        return (view,)
 
     def _view(self, found: Target) -> ModelView:
         """The model that a path names; EdgedError `unknown_model` when it, or that version, does not serve."""
@@ -176,11 +193,14 @@ def _arguments(found: Target, payload: bytes) -> dict[str, Any]:
     """What a control verb is told. Raises EdgedError `bad_input` for a body that is no JSON object."""
     if found.kind in _BYTES:
         return {"payload": payload, "sha256": found.sha256}
+    return {**_object(payload), "model": found.model}
+
+
+def _object(payload: bytes) -> dict[str, Any]:
     try:
-        said = msgspec.json.decode(payload, type=dict[str, Any]) if payload else {}
+        return msgspec.json.decode(payload, type=dict[str, Any]) if payload else {}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EdgedError("bad_input", f"the body is no JSON object: {error}"[:200]) from error
-    return {**said, "model": found.model}
 
 
 def _shown(head: Head) -> str:

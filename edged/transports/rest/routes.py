@@ -13,6 +13,11 @@ Kind = Literal[
     "infer",
     "model",
     "model_ready",
+    "config",
+    "statistics",
+    "index",
+    "load",
+    "unload",
     "server",
     "live",
     "ready",
@@ -36,6 +41,11 @@ VERBS: Final[dict[Kind, str]] = {
     "ready": "GET",
     "model": "GET",
     "model_ready": "GET",
+    "config": "GET",
+    "statistics": "GET",
+    "index": "POST",
+    "load": "POST",
+    "unload": "POST",
     "infer": "POST",
     "metrics": "GET",
     "status": "GET",
@@ -55,12 +65,15 @@ _OF_ONE_MODEL: Final[dict[bytes, Kind]] = {
     b"unpin": "unpin",
     b"install": "install",
 }
+_OF_REPOSITORY: Final[dict[bytes, Kind]] = {b"load": "load", b"unload": "unload"}
 # What changes the box, and not everybody may.
 CONTROL: Final[frozenset[Kind]] = frozenset(
-    {*_OF_ONE_MODEL.values(), "offer", "missing", "chunk", "reload", "reload_check"}
+    {*_OF_ONE_MODEL.values(), *_OF_REPOSITORY.values(), "offer", "missing", "chunk", "reload", "reload_check"}
 )
 _FIXED: Final[dict[bytes, Kind]] = {
     b"/v2": "server",
+    b"/v2/models/stats": "statistics",
+    b"/v2/repository/index": "index",
     b"/v2/health/live": "live",
     b"/v2/health/ready": "ready",
     b"/metrics": "metrics",
@@ -71,7 +84,13 @@ _FIXED: Final[dict[bytes, Kind]] = {
     b"/edged/reload/check": "reload_check",
 }
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
-_OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {(): "model", (b"ready",): "model_ready", (b"infer",): "infer"}
+_OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {
+    (): "model",
+    (b"ready",): "model_ready",
+    (b"infer",): "infer",
+    (b"config",): "config",
+    (b"stats",): "statistics",
+}
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -100,6 +119,8 @@ def target(path: bytes) -> Target:
         return _of_model(_text(parts[3]), parts[4:])
     if parts[:3] == [b"", b"edged", b"models"] and len(parts) == 5 and parts[4] in _OF_ONE_MODEL:
         return _named(_OF_ONE_MODEL[parts[4]], _text(parts[3]))
+    if parts[:4] == [b"", b"v2", b"repository", b"models"] and len(parts) == 6 and parts[5] in _OF_REPOSITORY:
+        return _named(_OF_REPOSITORY[parts[5]], _text(parts[4]))
     if parts[:4] == [b"", b"edged", b"install", b"chunk"] and len(parts) == 5 and _HASH.fullmatch(parts[4]):
         return Target("chunk", sha256=parts[4].decode())
     return _NOTHING

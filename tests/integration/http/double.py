@@ -18,6 +18,7 @@ import uvloop
 from edged.config.schema import Sockets
 from edged.errors import EdgedError, fault
 from edged.messages import Admission, Answer, Input
+from edged.observe.executions import Spent, Statistics
 from edged.oip.backend import Backend
 from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
@@ -94,6 +95,7 @@ class Double:
             status=lambda: {"device": "press-07", "models": []},
             control=self.control,
             refused=self._count,
+            statistics=lambda _view: (Statistics(inferences=7, executions=2, success=Spent(3, 9)), 4096),
         )
 
     def _count(self, model: str, code: str) -> None:

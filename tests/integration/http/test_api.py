@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
+from typing import Any, cast
 
 import pytest
 
 import edged
 from edged.messages import Answer
+from edged.oip.describe import EXTENSIONS
 from tests.integration.http.double import MODELS, Served, view
 
 BODY = b'{"id":"a","inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1.0,2.0]}]}'
@@ -28,8 +30,21 @@ def test_server_metadata_names_what_is_served(served: Served) -> None:
     status, body = call(served, "GET", "/v2")
     assert (status, body) == (
         200,
-        {"name": "edged", "version": edged.__version__, "extensions": ["binary_tensor_data"]},
+        {"name": "edged", "version": edged.__version__, "extensions": list(EXTENSIONS)},
     )
+
+
+def test_what_tritons_clients_ask_of_a_model(served: Served) -> None:
+    status, body = call(served, "GET", "/v2/models/echo/versions/3/config")
+    assert (status, body["name"], body["max_batch_size"]) == (200, "echo", 16)
+    status, body = call(served, "GET", "/v2/models/echo/stats")
+    (found,) = cast("list[dict[str, Any]]", body["model_stats"])
+    assert (status, found["name"], found["version"], found["inference_count"]) == (200, "echo", "3", 7)
+    status, body = call(served, "GET", "/v2/models/stats")
+    assert [one["name"] for one in cast("list[dict[str, Any]]", body["model_stats"])] == list(MODELS)
+    for what in ("config", "stats"):
+        assert call(served, "GET", f"/v2/models/echo/versions/9/{what}")[0] == 404
+        assert call(served, "GET", f"/v2/models/nobody/{what}")[0] == 404
 
 
 def test_health(served: Served) -> None:
@@ -142,7 +157,7 @@ def test_compressed_and_empty_bodies_are_refused(served: Served) -> None:
         ("GET", "/v2/models/echo/", 404, "not_found"),
         ("GET", "/v2/models/echo/versions/x", 404, "not_found"),
         ("GET", "/v2/models/echo/versions/%C2%B2", 404, "not_found"),
-        ("GET", "/v2/models/echo/config", 404, "not_found"),
+        ("GET", "/v2/models/echo/configuration", 404, "not_found"),
         ("GET", "/v2/models/echo/versions/4", 404, "unknown_model"),
         ("GET", "/v2/models/nobody", 404, "unknown_model"),
         ("GET", "/v2/models/a%2Fb", 404, "unknown_model"),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Counters:
         self.outcomes: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
         self.restarts = 0
+        self.runs: list[int] = []
 
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None:
         self.outcomes[outcome] += 1
@@ -36,6 +37,17 @@ class Counters:
 
     def restarted(self, model: str) -> None:
         self.restarts += 1
+
+    def ran(
+        self,
+        model: str,
+        version: str,
+        requests: int,
+        waited_s: float,
+        spent_ns: tuple[int, int, int],
+        rows: Sequence[int],
+    ) -> None:
+        self.runs.extend(rows)
 
 
 class Bench:

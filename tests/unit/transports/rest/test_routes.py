@@ -24,6 +24,15 @@ from edged.transports.rest.routes import CONTROL, VERBS, Target, target
         (b"/v2/models/digits/versions/12/infer", Target("infer", "digits", "12")),
         (b"/v2/models/digits/versions/12/ready", Target("model_ready", "digits", "12")),
         (b"/v2/models/digits/versions/12", Target("model", "digits", "12")),
+        (b"/v2/models/digits/config", Target("config", "digits")),
+        (b"/v2/models/digits/versions/12/config", Target("config", "digits", "12")),
+        (b"/v2/models/digits/stats", Target("statistics", "digits")),
+        (b"/v2/models/digits/versions/12/stats", Target("statistics", "digits", "12")),
+        (b"/v2/models/stats", Target("statistics")),
+        (b"/v2/models/stats/stats", Target("statistics", "stats")),
+        (b"/v2/repository/index", Target("index")),
+        (b"/v2/repository/models/digits/load", Target("load", "digits")),
+        (b"/v2/repository/models/digits/unload", Target("unload", "digits")),
         (b"/edged/models/digits/rollback", Target("rollback", "digits")),
         (b"/edged/models/digits/pin", Target("pin", "digits")),
         (b"/edged/models/digits/unpin", Target("unpin", "digits")),
@@ -59,7 +68,7 @@ def test_what_is_served(path: bytes, expected: Target) -> None:
         b"/v2/models/a/versions//infer",
         b"/v2/models/a/versions/v1/infer",
         b"/v2/models/a/versions/1/2/infer",
-        b"/v2/models/a/config",
+        b"/v2/models/a/config/",
         b"/edged",
         b"/edged/models//rollback",
         b"/edged/models/a/rollback/b",
@@ -89,13 +98,25 @@ def test_any_bytes_are_a_target_with_a_verb(path: bytes) -> None:
     found = target(path)
     assert found.kind in {*VERBS, "nothing"}
     assert found.version == "" or found.version.isdigit()
-    of_a_model = {"model", "model_ready", "infer", "rollback", "pin", "unpin", "install"}
-    assert bool(found.model) == (found.kind in of_a_model)
+    of_a_model = {"model", "model_ready", "infer", "config", "rollback", "pin", "unpin", "install", "load", "unload"}
+    assert bool(found.model) == (found.kind in of_a_model) or found.kind == "statistics"
     assert bool(found.sha256) == (found.kind == "chunk")
 
 
 def test_what_changes_the_box_is_not_for_everybody() -> None:
     """Of the addresses below /edged only the status is open to whoever may use the models."""
     assert {kind for kind in VERBS if kind not in CONTROL} == {
-        *("server", "live", "ready", "model", "model_ready", "infer", "metrics", "status")
+        *(
+            "server",
+            "live",
+            "ready",
+            "model",
+            "model_ready",
+            "infer",
+            "metrics",
+            "status",
+            "config",
+            "statistics",
+            "index",
+        )
     }
