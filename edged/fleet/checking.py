@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from edged.config import overrides
-from edged.delivery import disk, documents, envelope, trust
-from edged.delivery.documents import RELEASE_FILE, SETTINGS_FILE, Release, Trust
+from edged.delivery import chunks, disk, documents, envelope, trust
+from edged.delivery.documents import RELEASE_FILE, SETTINGS_FILE, File, Release, Trust
 from edged.delivery.envelope import Envelope
 from edged.delivery.strict import LARGEST, Malformed
 from edged.errors import EdgedError
-from edged.fleet.making import cut
+
+_AGAIN: Final = "Copy the release again, or make it again."
+_FILE: Final = "Make a release of it with `edged release`, or push it with `edged push --simple`."
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -26,6 +30,8 @@ class Checked(msgspec.Struct, frozen=True):
 
 def opened(folder: Path) -> tuple[Envelope, Release]:
     """The envelope in a release's folder, and its document. Raises EdgedError bad_release."""
+    if folder.is_file():
+        raise EdgedError("bad_release", f"{folder} is a file, and a release is a folder", _FILE)
     path = folder / RELEASE_FILE
     try:
         found = envelope.decode(disk.read(path, LARGEST), "release")
@@ -42,7 +48,7 @@ def check(folder: Path, anchor: Trust | None) -> Checked:
     """Looks at every file. Raises EdgedError bad_release, bad_settings, and signature where `anchor` counts too few."""
     found, release = opened(folder)
     for name, file in release.files.items():
-        _check_file(folder / name, file)
+        index(folder / name, file)
     strays = sorted(path.name for path in folder.iterdir() if path.name not in {RELEASE_FILE, *release.files})
     if strays:
         text = f"{folder} has files that its document does not name: {', '.join(strays)}"
@@ -54,15 +60,29 @@ def check(folder: Path, anchor: Trust | None) -> Checked:
     return Checked(release, found.sha256, keyids, signers)
 
 
-def _check_file(path: Path, file: documents.File) -> None:
+def index(path: Path, file: File) -> bytes:
+    """The hashes of a file's chunks, and with them the proof that the file is the one that was signed.
+
+    Raises EdgedError bad_release.
+    """
     if path.is_symlink() or not path.is_file():
-        raise EdgedError("bad_release", f"{path} is missing, or is no file")
+        raise EdgedError("bad_release", f"{path} is missing, or is no file", _AGAIN)
     try:
-        there = cut(path, file.chunk)
+        with path.open("rb") as source:
+            size = os.fstat(source.fileno()).st_size
+            if size != file.size:
+                raise EdgedError(
+                    "bad_release",
+                    f"{path} is not the file that was released: it has {size} bytes of {file.size}",
+                    _AGAIN,
+                )
+            found, hashes = chunks.cut(iter(lambda: source.read(file.chunk), b""), file.chunk)
     except OSError as error:
         raise EdgedError("bad_release", f"{path}: {error.strerror}") from error
-    except Malformed:
-        there = None
-    if there != file:
-        text = f"{path} is not the file that was released: {path.stat().st_size} bytes of {file.size}, or other ones"
-        raise EdgedError("bad_release", text, "Copy the release again.")
+    except Malformed as error:
+        raise EdgedError("bad_release", f"{path}: {error}", _AGAIN) from error
+    if not size:
+        raise EdgedError("bad_release", f"{path} is empty: no broker keeps an empty message", "Leave the file out.")
+    if found != file:
+        raise EdgedError("bad_release", f"{path} is not the file that was released", _AGAIN)
+    return hashes

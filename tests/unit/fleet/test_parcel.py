@@ -70,13 +70,13 @@ def _flipped(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda folder: (folder / "release.json").unlink(), "No such file"),
+        (lambda folder: (folder / "release.json").unlink(), "there is no"),
         (lambda folder: (folder / "release.json").write_bytes(b"{}"), "payloadType"),
-        (lambda folder: (folder / "release.json").write_bytes(b"[" * 70_000), "more than 65536"),
-        (lambda folder: (folder / "labels.txt").unlink(), "labels.txt: No such file"),
-        (lambda folder: (folder / "labels.txt").write_bytes(b"a"), "has 1 bytes, signed are 4"),
-        (_longer, "signed are"),
-        (_flipped, "not the file that was signed"),
+        (lambda folder: (folder / "release.json").write_bytes(b"[" * 70_000), "above 65536 bytes"),
+        (lambda folder: (folder / "labels.txt").unlink(), "labels.txt is missing"),
+        (lambda folder: (folder / "labels.txt").write_bytes(b"a"), "it has 1 bytes of 4"),
+        (_longer, "that was released: it has"),
+        (_flipped, "not the file that was released"),
     ],
 )
 def test_a_folder_that_is_not_the_release_is_refused(
