@@ -23,15 +23,18 @@ def context(ca: str, cert: str, key: str) -> ssl.SSLContext:
     return made
 
 
-def server_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """What connections are taken with; "" = the key is in `cert`, clients need no certificate. Raises Refusal."""
+def server_context(cert: str, key: str, client_ca: str, protocol: str = "http/1.1") -> ssl.SSLContext:
+    """What connections are taken with; "" = the key is in `cert`, clients need no certificate. Raises Refusal.
+
+    `protocol`: what is spoken inside, in ALPN's words.
+    """
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     if client_ca:
         check_certificates(Path(client_ca))
         made.load_verify_locations(client_ca)
         made.verify_mode = ssl.CERT_REQUIRED
     _identify(made, Path(cert), Path(key or cert))
-    made.set_alpn_protocols(["http/1.1"])
+    made.set_alpn_protocols([protocol])
     return made
 
 

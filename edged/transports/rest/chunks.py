@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from edged.errors import EdgedError
-from edged.transports.rest.limits import Room
+from edged.oip.bodies import Room
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SIZE_LINE: Final = re.compile(rb'([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|"[^"\\\r\n\0]*"))?)*' % (_TOKEN, _TOKEN))

@@ -13,13 +13,13 @@ import logging
 from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
+from edged.oip.bodies import Sized
+from edged.oip.peers import peer_of
 from edged.transports.rest import heads, replies
-from edged.transports.rest.bodies import Sized
+from edged.transports.rest.application import HttpGate
 from edged.transports.rest.chunks import Chunks
-from edged.transports.rest.gate import Gate
 from edged.transports.rest.heads import Head
 from edged.transports.rest.patience import Doing, Patience
-from edged.transports.rest.peers import peer_of
 from edged.transports.rest.replies import CLOSE, CONTINUE
 from edged.transports.rest.routes import CONTROL
 from edged.transports.rest.turns import Turn
@@ -35,7 +35,7 @@ class Connection(asyncio.BufferedProtocol):
     Its deadlines are those of its `_step`, which is another one whenever it does something else than before.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: HttpGate) -> None:
         self._gate = gate
         self._transport: asyncio.Transport | None = None
         self._held = b""  # what was read of a header, or of the framing of chunks, that is not complete
@@ -163,7 +163,7 @@ class Connection(asyncio.BufferedProtocol):
         if head.target.kind in CONTROL and self._turns:
             self._behind = True
             return 0
-        self._gate.listener.rights.check(head)
+        self._gate.listener.rights.check(head.target.kind, head.token)
         if head.target.kind in CONTROL and (head.length or head.chunked):
             self._check_control(head)  # before a body is read for whoever may not
         most = self._gate.application.admit(head)
@@ -229,8 +229,8 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None:
             raise EdgedError("forbidden", "whoever asked for it has gone")
         if listener.local:
-            return listener.rights.check_control(head, peer_of(transport.get_extra_info("socket")))
-        return f"{listener.rights.check_control(head, None)}, from {transport.get_extra_info('peername')[0]}"
+            return listener.rights.check_control(head.token, peer_of(transport.get_extra_info("socket")))
+        return f"{listener.rights.check_control(head.token, None)}, from {transport.get_extra_info('peername')[0]}"
 
     # --- answers ------------------------------------------------------------------------------------
 

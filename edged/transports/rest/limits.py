@@ -1,10 +1,8 @@
-"""What HTTP clients may take: sizes, times, numbers, and the memory that their bodies share. No I/O."""
+"""What HTTP clients may take: sizes, times, numbers. No I/O."""
 
 from __future__ import annotations
 
 import msgspec
-
-from edged.errors import EdgedError
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -35,21 +33,3 @@ class Limits(msgspec.Struct, frozen=True):
     linger_s: float = 2.0
     net_s: float = 5.0
     sweep_s: float = 0.5
-
-
-class Room:
-    """The memory that bodies under way share, so that many senders at once cannot take all of it."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.used = 0
-
-    def take(self, size: int) -> None:
-        """Raises EdgedError `queue_full`, nothing taken, when there is not enough."""
-        if self.used + size > self.size:
-            raise EdgedError("queue_full", f"the bodies under way are above {self.size} bytes", "Send less at once.")
-        self.used += size
-
-    def give(self, size: int) -> None:
-        """Takes back what `take` took."""
-        self.used -= size

@@ -20,10 +20,11 @@ from edged.errors import EdgedError, fault
 from edged.messages import Admission, Answer, Input
 from edged.observe.executions import Spent, Statistics
 from edged.oip.backend import Backend
+from edged.oip.listeners import Listener
 from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
 from edged.transports.rest.limits import Limits
-from edged.transports.rest.listeners import Listener, bind
+from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import Rest
 
 MESSAGE_LIMIT = 1_000_000

@@ -16,9 +16,9 @@ import pytest
 from edged.delivery.documents import CHUNK_MAX
 from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
-from edged.transports.rest import peers
+from edged.oip import peers
+from edged.oip.peers import Peer
 from edged.transports.rest.limits import Limits
-from edged.transports.rest.peers import Peer
 from tests.integration.http.conftest import QUICK
 from tests.integration.http.double import Served
 

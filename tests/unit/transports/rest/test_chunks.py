@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.errors import EdgedError
+from edged.oip.bodies import Room
 from edged.transports.rest.chunks import Chunks
-from edged.transports.rest.limits import Room
 
 HEADER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 SOUND = b"5\r\nabcde\r\nA;x=1\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n"

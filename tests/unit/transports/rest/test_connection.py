@@ -12,12 +12,14 @@ import pytest
 
 from edged.errors import fault
 from edged.listening import Bound
+from edged.oip.bodies import Room
+from edged.oip.gate import Gate
+from edged.oip.listeners import Listener
 from edged.transports.rest import replies
+from edged.transports.rest.application import HttpGate
 from edged.transports.rest.connection import Connection
-from edged.transports.rest.gate import Gate
 from edged.transports.rest.heads import Head
-from edged.transports.rest.limits import Limits, Room
-from edged.transports.rest.listeners import Listener
+from edged.transports.rest.limits import Limits
 from edged.transports.rest.turns import Turn
 
 LIMITS = Limits(header=200, pipeline=3)
@@ -98,7 +100,7 @@ class Client:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.pipe, self.desk = Pipe(), Desk()
         self.counted: list[str] = []
-        self.gate = Gate(
+        self.gate: HttpGate = Gate(
             Listener(Bound(None, "here", local=True)),  # type: ignore[arg-type]  # no socket: nobody connects
             limits,
             self.desk,

@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from edged.errors import Fault, fault
-from edged.transports.rest.limits import Limits, Room
-from edged.transports.rest.listeners import Listener
-
-if TYPE_CHECKING:
-    from edged.transports.rest.connection import Connection
-    from edged.transports.rest.heads import Head
-    from edged.transports.rest.turns import Turn
+from edged.oip.bodies import Room
+from edged.oip.listeners import Listener
 
 _SCRATCH: Final = 64 * 1024  # bytes of one read that goes to no body; a turn of the loop uses it for one connection
 _TOLD: Final = 64  # connections above the limit that are told so; further ones are only closed
 
 
-class Application(Protocol):
-    """What answers requests; app.App is one."""
+class Served(Protocol):
+    """A connection; `untaken`: bytes of answers of which its client took nothing between the last two sweeps."""
 
-    def admit(self, head: Head) -> int:
-        """The bytes that the body of such a request may have."""
+    untaken: int
 
-    def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
-        """Sees to it that `turn` gets its reply; raises nothing. `check_control` says who asks or raises EdgedError."""
+    def sweep(self, now_s: float) -> None:
+        """Ends what took too long by `now_s`."""
+
+    def abort(self) -> None: ...
 
 
-class Gate:
-    """`room` is shared by all listeners. `count` is told the code of what is refused before the application
-    has it, and `client_gone` when a client did not wait for its answer. `emptied` is called when the last
-    connection has ended.
+class Bounds(Protocol):
+    """What a transport lets its clients take; its own Limits has more."""
+
+    @property
+    def connections(self) -> int:
+        """How many there may be on a listener."""
+
+    @property
+    def header_s(self) -> float:
+        """How long a handshake may take, as a header may."""
+
+    @property
+    def sweep_s(self) -> float:
+        """How often the clock is looked at."""
+
+
+App = TypeVar("App")
+Limit = TypeVar("Limit", bound=Bounds)
+One = TypeVar("One", bound=Served)
+
+
+class Gate(Generic[App, Limit, One]):
+    """`application` answers what comes in. `room` is shared by all listeners. `count` is told the code of what is
+    refused before the application has it, and `client_gone` when a client did not wait for its answer. `emptied` is
+    called when the last connection has ended.
     """
 
     def __init__(
         self,
         listener: Listener,
-        limits: Limits,
-        application: Application,
+        limits: Limit,
+        application: App,
         *,
         room: Room,
         count: Callable[[str], None],
@@ -51,7 +68,7 @@ class Gate:
         self.application = application
         self.room = room
         self.count = count
-        self.connections: set[Connection] = set()
+        self.connections: set[One] = set()
         self.buffer = bytearray(_SCRATCH)
         self.scratch = memoryview(self.buffer)
         self._emptied = emptied
@@ -63,7 +80,7 @@ class Gate:
     def open(self) -> int:
         return len(self.connections) + self.greeting
 
-    def enter(self, connection: Connection) -> Fault | None:
+    def enter(self, connection: One) -> Fault | None:
         """One connection more; a Fault when it is one too many."""
         self.connections.add(connection)
         if self._sweep is None:
@@ -78,7 +95,7 @@ class Gate:
         """So far above the limit that nobody is told why."""
         return self.open > self.limits.connections + _TOLD
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: One) -> None:
         self.connections.discard(connection)
         if not self.connections:
             self._emptied()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edged.errors import EdgedError
-from edged.transports.rest.bodies import Sized
-from edged.transports.rest.limits import Room
+from edged.oip.bodies import Room, Sized
 
 
 def test_pieces_end_up_in_their_place_however_they_come() -> None:

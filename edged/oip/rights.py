@@ -8,8 +8,7 @@ from typing import Final
 import msgspec
 
 from edged.errors import EdgedError
-from edged.transports.rest.heads import Head
-from edged.transports.rest.peers import Peer, check_control
+from edged.oip.peers import Peer, check_control
 
 _OPEN: Final = frozenset({"live", "ready", "metrics"})  # probes and scrapers bring no token
 
@@ -21,17 +20,20 @@ class Rights(msgspec.Struct, frozen=True):
     admin_token: str = ""
     metrics_only: bool = False
 
-    def check(self, head: Head) -> None:
-        """Whether such a request is taken in at all: EdgedError `not_found` or `unauthorized`."""
-        if self.metrics_only and head.target.kind != "metrics":
+    def check(self, kind: str, token: bytes) -> None:
+        """Whether a request of this kind is taken in at all: EdgedError `not_found` or `unauthorized`.
+
+        `token` is what it brings, b"" for none.
+        """
+        if self.metrics_only and kind != "metrics":
             raise EdgedError("not_found", "this listener serves /metrics alone")
-        if self.token and head.target.kind not in _OPEN and not (_same(head, self.token) or self.has_admin_token(head)):
-            what = "the token is a wrong one" if head.token else "the request brings no token"
+        if self.token and kind not in _OPEN and not (_same(token, self.token) or self.has_admin_token(token)):
+            what = "the token is a wrong one" if token else "the request brings no token"
             raise EdgedError("unauthorized", what)
 
-    def check_control(self, head: Head, peer: Peer | None) -> str:
+    def check_control(self, token: bytes, peer: Peer | None) -> str:
         """Who it is that may control the box, for the audit; EdgedError `forbidden` else. `peer` is None over TCP."""
-        if self.has_admin_token(head):
+        if self.has_admin_token(token):
             return "the admin token"
         if peer is None and self.admin_token:
             raise EdgedError(
@@ -39,10 +41,10 @@ class Rights(msgspec.Struct, frozen=True):
             )
         return check_control(peer)
 
-    def has_admin_token(self, head: Head) -> bool:
-        return bool(self.admin_token) and _same(head, self.admin_token)
+    def has_admin_token(self, token: bytes) -> bool:
+        return bool(self.admin_token) and _same(token, self.admin_token)
 
 
-def _same(head: Head, token: str) -> bool:
+def _same(sent: bytes, token: str) -> bool:
     """Takes as long for a token that is nearly right as for one that is not."""
-    return hmac.compare_digest(head.token, token.encode())
+    return hmac.compare_digest(sent, token.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edged.errors import EdgedError
-from edged.transports.rest.limits import Room
+from edged.oip.bodies import Room
 
 
 def test_a_room_takes_what_fits_and_no_more() -> None:

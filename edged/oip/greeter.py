@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import socket
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from edged.transports.rest.connection import Connection
-from edged.transports.rest.gate import Gate
+from edged.oip.gate import Gate
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +20,11 @@ _GOODBYE_S: Final = 2.0
 class Greeter:
     """asyncio would start a handshake for whoever comes, and count nobody before it is done: here the gate does."""
 
-    def __init__(self, gate: Gate, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, gate: Gate[Any, Any, Any], tls: ssl.SSLContext, serve: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
         self._gate = gate
+        self._serve = serve
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._socket = gate.listener.socket
@@ -65,7 +67,7 @@ class Greeter:
         self._gate.greeting += 1
         try:
             await self._loop.connect_accepted_socket(
-                functools.partial(Connection, self._gate),
+                self._serve,
                 client,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._gate.limits.header_s,

@@ -1,10 +1,28 @@
-"""A request's body of announced size, received in its place."""
+"""Bodies of announced size, received in their place, and the memory that they share."""
 
 from __future__ import annotations
 
 import io
 
-from edged.transports.rest.limits import Room
+from edged.errors import EdgedError
+
+
+class Room:
+    """The memory that bodies under way share, so that many senders at once cannot take all of it."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Raises EdgedError `queue_full`, nothing taken, when there is not enough."""
+        if self.used + size > self.size:
+            raise EdgedError("queue_full", f"the bodies under way are above {self.size} bytes", "Send less at once.")
+        self.used += size
+
+    def give(self, size: int) -> None:
+        """Takes back what `take` took."""
+        self.used -= size
 
 
 class Sized:
