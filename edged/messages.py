@@ -49,6 +49,7 @@ Outcome = Answer | Fault
 
 
 JOINED: Final = -2  # the `form` of an input that is made of several messages; its payload is what `pack` made
+FAST: Final = -3  # of an input whose payload is the body of a fast lane's frame; so is the payload of its Answer
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +77,8 @@ def unpack(payload: bytes | memoryview) -> tuple[Value, ...]:
 class Input(msgspec.Struct, frozen=True, eq=False):
     """One undecoded input. `reply` is called exactly once, in the loop, with its final outcome.
 
-    `form` is the index of the model's `inputs` entry that describes the payload, -1 for none, JOINED for several.
+    `form` is the index of the model's `inputs` entry that describes the payload, -1 for none, JOINED for several,
+    FAST for the fast lane's own.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
     `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.

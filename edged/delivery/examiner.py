@@ -18,6 +18,7 @@ from edged.delivery import trial
 from edged.delivery.documents import Golden, Limits
 from edged.delivery.trial import Case, Figures, Judgement, Run
 from edged.errors import EdgedError, Fault, fault
+from edged.messages import FAST
 from edged.serving.generation import Died, Generation
 from edged.serving.release import Release
 from edged.serving.route import Route
@@ -182,8 +183,10 @@ async def _live(route: Route, head: InputHead, payload: bytes) -> Run | None:
 
 async def _run(generation: Generation, head: InputHead, payload: bytes) -> Run:
     probe = await generation.probe(head, payload)
-    facts = generation.facts
-    misfit = trial.misfit(facts.signature, probe.payload, probe.json_length) if facts and not probe.fault else ""
+    misfit = ""
+    if generation.facts is not None and probe.fault is None:
+        signature = generation.facts.signature
+        misfit = trial.misfit(signature, probe.payload, probe.json_length, fast=head.form == FAST)
     return Run(probe.fault, probe.nonfinite, probe.cpu_s, probe.payload, misfit)
 
 

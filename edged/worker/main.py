@@ -21,7 +21,7 @@ from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form, ResultFormat
 from edged.errors import EdgedError, Fault, fault
-from edged.messages import JOINED
+from edged.messages import FAST, JOINED
 from edged.rings import Ring
 from edged.tensors import Compared, Signature
 from edged.worker import pictures
@@ -32,9 +32,11 @@ from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
+from edged.worker.formats.fast import Fast
 from edged.worker.formats.table import decode
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
+from edged.worker.memory import attach, limit_memory
 from edged.worker.prepared import largest_prepared
 from edged.worker.session import Array, Model, write_prepared
 from edged.worker.stack import Feeds, shape_key, stack, unstack
@@ -84,7 +86,7 @@ def serve(sock: socket.socket) -> None:
             _write_prepared(opening)
             channel.send(sock, Opened(Signature((), ())))
             return
-        worker = Worker(sock, opening, *_rings(*passed))
+        worker = Worker(sock, opening, *attach(*passed))
     except EdgedError as error:
         channel.send(sock, Refused(error.fault))
         return
@@ -97,7 +99,7 @@ def serve(sock: socket.socket) -> None:
 def _write_prepared(opening: Open) -> None:
     """Nothing waits for it: at low priority. What it may write is bounded, as a graph can grow when it is optimised."""
     os.nice(10)
-    _limit_memory(opening.memory)
+    limit_memory(opening.memory)
     largest = largest_prepared(Path(opening.file).stat().st_size)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -118,7 +120,7 @@ class Worker:
             pictures.load()
             batch_max = 1  # reading a picture costs more than a shared run saves, and limits.run is for all of a batch
         pin(opening.cpus)
-        _limit_memory(opening.memory)
+        limit_memory(opening.memory)
         check_beside(opening.file, opening.beside if not opening.prepared else None)
         started_s = time.monotonic()
         self._model = Model.open(opening.file, threads=opening.threads, prepared=opening.prepared)
@@ -134,6 +136,7 @@ class Worker:
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
         self._lasting = Lasting()
+        self._fast = Fast(signature)
         self._golden: Golden | None = None
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
@@ -249,6 +252,8 @@ class Worker:
 
     def _completed(self, form: Form, head: InputHead, part: memoryview) -> Decoded:
         """One payload decoded, with what its stream sent last in place of what it lacks where that is asked for."""
+        if head.form == FAST:
+            return self._fast.decode(part)
         if not head.memory:
             return decode(form, head, part, self._model.signature)
         key = (head.form, head.memory)
@@ -336,7 +341,9 @@ class Worker:
         ]
         copy, copied = b"", 0
         try:
-            if opening.result == "oip" or job.head.form == -1:
+            if job.head.form == FAST:
+                (payload, nonfinite), json_length = self._fast.encode(outputs, job.found if decoded.steps else None), 0
+            elif opening.result == "oip" or job.head.form == -1:
                 payload, json_length, nonfinite = self._response(job, outputs)
             else:
                 (payload, nonfinite), json_length = self._brief(job, opening.result), 0
@@ -379,21 +386,3 @@ def _shortened(problem: Fault, room: int) -> Fault:
     if len(text) <= room:
         return problem
     return Fault(problem.code, text[: room - 3].decode(errors="ignore") + "...", problem.hint)
-
-
-def _rings(inputs: int, results: int) -> tuple[Ring, Ring]:
-    """Maps the two rings that came with the first message, and gives their descriptors back."""
-    try:
-        return Ring.attach(inputs, writer=False), Ring.attach(results, writer=True)
-    finally:
-        os.close(inputs)
-        os.close(results)
-
-
-def _limit_memory(limit: int) -> None:
-    """RLIMIT_DATA: what this process has mapped for data now, plus the limit (RULES 7)."""
-    used = 0
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            used = int(line.split()[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + limit, used + limit))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Annotated, Final, NoReturn
 
 import msgspec
 
 from edged.channel import InputHead
 from edged.config.steps import Form
+from edged.errors import EdgedError
 from edged.tensors import Signature, TensorSpec
 from edged.worker.formats import elements
 from edged.worker.formats.decoded import NOTHING, Array, Decoded, bad_input, target
@@ -113,8 +115,8 @@ def _tensors(
     for tensor in given:
         name = tensor.name
         if name in tensors:
-            raise bad_input(f"input {name} is there twice")
-        _check(tensor, _spec(name, signature), stepped)
+            raise given_twice(name)
+        check_fits(tensor.datatype, tensor.shape, spec_of(name, signature), stepped)
         parameters = tensor.parameters or _NO_INPUT_PARAMETERS
         size = parameters.binary_data_size
         if parameters.shared_memory_region is not None:
@@ -130,13 +132,33 @@ def _tensors(
         start += size
     if start != len(payload):
         raise bad_input(f"{len(payload) - start} bytes are left after the last input", "Give its binary_data_size.")
-    if len(tensors) != len(signature.inputs):
-        missing = ", ".join(str(spec) for spec in signature.inputs if spec.name not in tensors)
-        raise bad_input(f"missing input: {missing}", _NAMES)
+    check_whole(tensors, signature)
     return tensors
 
 
-def _spec(name: str, signature: Signature) -> TensorSpec:
+def given_twice(name: str) -> EdgedError:
+    return bad_input(f"input {name} is there twice")
+
+
+def check_whole(names: Collection[str], signature: Signature) -> None:
+    """Raises EdgedError bad_input unless so many inputs, each named once, are all that the model has."""
+    if len(names) != len(signature.inputs):
+        missing = ", ".join(str(spec) for spec in signature.inputs if spec.name not in names)
+        raise bad_input(f"missing input: {missing}", _NAMES)
+
+
+def check_asked(names: Sequence[str], signature: Signature) -> None:
+    """Raises EdgedError bad_input unless the outputs named are the model's, and each is named once."""
+    known = {spec.name for spec in signature.outputs}
+    for name in names:
+        if name not in known:
+            raise bad_input(f"the model has no output {name[:80]!r}, only {', '.join(sorted(known))}", _NAMES)
+        if names.count(name) > 1:
+            raise bad_input(f"output {name} is asked for twice")
+
+
+def spec_of(name: str, signature: Signature) -> TensorSpec:
+    """The model's input of that name. Raises EdgedError bad_input."""
     for spec in signature.inputs:
         if spec.name == name:
             return spec
@@ -144,19 +166,20 @@ def _spec(name: str, signature: Signature) -> TensorSpec:
     raise bad_input(f"the model has no input {name[:80]!r}, only {names}", _NAMES)
 
 
-def _check(tensor: _Tensor, spec: TensorSpec, stepped: str) -> None:
+def check_fits(datatype: str, shape: Sequence[int], spec: TensorSpec, stepped: str) -> None:
+    """Raises EdgedError bad_input unless a tensor is what the model takes, or the one that preprocess works on."""
     if stepped == spec.name:
-        if tensor.datatype not in elements.DTYPES:
-            raise bad_input(f"input {spec.name}: there is no datatype {tensor.datatype[:40]!r}")
+        if datatype not in elements.DTYPES:
+            raise bad_input(f"input {spec.name}: there is no datatype {datatype[:40]!r}")
         return
-    if tensor.datatype != spec.datatype:
-        raise bad_input(f"input {spec.name} is {spec.datatype}, the request says {tensor.datatype[:40]}")
-    fits = len(tensor.shape) == len(spec.shape)
-    for axis, size in zip(spec.shape, tensor.shape, strict=False):
+    if datatype != spec.datatype:
+        raise bad_input(f"input {spec.name} is {spec.datatype}, the request says {datatype[:40]}")
+    fits = len(shape) == len(spec.shape)
+    for axis, size in zip(spec.shape, shape, strict=False):
         fits = fits and axis in (-1, size)
     if not fits:
         raise bad_input(
-            f"input {spec.name} has shape {list(spec.shape)}, the request says {tensor.shape}",
+            f"input {spec.name} has shape {list(spec.shape)}, the request says {list(shape)}",
             "-1 stands for any size; the other sizes and their number must be the model's.",
         )
 
@@ -181,15 +204,11 @@ def _wanted(
     """Which outputs are asked for (None: all), and which of them as raw bytes."""
     if not outputs:
         return None, frozenset(spec.name for spec in signature.outputs) if all_binary else NOTHING
-    known = {spec.name for spec in signature.outputs}
-    names: list[str] = []
+    names = [wanted.name for wanted in outputs]
+    check_asked(names, signature)
     binary: set[str] = set()
     for wanted in outputs:
         parameters = wanted.parameters or _NO_OUTPUT_PARAMETERS
-        if wanted.name not in known:
-            raise bad_input(f"the model has no output {wanted.name[:80]!r}, only {', '.join(sorted(known))}", _NAMES)
-        if wanted.name in names:
-            raise bad_input(f"output {wanted.name} is asked for twice")
         if parameters.shared_memory_region is not None:
             raise bad_input(f"output {wanted.name}: shared memory regions are not served", _NO_SHARED_MEMORY)
         if parameters.classification:
@@ -197,7 +216,6 @@ def _wanted(
                 f"output {wanted.name}: classification is not served",
                 "Give the model `postprocess: [{top_k: N}]`: the answer then has `prediction`.",
             )
-        names.append(wanted.name)
         if parameters.binary_data or (all_binary and parameters.binary_data is None):
             binary.add(wanted.name)
     return tuple(names), frozenset(binary)
