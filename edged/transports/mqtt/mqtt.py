@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from paho.mqtt.client import MQTTMessage
-
 from edged.config import addresses, schema
 from edged.errors import Fault
 from edged.messages import Admission, Input
@@ -23,7 +21,7 @@ from edged.transports.mqtt.lookout import Lookout
 from edged.transports.mqtt.namesake import Machine, other
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.outlet import Outlet
-from edged.transports.mqtt.packets import Greeting, arrival
+from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.pushes import OnCourier, OnDocument, Pushes, no_courier, no_document
 from edged.transports.mqtt.requests import Ask, Requests, nobody
 from edged.transports.mqtt.results import Results
@@ -280,13 +278,11 @@ class Mqtt:
         await self._link.leave()
         self._outlet.retain(self._tree.status, b"online")  # for the next one
 
-    def message(self, number: int, message: MQTTMessage) -> None:
-        try:
-            came = arrival(number, message)
-        except UnicodeDecodeError:
+    def message(self, came: Arrival) -> None:
+        if not came.topic:
             self._counts.drop("bad_topic")
-            if message.qos:
-                self._acknowledge(number, message.mid)
+            if came.qos:
+                self._acknowledge(came.number, came.mid)
             return
         verb = self._requests.verb(came.topic)
         if came.topic == self._tree.info:
@@ -295,7 +291,7 @@ class Mqtt:
             self._intake.take(came)
         else:
             if came.qos:
-                self._acknowledge(number, came.mid)
+                self._acknowledge(came.number, came.mid)
             self._requests.take(came, verb)
 
     def _same_name(self, came: Arrival) -> None:

@@ -18,8 +18,7 @@ from typing import Final
 import msgspec
 
 MAX_PACKET: Final = 268_435_455  # MQTT 5, 1.5.5: the largest remaining length
-# Unconfirmed messages at a time, unless the broker's Receive Maximum is less. paho reads as many packets in
-# one call as there are unconfirmed messages, so this also bounds a turn of the loop.
+# Unconfirmed messages at a time, unless the broker's Receive Maximum is less.
 WINDOW: Final = 64
 # Some brokers (Mosquitto 2.0.11 among them, measured) send inputs without waiting for acknowledgements, so a
 # burst of them waits here as results: 32 MiB hold 25,000 small ones.

@@ -1,4 +1,4 @@
-"""Everything that leaves: QoS 1 through the outbox, QoS 0 straight to paho or not at all."""
+"""Everything that leaves: QoS 1 through the outbox, QoS 0 straight to the connection or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.wire import Wire
 
 _log = logging.getLogger(__name__)
-_UNWRITTEN: Final = 256  # QoS 0 messages that the socket has not taken yet
+_UNSENT: Final = 2**20  # bytes that the socket has not taken yet: from then on QoS 0 messages are dropped
 
 
 class Outlet:
@@ -25,7 +25,6 @@ class Outlet:
         self._wire = wire
         self._counts = counts
         self._outbox = Outbox(counts.drop, last=status, clock=clock)
-        self._unwritten: set[int] = set()
         self._drained = asyncio.Event()
 
     def __len__(self) -> int:
@@ -42,13 +41,11 @@ class Outlet:
 
     def lost(self) -> None:
         self._outbox.lost()
-        self._unwritten.clear()
 
     def confirmed(self, mid: int, refusal: str) -> None:
         if refusal:
             self._counts.drop("refused_by_broker")
             _log.debug("the broker refused a message: %s", refusal)
-        self._unwritten.discard(mid)
         self._outbox.confirmed(mid)
 
     def retain(self, topic: str, payload: bytes) -> None:
@@ -67,24 +64,21 @@ class Outlet:
             message.handed()
 
     def _send(self, message: Publication) -> str:
-        """A QoS 0 message: "" when paho has it, else why not."""
+        """A QoS 0 message: "" when it is on its way, else why not."""
         wire = self._wire()
         if wire is None:
             return "offline"
         if message.size > self.packet_limit:
             return "output_too_large"
-        if len(self._unwritten) >= _UNWRITTEN:
+        if wire.unsent > _UNSENT:
             return "slow_broker"
-        mid = wire.publish(message)
-        if mid is None:
+        if wire.publish(message) is None:
             return "offline"
         self._counts.published += 1
-        if mid:
-            self._unwritten.add(mid)
         return ""
 
     def pump(self) -> None:
-        """Hands paho as much as the window allows."""
+        """Hands the connection as much as the window allows."""
         while (wire := self._wire()) is not None and (message := self._outbox.next()) is not None:
             mid = wire.publish(message)
             if mid is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -13,8 +12,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edged.transports.mqtt.inputs import Arrival
-from edged.transports.mqtt.outbox import MAX_PACKET, Publication
-from edged.transports.mqtt.properties import Written
+from edged.transports.mqtt.outbox import MAX_PACKET
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
@@ -50,17 +48,13 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
 
 
 def arrival(number: int, message: MQTTMessage) -> Arrival:
-    """Raises UnicodeDecodeError for a topic that is not UTF-8."""
+    """One that paho has read and acknowledged. The topic is "" when it is not UTF-8."""
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        topic = ""
+    plain = Arrival(topic, bytes(message.payload), 0, message.retain, message.mid, number, again=message.dup)
     properties = message.properties
-    plain = Arrival(
-        message.topic,
-        bytes(message.payload),
-        message.qos,
-        message.retain,
-        message.mid,
-        number,
-        again=message.dup,
-    )
     if properties is None:
         return plain
     return msgspec.structs.replace(
@@ -76,34 +70,6 @@ def user_property(message: MQTTMessage, name: str) -> str | None:
     """The first user property of that name; always None on 3.1.1."""
     pairs = getattr(message.properties, "UserProperty", ())
     return next((value for key, value in pairs if key == name), None)
-
-
-def publish_properties(message: Publication, now_s: float) -> Properties | None:
-    """What MQTT 5 carries beside the payload; the expiry interval in whole seconds, never longer than what is left."""
-    # Not 0 in the last second: Mosquitto takes that for "never".
-    expiry_s = 0 if message.expires_s is None else max(1, int(message.expires_s - now_s))
-    if message.correlation is None and not message.status:
-        return _plain(message.content_type, expiry_s) if message.content_type or expiry_s else None
-    properties = fresh(PacketTypes.PUBLISH)
-    properties.ContentType = message.content_type
-    if expiry_s:
-        properties.MessageExpiryInterval = expiry_s
-    properties.UserProperty = [("status", message.status)]
-    if message.correlation is not None:
-        properties.CorrelationData = message.correlation
-    found: Properties = properties
-    return found
-
-
-@lru_cache(maxsize=32)
-def _plain(content_type: str, expiry_s: int) -> Written:
-    """Shared by every result: making and writing one costs more than sending it."""
-    properties = fresh(PacketTypes.PUBLISH)
-    if content_type:
-        properties.ContentType = content_type
-    if expiry_s:
-        properties.MessageExpiryInterval = expiry_s
-    return Written(properties)
 
 
 def subscribe_arguments(

@@ -9,7 +9,7 @@ this replaces `Properties.unpack` for PUBLISH, and `Properties.__init__`.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from paho.mqtt import properties as paho
 from paho.mqtt.exception import MalformedPacket
@@ -96,17 +96,6 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise MalformedPacket("a property that is not UTF-8") from error
-
-
-class Written(paho.Properties):
-    """Properties that never change: written once, sent with every message."""
-
-    def __init__(self, of: paho.Properties) -> None:
-        vars(self).update(vars(of), written=cast("Any", of).pack())
-
-    def pack(self) -> bytes:
-        written: bytes = vars(self)["written"]
-        return written
 
 
 _paho.Properties.__init__ = _init

@@ -1,7 +1,7 @@
-"""What paho has for a socket: it reads ahead and may write behind, so that small packets share system calls.
+"""What paho has for a socket: it reads ahead, may keep the packets of the data path from paho, and may write behind.
 
-paho reads a packet's first byte, each byte of its length and its rest by a call each, and writes every
-packet by one. Of what that cost, a half was system calls (docs/adr/0003).
+paho reads a packet's first byte, each byte of its length and its rest by a call each, makes four objects of a
+message, and writes every packet by a call (docs/adr/0003 has what that costs).
 """
 
 from __future__ import annotations
@@ -17,23 +17,95 @@ from typing import Final, cast
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 
+from edged.transports.mqtt.codec import Bytes, length, ours
+
 _FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 PIECE: Final = 64 * 1024  # bytes; what is larger goes straight through
+_GROWTH: Final = 2**20  # bytes; what a packet is given at first, however long it says that it is
+_ALL: Final = 2**62
+_BLOCKED: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
-    """Around a connected socket, TLS or not. Until `write_behind` each send goes out at once."""
+    """Around a connected socket, TLS or not. Until `take_over` all is paho's, and each send goes out at once."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._ahead = b""
         self._at = 0
+        self._large: _Large | None = None
         self._behind = bytearray()
         self._wake: Callable[[], object] | None = None
+        self.lent: int = _ALL  # so many of the next bytes are paho's to read
 
-    def write_behind(self, wake: Callable[[], object]) -> None:
-        """From now on what is sent is kept for `flush`; `wake` is called when there is something to flush."""
-        self._wake = wake
+    def take_over(self, wake: Callable[[], object]) -> None:
+        """From now on `packet` and `fill` read, and paho what is `lent` to it.
+
+        What is sent is kept for `flush`; `wake` is called when there is something to flush.
+        """
+        self.lent, self._wake = 0, wake
+
+    # --- reading, packet by packet ------------------------------------------------------------------
+
+    def packet(self) -> tuple[int, Bytes] | None:
+        """The next packet if it is PUBLISH or PUBACK, and here whole: its first byte and what is behind its length.
+
+        When the next one is another kind, its bytes are `lent`. Raises MalformedPacket.
+        """
+        if self._large is not None:
+            return self._finished(self._large)
+        ahead, at = self._ahead, self._at
+        if self.lent or len(ahead) - at < 2:
+            return None
+        head, size, start = ahead[at], ahead[at + 1], at + 2
+        if size > 0x7F:
+            size, start = length(ahead, at + 1)
+            if size < 0:
+                return None
+        if not ours(head):
+            self.lent = start - at + size
+            return None
+        end = start + size
+        if end <= len(ahead):
+            self._at = end
+            return head, ahead[start:end]
+        if size > PIECE:
+            self._large = _Large(head, size, ahead[start:])
+            self._at = len(ahead)
+        return None
+
+    def fill(self) -> None:
+        """Reads what has come. That the connection has ended, or why, is lent to paho to find out."""
+        try:
+            if self._large is not None:
+                ended = not self._large.fill(self._sock)
+            else:
+                data = self._sock.recv(PIECE)
+                self._ahead, self._at = self._ahead[self._at :] + data, 0
+                ended = not data
+        except _BLOCKED:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            self.lent = _ALL
+
+    def insert(self, packet: bytes) -> None:
+        """Lends paho a packet that the broker has not sent, before all that it has. Only while nothing is lent."""
+        self._ahead, self._at, self.lent = packet + self._ahead[self._at :], 0, len(packet)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are bytes that no file descriptor announces: TLS has read and decrypted them."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+
+    def _finished(self, large: _Large) -> tuple[int, Bytes] | None:
+        if not large.whole:
+            return None
+        self._large = None
+        return large.head, large.body
+
+    # --- writing ------------------------------------------------------------------------------------
 
     @property
     def unsent(self) -> int:
@@ -43,40 +115,49 @@ class Stream:
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it. Raises OSError when the connection is broken."""
         if self._behind:
-            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            with contextlib.suppress(*_BLOCKED):
                 del self._behind[: self._sock.send(self._behind)]
 
-    # --- for paho ---------------------------------------------------------------------------------
+    def send(self, data: bytes | bytearray) -> int:
+        """How much of `data` was taken: all, once taken over, so whoever sends looks at `unsent`.
+
+        Raises what the socket raises.
+        """
+        if self._wake is None:
+            return self._sock.send(data)
+        taken = 0
+        if not self._behind:
+            if len(data) > PIECE:  # not copied, as far as the socket takes it
+                with contextlib.suppress(*_BLOCKED):
+                    taken = self._sock.send(data)
+            self._wake()
+        self._behind += memoryview(data)[taken:] if taken else data
+        return len(data)
+
+    # --- for paho -----------------------------------------------------------------------------------
 
     def recv(self, size: int) -> bytes:
-        """At most `size` bytes, b"" at the end. Raises what the socket raises, such as BlockingIOError."""
+        """At most `size` bytes of what is lent, b"" at the end. Raises what the socket raises, also BlockingIOError."""
+        size = min(size, self.lent)
+        if not size:
+            raise BlockingIOError
         if self._at == len(self._ahead):
             if size >= PIECE:
-                return self._sock.recv(size)
+                return self._borrowed(self._sock.recv(size))
             self._ahead, self._at = self._sock.recv(PIECE), 0
         start = self._at
         self._at = min(start + size, len(self._ahead))
-        return self._ahead[start : self._at]
+        return self._borrowed(self._ahead[start : self._at])
+
+    def _borrowed(self, data: bytes) -> bytes:
+        if self.lent < _ALL:
+            self.lent -= len(data)
+        return data
 
     def pending(self) -> int:
         """Bytes that can be read although the socket would not say so."""
         inside = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
         return len(self._ahead) - self._at + inside
-
-    def send(self, data: bytes | bytearray) -> int:
-        """How much of `data` was taken. Raises BlockingIOError when none can be."""
-        if self._wake is None:
-            return self._sock.send(data)
-        if len(self._behind) + len(data) > PIECE:
-            self.flush()
-            if self._behind:
-                raise BlockingIOError
-            if len(data) > PIECE:
-                return self._sock.send(data)
-        if not self._behind:
-            self._wake()
-        self._behind += data
-        return len(data)
 
     def close(self) -> None:
         """A DISCONNECT may still wait: it goes out before the end."""
@@ -92,6 +173,29 @@ class Stream:
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self._sock.setsockopt(level, option, value)
+
+
+class _Large:
+    """A packet that is too long to be read ahead: `body` grows as it comes, not as its length says."""
+
+    def __init__(self, head: int, size: int, begun: bytes) -> None:
+        self.head = head
+        self.body = bytearray(begun)
+        self._size = size
+        self._have = len(begun)
+
+    @property
+    def whole(self) -> bool:
+        return self._have == self._size
+
+    def fill(self, sock: socket.socket) -> int:
+        """Reads into it; how many bytes, 0 at the end. Raises what the socket raises."""
+        if self._have == len(self.body):
+            self.body.extend(bytes(min(self._size - self._have, max(self._have, _GROWTH))))
+        with memoryview(self.body) as view:
+            count = sock.recv_into(view[self._have :])
+        self._have += count
+        return count
 
 
 class StreamingClient(Client):

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edged.transports.mqtt import codec
+from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
-from edged.transports.mqtt.packets import Greeting, greeting, publish_properties, subscribe_arguments
+from edged.transports.mqtt.packets import Greeting, arrival, greeting, subscribe_arguments
 from edged.transports.mqtt.stream import Stream
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
@@ -23,13 +25,17 @@ _log = logging.getLogger(__name__)
 _PACKETS_A_TURN: Final = 64
 _TICK_S: Final = 1.0
 _UNSUPPORTED: Final = 0x84  # MQTT 5, 3.2.2.2; paho translates 3.1.1's code 1 to it
-_FINE: Final = (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN)
+_PINGRESP: Final = b"\xd0\x00"
+# Packet identifiers of what is published. paho counts those of its SUBSCRIBEs from 1: it would take 32,767 on one
+# connection until the two met.
+_IDENTIFIERS: Final = range(32_768, 65_536)
+_UNREADABLE: Final = "a packet that cannot be read"
 
 
 class Events(Protocol):
     """What a connection tells its owner, in the loop; `turn` comes after each turn of reading."""
 
-    def message(self, number: int, message: MQTTMessage) -> None: ...
+    def message(self, came: Arrival) -> None: ...
     def confirmed(self, mid: int, refusal: str) -> None: ...
     def subscribed(self, granted: Sequence[bool]) -> None: ...
     def turn(self) -> None: ...
@@ -66,6 +72,8 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._fd = -1
         self._unconfirmed: set[int] = set()
+        self._identifier = _IDENTIFIERS[-1]  # the last one given
+        self._heard = False  # something that paho did not see, since the last beat
         self._writing = False
         self._stuck = False  # the socket did not take all that it was given
         self._tick: asyncio.TimerHandle | None = None
@@ -74,7 +82,6 @@ class Wire:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_socket_close = self._on_socket_close
 
@@ -86,7 +93,7 @@ class Wire:
         if stream is None:
             return False
         self._fd = stream.fileno()
-        stream.write_behind(self._flush_soon)
+        stream.take_over(self._flush_soon)
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
         return True
@@ -117,18 +124,19 @@ class Wire:
     # --- for the owner ----------------------------------------------------------------------------
 
     def publish(self, message: Publication) -> int | None:
-        """paho's packet identifier; 0 when the message is written already (QoS 0), None when it was not taken."""
-        properties = publish_properties(message, time.monotonic()) if self.version == "5" else None
-        if not message.qos:  # what is written at once needs no callback, for which paho makes two objects
-            self.client.on_publish = None
-        info = self.client.publish(message.topic, message.payload, message.qos, message.retain, properties)
-        self.client.on_publish = self._on_publish
-        self._watch_writer()
-        if info.rc not in _FINE:
+        """The packet identifier that `confirmed` will name, 0 at QoS 0; None when there is no connection any more."""
+        stream = self._stream
+        if self._over or stream is None:
             return None
-        if message.qos:
-            self._unconfirmed.add(info.mid)
-        return 0 if message.qos == 0 and info.is_published() else info.mid
+        mid = self._next_identifier() if message.qos else 0
+        stream.send(codec.publication(message, mid, self.version, time.monotonic()))
+        return mid
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        stream = self._stream
+        return 0 if stream is None else stream.unsent
 
     def subscribe(self, batch: Sequence[Subscription]) -> None:
         """One SUBSCRIBE; its answer comes as `subscribed`."""
@@ -142,8 +150,16 @@ class Wire:
         self._watch_writer()
 
     def acknowledge(self, mid: int) -> None:
-        self.client.ack(mid, 1)
-        self._watch_writer()
+        stream = self._stream
+        if not self._over and stream is not None:
+            stream.send(codec.acknowledgement(mid))
+
+    def _next_identifier(self) -> int:
+        while True:
+            self._identifier = self._identifier + 1 if self._identifier < _IDENTIFIERS[-1] else _IDENTIFIERS[0]
+            if self._identifier not in self._unconfirmed:  # the outbox's window is far smaller than the range
+                self._unconfirmed.add(self._identifier)
+                return self._identifier
 
     def pause(self) -> None:
         """Stops reading for half a keepalive at most: paho would close the connection at two of them."""
@@ -172,29 +188,66 @@ class Wire:
             return
         try:
             step()
+        except MalformedPacket as error:
+            _log.debug("the broker sent %s", error)
+            self.close(_UNREADABLE)
+        except OSError as error:
+            self.close(str(error))
         except Exception:  # noqa: BLE001  logged, counted, and the connection ends
             _log.exception("the MQTT connection failed on what the broker sent")
             self._events.bug()
-            self.close("a packet that cannot be read")
+            self.close(_UNREADABLE)
 
     def _read(self) -> None:
         if self._pause is not None:
             return
-        packets = 0
-        while packets < _PACKETS_A_TURN:
-            packets += max(1, len(self._unconfirmed))  # so many does paho read in one call
-            self.client.loop_read()
-            stream = self._stream
-            if self._pause is not None or stream is None or not stream.pending():
-                break
-        else:
+        if self._take_packets():
             self._loop.call_soon(self._guard, self._read)
         if not self.open:
             return
         self._events.turn()
-        if self.client.want_write():  # what callbacks published or acknowledged is only queued
+        if self.client.want_write():  # what paho's callbacks had it write is only queued
             self.client.loop_write()
         self._watch_writer()
+
+    def _take_packets(self) -> bool:
+        """Reads once, and again as long as TLS holds more; whether this turn has had enough before the end of it."""
+        readable = True
+        for _ in range(_PACKETS_A_TURN):
+            stream = self._stream
+            if self._over or self._pause is not None or stream is None:
+                return False
+            packet = stream.packet()
+            if packet is not None:
+                self._take(*packet)
+            elif stream.lent:
+                self.client.loop_read()
+                if stream.lent and not stream.pending():
+                    return False
+            elif readable or stream.hidden:
+                readable = False
+                stream.fill()
+            else:
+                return False
+        return True
+
+    def _take(self, head: int, body: codec.Bytes) -> None:
+        self._heard = True
+        if head == codec.PUBACK:
+            mid, refusal = codec.confirmation(self.version, body)
+            self._unconfirmed.discard(mid)
+            self._events.confirmed(mid, refusal)
+            return
+        self._hand(codec.arrival(self.number, self.version, head, body))
+
+    def _hand(self, came: Arrival) -> None:
+        try:
+            self._events.message(came)
+        except Exception:  # noqa: BLE001  logged and counted; the next message is not to suffer
+            _log.exception("a message could not be taken")
+            self._events.bug()
+            if came.qos:
+                self.acknowledge(came.mid)
 
     def _flush_soon(self) -> None:
         """What this turn of the loop still publishes goes out with it."""
@@ -204,11 +257,7 @@ class Wire:
         stream = self._stream
         if stream is None:
             return
-        try:
-            stream.flush()
-        except OSError as error:
-            self.close(str(error))
-            return
+        stream.flush()
         self._stuck = stream.unsent > 0
         if self.client.want_write():
             self.client.loop_write()
@@ -225,8 +274,17 @@ class Wire:
     def _beat(self) -> None:
         self._ticked_s = time.monotonic()
         self._tick = self._loop.call_later(_TICK_S, self._beat)
-        self._guard(self.client.loop_misc)
+        self._guard(self._misc)
         self._watch_writer()
+
+    def _misc(self) -> None:
+        """paho's keepalive, which would give a broker up that sends messages alone, as it sees none of them."""
+        stream = self._stream
+        if self._heard and stream is not None and not stream.lent:
+            self._heard = False
+            stream.insert(_PINGRESP)
+            self.client.loop_read()
+        self.client.loop_misc()
 
     def _finish(self, reason: str) -> None:
         if self._over:
@@ -265,17 +323,9 @@ class Wire:
             self._loop.call_soon_threadsafe(self._finish, self.refusal or str(reason))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        try:
-            self._events.message(self.number, message)
-        except Exception:  # noqa: BLE001  logged and counted; raised, it would end in paho's hands
-            _log.exception("a message could not be taken")
-            self._events.bug()
-            if message.qos:
-                self.client.ack(message.mid, message.qos)
-
-    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
-        self._unconfirmed.discard(mid)
-        self._events.confirmed(mid, str(reason) if reason.is_failure else "")
+        """At QoS 2: of a subscription that somebody else made under our client id."""
+        self.client.ack(message.mid, message.qos)
+        self._hand(arrival(self.number, message))
 
     def _on_subscribe(
         self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any

@@ -14,7 +14,7 @@ from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from edged.transports.mqtt.properties import MOST_BYTES, Written, read
+from edged.transports.mqtt.properties import MOST_BYTES, read
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 
@@ -66,13 +66,3 @@ def test_properties_share_their_tables_and_nothing_else() -> None:
     with pytest.raises(MQTTException):
         other.ContentType = "text/plain"  # each still knows which packet it is for
     assert one.unpack(b"\0")[0].isEmpty()  # what it had before is gone
-
-
-def test_what_is_written_once_is_what_paho_writes() -> None:
-    make: Any = Properties
-    properties = make(PacketTypes.PUBLISH)
-    properties.ContentType, properties.MessageExpiryInterval = "application/json", 3
-    written = Written(properties)
-    assert written.pack() == properties.pack()
-    assert written.pack() is written.pack()
-    assert str(written) == str(properties)
