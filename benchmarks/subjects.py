@@ -21,7 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.models import Model
 from tests.box import Box, UnixConnection, box
-from tests.brokers import Mosquitto, free_port
+from tests.brokers import Mosquitto
+from tests.ports import free_port
 
 _PEERS: Final = Path(__file__).parent / "peers"
 _PATIENCE_S: Final = 60.0

@@ -23,17 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import ports
 from tests.certificates import Authority
 
+free_port = ports.free_port
 USERNAME = "press-07"
 PASSWORD = "not-a-secret"  # noqa: S105  only ever of a broker on loopback that lives for one test
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def documented(block: str) -> str:

@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.brokers import Mosquitto, free_port, have_mosquitto
+from tests.brokers import Mosquitto, have_mosquitto
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine is no fault: neither how long an example takes counts, nor how long it takes to make one.
+settings.register_profile("edged", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edged")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

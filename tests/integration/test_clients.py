@@ -16,9 +16,10 @@ from edged.oip.describe import EXTENSIONS
 from edged.tensors import DATATYPES
 from tests import models
 from tests.box import ROOT, box
-from tests.brokers import Mosquitto, free_port, have_mosquitto
+from tests.brokers import Mosquitto, have_mosquitto
 from tests.clients.mqtt import collect
 from tests.integration.mqtt.box import User
+from tests.ports import free_port
 
 needs_mosquitto = pytest.mark.skipif(
     not have_mosquitto(), reason="mosquitto is not installed; scripts/test installs it"

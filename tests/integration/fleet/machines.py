@@ -18,8 +18,10 @@ from edged.topics import Ota, Tree
 from edged.transports.mqtt.retained import Heard, Put, Retained
 from tests.brokers import Mosquitto
 from tests.signing import file_of, release_of, sha256_of
+from tests.waiting import until
 
 CHUNK = 16 * 1024
+_MARK = "watcher/mark"
 
 
 class Machine:
@@ -62,10 +64,17 @@ class Watcher:
         """What is retained there."""
         self.connection.connect()
         self.heard.clear()
-        self.connection.listen(filters, qos=0)
+        self.connection.listen([*filters, _MARK], qos=0, settle_s=0)
+        # Mosquitto sends what it keeps before it takes the next packet: when this comes back, the rest has come.
+        self.connection.put([Put(_MARK, b"", retain=False)], lambda *_: None)
+        until(self._marked)
         found = {one.topic: one.payload for one in self.heard if one.retained}
         self.connection.close()
         return found
+
+    def _marked(self) -> bool:
+        self.connection.turn()
+        return any(one.topic == _MARK for one in self.heard)
 
     def want(self, model: str, to: str) -> Want | None:
         topic = Ota("edged").want(model, to)

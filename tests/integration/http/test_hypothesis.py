@@ -81,9 +81,7 @@ VALUES = st.sampled_from(
         "a" * 300,
     ]
 )
-ROUGH = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+ROUGH = settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def talk(served: Served, request: bytes) -> bytes:

@@ -13,8 +13,9 @@ from edged.config import schema
 from edged.errors import EdgedError
 from edged.transports.mqtt import brokers
 from edged.transports.mqtt.publisher import Publisher
-from tests.brokers import Mosquitto, free_port, have_mosquitto
+from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
 

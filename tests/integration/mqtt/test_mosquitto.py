@@ -16,9 +16,10 @@ from edged.config.units import Size
 from edged.errors import fault
 from edged.messages import Answer
 from edged.transports.mqtt.stream import Stream
-from tests.brokers import PASSWORD, USERNAME, Mosquitto, free_port, have_mosquitto
+from tests.brokers import PASSWORD, USERNAME, Mosquitto, have_mosquitto
 from tests.certificates import Authority
 from tests.integration.mqtt.box import DIGITS, TREE, Box, User, run, running, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.cli import mjpeg
@@ -24,7 +24,6 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 
 @given(st.lists(st.sampled_from(ALL), max_size=5), st.integers(1, 400), st.sampled_from([b"", b"\r\n", PART, b"\xff"]))
-@settings(deadline=None)  # a busy machine is no fault
 def test_pictures_come_out_as_they_went_in(sent: list[bytes], size: int, between: bytes) -> None:
     stream = b"".join(between + one for one in sent) + between
     assert list(mjpeg.pictures(cut(stream, size))) == sent
@@ -46,7 +45,6 @@ def test_damaged_and_unfinished_pictures_are_handed_on_and_the_next_is_found() -
 
 
 @given(st.binary(max_size=300).map(lambda data: SMALL[:20] + data) | st.binary(max_size=200), st.integers(1, 50))
-@settings(deadline=None)  # a busy machine is no fault
 def test_any_bytes_are_taken_apart_alike(data: bytes, size: int) -> None:
     whole = list(mjpeg.pictures([data]))
     assert list(mjpeg.pictures(cut(data, size))) == whole

@@ -250,7 +250,7 @@ def test_a_full_disk_says_so_and_harms_nothing(tmp_path: Path) -> None:
 @example(b"[" * 100_000)
 @example(b'{"models": {"m": {"phase": "trial"}}}')
 @example(b'{"models": {"m": {"highest": 1e400}}}')
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 def test_no_content_of_the_state_stops_a_start(tmp_path: Path, content: bytes) -> None:
     root = tmp_path / "any"
     root.mkdir(exist_ok=True)

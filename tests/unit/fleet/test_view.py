@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.delivery import documents
@@ -139,7 +139,6 @@ SOME_JSON = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.dictionaries(KEYS, SOME_JSON))
 def test_no_json_ends_the_reading(document: dict[str, Any]) -> None:
     content = json.dumps(document).encode()
@@ -147,7 +146,6 @@ def test_no_json_ends_the_reading(document: dict[str, Any]) -> None:
     assert [one.name for one in build(kept, "edged").boxes] == ["box"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.dictionaries(st.text(), st.binary()))
 def test_no_message_ends_the_reading(kept: dict[str, bytes]) -> None:
     build({**kept, **{f"edged/{topic}": payload for topic, payload in kept.items()}}, "edged")

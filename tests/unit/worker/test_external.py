@@ -109,7 +109,7 @@ def test_what_is_named_has_to_be_a_file(tmp_path: Path) -> None:
         check_beside(str(file), ("weights.bin",))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.sampled_from(PLACES))
 def test_any_bytes_are_walked_through_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, place: str

@@ -149,7 +149,7 @@ def test_no_file_and_no_plain_file(tmp_path: Path) -> None:
     assert "packed in a way" in refused(bzip)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data(), st.booleans())
 def test_a_damaged_file_is_refused_or_read(tmp_path: Path, data: st.DataObject, packed: bool) -> None:
     content = bytearray(Path(saved(tmp_path, {"in/x": X, "out/y": Y}, packed=packed)).read_bytes())

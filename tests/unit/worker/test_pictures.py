@@ -209,7 +209,7 @@ def test_scans_are_counted_in_a_small_picture_too() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_files_are_read_or_refused(data: st.DataObject) -> None:
     changed = bytearray(
         data.draw(st.sampled_from([PNG, JPEG, file(PIXELS, mode="P"), oriented(PIXELS, 6, kind="JPEG")]))

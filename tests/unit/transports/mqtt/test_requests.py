@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.errors import EdgedError
@@ -143,7 +143,6 @@ def test_a_payload_that_is_no_object_is_told_so(payload: bytes) -> None:
     run(scenario)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.text(max_size=20))
 def test_nothing_that_is_sent_goes_unanswered(payload: bytes, verb: str) -> None:
     async def scenario() -> None:

@@ -175,7 +175,7 @@ PAHOS = st.tuples(st.sampled_from([0x20, 0x34, 0x90, 0xD0]), BODIES)
 
 
 @given(st.lists(st.one_of(OURS, PAHOS), min_size=1, max_size=6), st.data())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_every_packet_is_read_by_whom_it_is_for_however_it_comes(
     packets: list[tuple[int, bytes]], data: st.DataObject
 ) -> None:

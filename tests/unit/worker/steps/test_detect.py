@@ -9,7 +9,7 @@ import hypothesis.extra.numpy as hnp
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.config.steps import (
@@ -198,7 +198,6 @@ def overlap(one: Array, other: Array) -> float:
     st.sampled_from([0.0, 0.3, 0.45, 1.0]),
     st.integers(1, 30),
 )
-@settings(deadline=None)  # a busy machine is no fault
 def test_suppression_is_greedy(boxes: Array, data: st.DataObject, iou: float, most: int) -> None:
     """Each kept box is apart from all kept before it; each other one lies over a better one of its class."""
     boxes[:, 2:] += boxes[:, :2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -147,7 +147,6 @@ STEP = st.one_of(
 
 
 @given(st.tuples(SIDE, SIDE), st.lists(STEP, min_size=1, max_size=3), st.data())
-@settings(deadline=None)  # a busy machine is no fault
 def test_any_chain_has_its_size_and_a_way_back(size: Sides, steps: list[Any], data: st.DataObject) -> None:
     """The sent picture's frame, followed through the steps, comes back where it was."""
     array, found = preprocess(steps, Picture.of(gradient(*size)))
