@@ -6,14 +6,10 @@ be run in several parts when its inputs cannot share a run.
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
 import socket
 import time
 from collections.abc import Hashable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -25,54 +21,43 @@ from edged.messages import FAST, JOINED
 from edged.rings import Ring
 from edged.tensors import Compared, Signature
 from edged.worker import pictures
+from edged.worker.alike import Alike
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
-from edged.worker.external import check_beside, external
+from edged.worker.external import check_beside
 from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode, encode_request
 from edged.worker.formats.fast import Fast
 from edged.worker.formats.table import decode
+from edged.worker.job import Job
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
 from edged.worker.memory import attach, limit_memory
-from edged.worker.prepared import largest_prepared
-from edged.worker.session import Array, Model, write_prepared
-from edged.worker.stack import Feeds, shape_key, stack, unstack
+from edged.worker.preparing import write_form
+from edged.worker.session import Model
+from edged.worker.stack import shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
 from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to, value_shown
-from edged.worker.view import View
 
 if TYPE_CHECKING:
     from edged.worker.golden import Golden
 
-# A run's errors that are the model's own; the others (an index out of bounds) are the sender's.
-_OWN: Final = frozenset({"model_failed", "over_memory"})
 _ANY_FORM: Final = Form()
 _FAULTS_ROOM: Final = channel.MESSAGE_LIMIT // 2  # bytes; the other half is for the heads around them
 
 
-class Job(msgspec.Struct, eq=False):
-    """One input on its way through the worker. `rows` 0: it shares no first axis and runs alone.
-    `shown`: the output that stands for the result where there is room for one."""
+class _Done(NamedTuple):
+    """What a batch is answered with, when it was decoded and run, and the rows of each run."""
 
-    head: InputHead
-    decoded: Decoded | None = None
-    feeds: Feeds = {}
-    rows: int = 0
-    view: View | None = None
-    outputs: dict[str, Array] = {}
-    shown: Array | None = None
-    found: dict[str, list[Any]] | None = None
-    fault: Fault | None = None
-    own: bool = False
-
-    def fail(self, error: EdgedError, *, in_run: bool = False) -> None:
-        self.fault = error.fault
-        self.own = in_run and error.fault.code in _OWN
+    heads: Sequence[AnswerHead]
+    payloads: Sequence[bytes | memoryview]
+    decoded_ns: int
+    run_ns: int
+    rows: tuple[int, ...]
 
 
 def serve(sock: socket.socket) -> None:
@@ -83,7 +68,7 @@ def serve(sock: socket.socket) -> None:
         raise channel.ProtocolError("the first message must say what to load, and bring two rings")
     try:
         if opening.prepare:
-            _write_prepared(opening)
+            write_form(opening)
             channel.send(sock, Opened(Signature((), ())))
             return
         worker = Worker(sock, opening, *attach(*passed))
@@ -94,18 +79,6 @@ def serve(sock: socket.socket) -> None:
         channel.send(sock, Refused(fault("unsupported", "its inputs and outputs do not fit a message of 64 KiB")))
         return
     worker.loop()
-
-
-def _write_prepared(opening: Open) -> None:
-    """Nothing waits for it: at low priority. What it may write is bounded, as a graph can grow when it is optimised."""
-    os.nice(10)
-    limit_memory(opening.memory)
-    largest = largest_prepared(Path(opening.file).stat().st_size)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    if external(opening.file):
-        raise EdgedError("unsupported", "a model whose weights lie in other files is loaded as it is")
-    write_prepared(opening.file, opening.prepare, threads=opening.threads)
 
 
 class Worker:
@@ -137,6 +110,7 @@ class Worker:
         self._decimals = rounded_to(opening.postprocess, signature)
         self._lasting = Lasting()
         self._fast = Fast(signature)
+        self._alike = Alike(opening.model, opening.version, self._all, stacks=self._stacks)
         self._golden: Golden | None = None
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
@@ -166,34 +140,68 @@ class Worker:
 
     def _answer(self, batch: Batch, payload: memoryview) -> None:
         cpu_ns, started_ns = time.process_time_ns(), time.perf_counter_ns()
-        parts = channel.split(batch.heads, payload)
-        jobs = [self._decode(head, part) for head, part in zip(batch.heads, parts, strict=True)]
-        decoded_ns = time.perf_counter_ns()
-        rows = self._run(jobs)
-        run_ns = time.perf_counter_ns()
-        answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
-        heads, payloads = [head for head, _ in answers], [part for _, part in answers]
-        said = sum(len(head.fault.message.encode()) for head in heads if head.fault is not None)
+        done = self._together(batch.heads, payload) or self._each(batch.heads, payload)
+        said = sum([len(head.fault.message.encode()) for head in done.heads if head.fault is not None])
         channel.send(
             self._sock,
             Answers(
                 batch.number,
-                tuple(heads),
-                place=self._place(payloads, batch.room, besides=said),
-                decode_ns=decoded_ns - started_ns,
-                run_ns=run_ns - decoded_ns,
-                encode_ns=time.perf_counter_ns() - run_ns,
+                tuple(done.heads),
+                place=self._place(done.payloads, batch.room, inputs=len(done.heads), besides=said),
+                decode_ns=done.decoded_ns - started_ns,
+                run_ns=done.run_ns - done.decoded_ns,
+                encode_ns=time.perf_counter_ns() - done.run_ns,
                 cpu_ns=time.process_time_ns() - cpu_ns,
-                rows=rows,
+                rows=done.rows,
             ),
-            payloads,
+            done.payloads,
             ring=self._results,
         )
 
-    def _place(self, payloads: Sequence[bytes], room: int, *, besides: int = 0) -> int:
+    def _together(self, heads: Sequence[InputHead], payload: memoryview) -> _Done | None:
+        """Answers inputs that are alike, and like one before them; None: each is to be looked at."""
+        found = self._alike.find(heads, payload)
+        if found is None:
+            return None
+        decoded_ns, count = time.perf_counter_ns(), len(heads)
+        plan, feeds = found
+        job = Job(plan.job.head, plan.job.decoded, feeds)
+        self._run_alone(job)
+        run_ns = time.perf_counter_ns()
+        if job.fault is not None and count > 1:
+            return None  # whose it is shows only alone
+        encoded = None
+        if job.fault is None:
+            encoded = self._alike.encode(plan, job.outputs, count, self._opening.message_limit)
+        rows = () if job.fault is not None else (count * (plan.job.rows or 1),)
+        if encoded is not None:
+            return _Done(*encoded, decoded_ns, run_ns, rows)
+        jobs = [job]
+        if count > 1:
+            parts = unstack(list(job.outputs.values()), [plan.job.rows] * count)
+            if parts is None:
+                return None
+            outputs = [dict(zip(job.outputs, part, strict=True)) for part in parts]
+            jobs = [Job(job.head, job.decoded, outputs=one) for one in outputs]
+        return self._encoded(jobs, decoded_ns, run_ns, rows)
+
+    def _each(self, heads: Sequence[InputHead], payload: memoryview) -> _Done:
+        parts = channel.split(heads, payload)
+        jobs = [self._decode(head, part) for head, part in zip(heads, parts, strict=True)]
+        decoded_ns = time.perf_counter_ns()
+        if jobs[0].fault is None and not self._opening.postprocess:
+            self._alike.learn(jobs[0], parts[0])
+        rows = self._run(jobs)
+        return self._encoded(jobs, decoded_ns, time.perf_counter_ns(), rows)
+
+    def _encoded(self, jobs: Sequence[Job], decoded_ns: int, run_ns: int, rows: tuple[int, ...]) -> _Done:
+        answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
+        return _Done([head for head, _ in answers], [part for _, part in answers], decoded_ns, run_ns, rows)
+
+    def _place(self, payloads: Sequence[bytes | memoryview], room: int, *, inputs: int = 1, besides: int = 0) -> int:
         """Where an answer's payloads go: into its message, its slot, or a memfd. `besides`: bytes of its faults."""
         size = sum(map(len, payloads))
-        if channel.inline_room(size + besides, len(payloads)):
+        if channel.inline_room(size + besides, inputs):
             return channel.INLINE
         return room if room >= 0 and size <= self._results.slot_bytes else channel.MEMFD
 

@@ -157,6 +157,21 @@ def check_asked(names: Sequence[str], signature: Signature) -> None:
             raise bad_input(f"output {name} is asked for twice")
 
 
+def places(json_length: int, payload: memoryview) -> list[tuple[str, str, tuple[int, ...], int, int]] | None:
+    """Where the tensors of a request lie that `decode` has read: name, datatype, shape, first byte and bytes of each.
+
+    None when one is in its JSON.
+    """
+    found, start = [], json_length
+    for tensor in _parse(json_length, payload).inputs:
+        size = tensor.parameters.binary_data_size if tensor.parameters is not None else None
+        if size is None:
+            return None
+        found.append((tensor.name, tensor.datatype, tuple(tensor.shape), start, size))
+        start += size
+    return found
+
+
 def spec_of(name: str, signature: Signature) -> TensorSpec:
     """The model's input of that name. Raises EdgedError bad_input."""
     for spec in signature.inputs:
