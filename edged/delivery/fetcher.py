@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from edged.delivery import disk, envelope
+from edged import disk
+from edged.delivery import envelope
 from edged.delivery.chunks import PATIENCE_S, WINDOW, Assembly, Look
 from edged.delivery.courier import Courier
 from edged.delivery.documents import Release

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edged.delivery import disk, documents, envelope
+from edged import disk
+from edged.delivery import documents, envelope
 from edged.delivery.chunks import read_index, size_of
 from edged.delivery.documents import HASH_SIZE, MODEL_FILE, RELEASE_FILE, File, Release
 from edged.delivery.strict import LARGEST, Malformed

@@ -11,11 +11,11 @@ import msgspec
 
 from edged.config.schema import Push
 from edged.delivery.audit import Decision, Event
-from edged.delivery.disk import is_full
 from edged.delivery.record import Phase, Record, Verdict
 from edged.delivery.report import Course, Standing, Subject, status
 from edged.delivery.shelf import Shelf, resume
 from edged.delivery.store import Store
+from edged.disk import is_full
 from edged.errors import Fault, fault
 
 log = logging.getLogger("edged.delivery")

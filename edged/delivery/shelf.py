@@ -12,11 +12,11 @@ import msgspec
 
 from edged.delivery import documents, envelope, rollout
 from edged.delivery.bundle import loadable
-from edged.delivery.disk import hash_of
 from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.rollout import Action
 from edged.delivery.store import Store
 from edged.delivery.strict import Malformed
+from edged.disk import hash_of
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.release import Release
 

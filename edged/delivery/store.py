@@ -26,7 +26,8 @@ from typing import Final
 
 import msgspec
 
-from edged.delivery import disk, folder
+from edged import disk
+from edged.delivery import folder
 from edged.delivery.documents import MODEL_FILE
 from edged.delivery.record import Record
 from edged.delivery.strict import LARGEST

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from edged.delivery.audit import Decision, Entry, Link, decode, encode, entry
-from edged.delivery.disk import is_full, sync_folder
+from edged.disk import is_full, sync_folder
 
 NAME: Final = "audit.jsonl"
 KEPT: Final = 8  # files, the newest one included

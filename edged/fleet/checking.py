@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from edged import disk
 from edged.config import overrides
-from edged.delivery import chunks, disk, documents, envelope, trust
+from edged.delivery import chunks, documents, envelope, trust
 from edged.delivery.documents import RELEASE_FILE, SETTINGS_FILE, File, Release, Trust
 from edged.delivery.envelope import Envelope
 from edged.delivery.strict import LARGEST, Malformed

@@ -22,12 +22,13 @@ from typing import Final
 
 import msgspec
 
+from edged import disk
 from edged.channel import Gild, Ready
 from edged.config import overrides
 from edged.config.schema import Limits as BoxLimits
 from edged.config.schema import Model
 from edged.config.units import Duration, Size
-from edged.delivery import chunks, disk, documents, envelope
+from edged.delivery import chunks, documents, envelope
 from edged.delivery.documents import MODEL_FILE, RELEASE_FILE, SETTINGS_FILE, Golden, Limits, Release
 from edged.delivery.envelope import Envelope
 from edged.delivery.examiner import examine

@@ -15,13 +15,13 @@ import msgspec
 from edged.config.schema import Model, Probation, Push
 from edged.config.units import Duration
 from edged.delivery.audit import Decision
-from edged.delivery.disk import hash_of
 from edged.delivery.installer import Installer
 from edged.delivery.orders import Clock
 from edged.delivery.record import Phase, Record
 from edged.delivery.store import Store
 from edged.delivery.trail import journal
 from edged.delivery.want import Box
+from edged.disk import hash_of
 from edged.topics import Ota
 from tests.routes import MemoryRoute
 

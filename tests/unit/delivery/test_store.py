@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edged.delivery import rollout
-from edged.delivery.disk import is_full
 from edged.delivery.folder import keep_document
 from edged.delivery.record import Phase, Record, Stored
 from edged.delivery.store import Store, decode
 from edged.delivery.strict import LARGEST
+from edged.disk import is_full
 from edged.errors import EdgedError
 from tests.couriers import key_of, release, unsigned
 
