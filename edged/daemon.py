@@ -143,6 +143,7 @@ class Daemon:
                 clock_synced=WallClock().synced,
                 groups=config.groups,
                 ask=self._control.remote,
+                folder=self._place.state / "outbox",
             )
             self._router.on_room(self._mqtt.on_room)
             self._installer.orders.use(self._mqtt.courier)

@@ -136,10 +136,21 @@ def _mqtt(facts: dict[str, object] | None) -> Iterator[str]:
     else:
         why = plain(facts.get("last_error") or "")
         yield f"MQTT away from {url}{': ' + why if why else ''}"
+    yield from _outbox(facts.get("outbox"))
     for name, meaning in (("refused", "the broker refused the subscription"), ("quarantined", "not subscribed")):
         topics = facts.get(name)
         if isinstance(topics, list):
             yield from (f"     {meaning} {plain(topic)}" for topic in topics)
+
+
+def _outbox(stored: object) -> Iterator[str]:
+    """What waits for the broker on the disk; nothing where all is well."""
+    if not isinstance(stored, dict):
+        return
+    if stored.get("messages"):
+        yield f"     {stored['messages']} messages wait in the outbox, {size(stored.get('bytes'))}"
+    if stored.get("fault"):
+        yield f"     {plain(stored['fault'])}"
 
 
 def _row(model: ModelStatus) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ _MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "captu
 
 KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Config: frozenset({"version"}),
-    schema.Mqtt: frozenset({"outbox", "home_assistant"}),
+    schema.Mqtt: frozenset({"home_assistant"}),
     schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
     schema.Input: frozenset({"share", "window"}),

@@ -26,6 +26,21 @@ _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
 
 
+class Outbox(msgspec.Struct, frozen=True):
+    """Where QoS 1 messages wait on the disk while the broker is away. `size` 0: they wait in memory."""
+
+    size: Annotated[
+        Size, Key("the most that it takes of the disk; 0 = nothing: 32 MiB wait in memory alone", 0, 2**36)
+    ] = Size(64 * 2**20)
+    age: Annotated[Duration, Key("what has waited for so long is dropped", 1, 366 * _DAY_S)] = Duration(7 * _DAY_S)
+    overflow: Annotated[
+        Literal["drop-oldest", "drop-newest"], Key("what goes when it is full; the oldest go a sixteenth at a time")
+    ] = "drop-oldest"
+    rate: Annotated[
+        Rate, Key("how fast it is emptied, beside new results, when the broker is back", 1 / 3600, 100_000)
+    ] = Rate(50)
+
+
 class Mqtt(msgspec.Struct, frozen=True):
     """The broker that inputs come from and results go to."""
 
@@ -62,6 +77,7 @@ class Mqtt(msgspec.Struct, frozen=True):
         Duration, Key("how long the broker keeps QoS 1 inputs for us while we are away; 0 = not at all", 0, 30 * _DAY_S)
     ] = Duration(3600)
     base: Annotated[str, Key("the first level, or levels, of edged's own topics", check=checks.base_topic)] = BASE
+    outbox: Outbox = Outbox()
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -310,6 +310,10 @@ def _mqtt(mqtt: MqttFacts | None) -> Iterator[Metric]:
     yield CounterMetricFamily("edged_mqtt_reconnects", "Connections after the first.", value=mqtt.reconnects)
     yield CounterMetricFamily("edged_mqtt_published", "Messages handed to the broker.", value=mqtt.published)
     yield GaugeMetricFamily("edged_mqtt_queued", "Messages that the broker has not confirmed.", value=mqtt.queued)
+    stored = mqtt.outbox
+    yield GaugeMetricFamily("edged_mqtt_outbox_messages", "Those of them on the disk.", value=stored.messages)
+    yield GaugeMetricFamily("edged_mqtt_outbox_bytes", "What they take of the disk.", value=stored.bytes)
+    yield GaugeMetricFamily("edged_mqtt_outbox_failed", "1 while none can be kept there.", value=bool(stored.fault))
     dropped = CounterMetricFamily("edged_mqtt_dropped", "Messages that were not sent.", labels=["reason"])
     for reason, count in mqtt.dropped.items():
         dropped.add_metric([reason], count)

@@ -64,6 +64,8 @@ def _mqtt(mqtt: MqttFacts | None) -> dict[str, Value | None]:
         "mqtt_reconnects_total": mqtt.reconnects,
         "mqtt_published_total": mqtt.published,
         "mqtt_unconfirmed": mqtt.queued,
+        "mqtt_outbox_messages": mqtt.outbox.messages,
+        "mqtt_outbox_bytes": mqtt.outbox.bytes,
         "mqtt_discarded_total": sum(mqtt.dropped.values()),
         **{f"mqtt_discarded_{reason}_total": count for reason, count in mqtt.dropped.items()},
     }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from edged.transports.mqtt.backlog import Stored
+
 
 class Facts(msgspec.Struct, frozen=True):
     """A snapshot for status and telemetry. `since_ms` is wall clock; an URL carries no secret.
 
     `connected`: all is subscribed, so that what is sent now is heard. `url` is the broker that serves or was
     tried last, of `urls` in their order. `version` is "" while there is no connection; `waiting` are inputs
-    that a full lane left waiting; `queued` are messages that the broker has not confirmed; `refused` and
-    `quarantined` are filters. `namesake` is the host of another machine that is online under our name, while
-    we wait for it. `pushes_refused` counts subscriptions of the connection of pushes that the broker refused.
+    that a full lane left waiting; `queued` are messages that the broker has not confirmed, those among them that lie
+    on the disk are the `outbox`; `refused` and `quarantined` are filters. `namesake` is the host of another machine
+    that is online under our name, while we wait for it. `pushes_refused` counts subscriptions of the connection of
+    pushes that the broker refused.
     """
 
     connected: bool
@@ -23,6 +26,7 @@ class Facts(msgspec.Struct, frozen=True):
     reconnects: int
     published: int
     queued: int
+    outbox: Stored
     waiting: int
     dropped: dict[str, int]
     refused: tuple[str, ...]

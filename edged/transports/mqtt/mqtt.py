@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from edged.config import addresses, schema
 from edged.errors import Fault
 from edged.messages import Admission, Input
 from edged.topics import Tree
+from edged.transports.mqtt.backlog import maker
 from edged.transports.mqtt.counts import Counts, Facts
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.inputs import Arrival
@@ -41,7 +43,7 @@ class Mqtt:
     `on_refused(model, fault)` are delivery's, as are `on_document(topic, payload, retained)` for what `courier`
     listens to and `on_courier(connected)`; `ask` does what requests to this box, to `groups` and to all
     boxes ask for; `dropped(model, reason)` counts an input or result that was not served, `bug()` a fault of
-    edged itself.
+    edged itself. `folder` is for what has to wait for the broker, None: in memory.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Mqtt:
         clock: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         clock_synced: Callable[[], bool] = lambda: True,
+        folder: Path | None = None,
     ) -> None:
         self._settings = settings
         self._tree = tree
@@ -75,7 +78,10 @@ class Mqtt:
         self._own = own
         self._info = b""
         self._counts = Counts()
-        self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock)
+        kept = maker(
+            folder, settings.outbox, dropped=self._counts.drop, clock=clock, wall_ms=wall_ms, synced=clock_synced
+        )
+        self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock, kept)
         self._rooms: set[str] = set()
         self._name = settings.client_id or f"edged-{tree.device}"
         self._largest = _largest(models)
@@ -149,6 +155,7 @@ class Mqtt:
 
     async def start(self) -> None:
         """Returns at once; connecting goes on for as long as it takes."""
+        self._outlet.start()
         self._outlet.retain(self._tree.status, b"online")
         self._link.start()
 
@@ -188,9 +195,9 @@ class Mqtt:
         self.stop_taking()
         if self._link.wire is not None:
             self._outlet.retain(self._tree.status, b"offline")
-            if not await self._outlet.drained(_GOODBYE_S):
-                _log.warning("%d messages were not confirmed by the broker before the end", len(self._outlet))
+            await self._outlet.drained(_GOODBYE_S)
         await asyncio.gather(self._link.stop(), self._pushes.line.stop())
+        await self._outlet.stop()
 
     def retain(self, topic: str, payload: bytes) -> None:
         """A retained state at QoS 1: published now or at the next connect, and again at each one."""
@@ -232,6 +239,7 @@ class Mqtt:
             reconnects=max(0, self._link.connects - 1),
             published=self._counts.published,
             queued=len(self._outlet),
+            outbox=self._outlet.stored,
             waiting=len(self._intake.room),
             dropped=dict(self._counts.dropped),
             refused=tuple(sorted(self._subscriptions.refused)),

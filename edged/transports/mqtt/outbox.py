@@ -1,7 +1,8 @@
 """What leaves at QoS 1: retained states and results, in memory, bounded, with a window of unconfirmed ones. No I/O.
 
 States go before results. Results keep their order, through a lost connection too: what was not
-confirmed goes to the head again (so a receiver may see it twice). paho's own queue is never used:
+confirmed goes to the head again (so a receiver may see it twice). Those that lie on the disk (backlog.py) come out
+beside them, at their own rate. paho's own queue is never used:
 one message that the broker will not have makes paho reconnect for ever (measured). Here messages go
 one at a time after a loss, until those that were under way are confirmed; one that ends three connections
 in a row, alone, is given up. What that teaches is kept: a large one that size is the
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -32,8 +33,9 @@ _SHUNNED_S: Final = 60.0
 class Publication(msgspec.Struct, eq=False):
     """One message to publish. The fields after `retain` are MQTT 5's and are left out on 3.1.1.
 
-    `handed` is called once, when paho has the message or when it is dropped. From `expires_s` of the
-    monotonic clock on nobody wants it any more.
+    `handed` is called once, when paho has the message, when it is safe on the disk or when it is dropped. From
+    `expires_s` of the monotonic clock on nobody wants it any more. `serial` is its number on the disk, 0 when it is
+    not there.
     """
 
     topic: str
@@ -45,6 +47,7 @@ class Publication(msgspec.Struct, eq=False):
     status: str = ""
     handed: Callable[[], None] | None = None
     expires_s: float | None = None
+    serial: int = 0
 
     @property
     def size(self) -> int:
@@ -53,12 +56,33 @@ class Publication(msgspec.Struct, eq=False):
         return len(self.payload) + names + len(self.correlation or b"") + 64
 
 
+class Older(Protocol):
+    """Messages from before, that come out beside the new ones at a pace of their own (backlog.py)."""
+
+    def next(self) -> Publication | None:
+        """One whose turn it is."""
+
+    def put_back(self, message: Publication) -> None:
+        """It could not go now."""
+
+    def done(self, message: Publication) -> None:
+        """The broker has it, or it was given up; told of every message."""
+
+    def lost(self) -> None:
+        """The connection ended: what was handed out and is not done will be asked for again."""
+
+
 class Outbox:
     """`dropped` is told the reason of each message that is given up. `clock` is monotonic."""
 
     def __init__(
-        self, dropped: Callable[[str], None], last: str = "", clock: Callable[[], float] = time.monotonic
+        self,
+        dropped: Callable[[str], None],
+        last: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        older: Older | None = None,
     ) -> None:
+        self._older = older
         self._dropped = dropped
         self._clock = clock
         self._last = last  # the state that is published after all others: `online`
@@ -83,6 +107,14 @@ class Outbox:
         self._states[topic] = payload
         self._dirty[topic] = None
 
+    def full(self, message: Publication) -> bool:
+        """Whether `put` would drop older ones for it."""
+        return bool(self._queue) and self._bytes + message.size + _OVERHEAD > _BYTES
+
+    def waiting(self) -> list[Publication]:
+        """What is neither confirmed nor on the disk, in order; after `lost`. Without states."""
+        return list(self._queue)
+
     def put(self, message: Publication) -> None:
         """Queues a message; past 32 MiB the oldest ones are dropped."""
         self._queue.append(message)
@@ -105,6 +137,8 @@ class Outbox:
                 topic = next(iter(self._dirty))
                 del self._dirty[topic]
                 message = Publication(topic, self._states[topic], qos=1, retain=True)
+            elif self._older is not None and (old := self._older.next()) is not None:
+                message = old
             elif self._queue:
                 message = self._take()
             else:
@@ -127,20 +161,25 @@ class Outbox:
     def sent(self, mid: int, message: Publication) -> None:
         """paho has it under this packet identifier."""
         self._flight[mid] = message
-        _hand(message)
+        hand(message)
 
     def put_back(self, message: Publication) -> None:
         """paho would not have it now."""
         if self._is_state(message):
             self._dirty.setdefault(message.topic)
+        elif message.serial and self._older is not None:
+            self._older.put_back(message)
         else:
             self._queue.appendleft(message)
             self._bytes += message.size + _OVERHEAD
 
     def confirmed(self, mid: int) -> None:
         """The broker has it. A packet identifier that is not ours is nothing."""
-        if self._flight.pop(mid, None) is not None:
+        message = self._flight.pop(mid, None)
+        if message is not None:
             self._careful = max(0, self._careful - 1)
+            if self._older is not None:
+                self._older.done(message)
 
     def lost(self) -> None:
         """The connection ended: what is not confirmed will go again, and whatever went alone may be the reason."""
@@ -151,11 +190,14 @@ class Outbox:
         # States go again too, and before results: they count as under way.
         self._careful = max(self._careful, len(self._states) + len(flight)) if flight else self._careful
         for message in reversed(flight):
-            self.put_back(message)
+            if not message.serial:
+                self.put_back(message)
+        if self._older is not None:
+            self._older.lost()
 
     def _accuse(self, message: Publication) -> bool:
         """Whether `message` has ended enough connections in a row. A state is made anew each time."""
-        who: object = message.topic if self._is_state(message) else message
+        who: object = message.topic if self._is_state(message) else message.serial or message
         self._strikes = self._strikes + 1 if who == self._accused else 1
         self._accused = who
         return self._strikes >= _STRIKES
@@ -180,10 +222,13 @@ class Outbox:
 
     def _give_up(self, message: Publication, reason: str) -> None:
         self._dropped(reason)
-        _hand(message)
+        hand(message)
+        if self._older is not None:
+            self._older.done(message)
 
 
-def _hand(message: Publication) -> None:
+def hand(message: Publication) -> None:
+    """It is safe, or gone: whoever waits for that hears it, once."""
     handed, message.handed = message.handed, None
     if handed is not None:
         handed()

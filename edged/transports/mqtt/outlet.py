@@ -1,4 +1,8 @@
-"""Everything that leaves: QoS 1 through the outbox, QoS 0 straight to the connection or not at all."""
+"""Everything that leaves: QoS 1 through the outbox, QoS 0 straight to the connection or not at all.
+
+What is made at QoS 1 while the broker is away goes to the disk, and so does what finds no room in memory; what memory
+held when the broker went stays there, and goes first.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from edged.transports.mqtt.backlog import Backlog, Stored
 from edged.transports.mqtt.counts import Counts
 from edged.transports.mqtt.outbox import Outbox, Publication
 from edged.transports.mqtt.packets import Greeting
@@ -17,18 +22,45 @@ _UNSENT: Final = 2**20  # bytes that the socket has not taken yet: from then on 
 
 
 class Outlet:
-    """`wire` gives the connection that is up, if any; `status` is the topic of `online`."""
+    """`wire` gives the connection that is up, if any; `status` is the topic of `online`.
+
+    `backlog(ready)` makes what keeps messages on the disk; without it all of them wait in memory.
+    """
 
     def __init__(
-        self, wire: Callable[[], Wire | None], status: str, counts: Counts, clock: Callable[[], float]
+        self,
+        wire: Callable[[], Wire | None],
+        status: str,
+        counts: Counts,
+        clock: Callable[[], float],
+        backlog: Callable[[Callable[[], None]], Backlog] | None = None,
     ) -> None:
         self._wire = wire
         self._counts = counts
-        self._outbox = Outbox(counts.drop, last=status, clock=clock)
+        self._backlog = None if backlog is None else backlog(self.pump)
+        self._outbox = Outbox(counts.drop, last=status, clock=clock, older=self._backlog)
+        self._open = False
         self._drained = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._outbox)
+        return len(self._outbox) + (0 if self._backlog is None else len(self._backlog))
+
+    @property
+    def stored(self) -> Stored:
+        return Stored() if self._backlog is None else self._backlog.facts
+
+    def start(self) -> None:
+        if self._backlog is not None:
+            self._backlog.start()
+
+    async def stop(self) -> None:
+        """The connection has ended for good: what is left waits for the next start, as far as there is a disk."""
+        self.lost()
+        left = self._outbox.waiting()
+        if self._backlog is not None:
+            await self._backlog.stop(left)
+        elif left:
+            _log.warning("%d messages were not confirmed by the broker before the end", len(left))
 
     @property
     def packet_limit(self) -> int:
@@ -36,11 +68,15 @@ class Outlet:
         return self._outbox.packet_limit
 
     def opened(self, said: Greeting) -> None:
+        self._open = True
         self._outbox.opened(said.receive_maximum, said.packet_limit)
         self.pump()
 
     def lost(self) -> None:
         self._outbox.lost()
+        if self._open and self._backlog is not None:
+            self._backlog.carry(self._outbox.waiting())
+        self._open = False
 
     def confirmed(self, mid: int, refusal: str) -> None:
         if refusal:
@@ -54,14 +90,24 @@ class Outlet:
 
     def publish(self, message: Publication) -> None:
         if message.qos:
-            self._outbox.put(message)
-            self.pump()
+            self._publish(message)
             return
         reason = self._send(message)
         if reason:
             self._counts.drop(reason)
         if message.handed is not None:
             message.handed()
+
+    def _publish(self, message: Publication) -> None:
+        if self._backlog is None:
+            self._outbox.put(message)
+        elif not self._open or self._outbox.full(message):
+            self._backlog.file(message)
+            return
+        else:
+            self._backlog.live(message)
+            self._outbox.put(message)
+        self.pump()
 
     def _send(self, message: Publication) -> str:
         """A QoS 0 message: "" when it is on its way, else why not."""

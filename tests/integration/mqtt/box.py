@@ -95,6 +95,7 @@ class Box:
         *models: schema.Model,
         push: schema.Push | None = None,
         own: Machine = OWN,
+        folder: Path | None = None,
         **settings: Any,
     ) -> None:
         self.lane = Lane()
@@ -121,6 +122,7 @@ class Box:
             on_courier=self._courier,
             dropped=lambda model, reason: self.dropped.append((model, reason)),
             bug=self._bug,
+            folder=folder,
         )
         self.lane.on_room = self.mqtt.on_room
 

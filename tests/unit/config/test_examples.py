@@ -90,7 +90,8 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     """What it shows beside a key is that key's default, wherever the default is one value."""
     found = switched_on(tmp_path)
     assert found.mqtt is not None
-    assert (found.mqtt.keepalive, found.mqtt.session, found.mqtt.base) == Mqtt.__struct_defaults__[-3:]
+    shown = (found.mqtt.keepalive, found.mqtt.session, found.mqtt.base, found.mqtt.outbox)
+    assert shown == Mqtt.__struct_defaults__[-4:]
     assert (found.groups, Path(found.mqtt.key).name) == (("line-2", "pi4"), "press-07.key")
     plain = Model("digits")
     (digits,) = found.models

@@ -18,10 +18,17 @@ class Facts(msgspec.Struct, frozen=True):
     pid: int | None = None
 
 
+class Outbox(msgspec.Struct, frozen=True):
+    messages: int = 0
+    bytes: int = 0
+    fault: str = ""
+
+
 class Mqtt(msgspec.Struct, frozen=True):
     connected: bool = True
     url: str = "mqtt://b:1883"
     reconnects: int = 0
     published: int = 0
     queued: int = 0
+    outbox: Outbox = Outbox()
     dropped: dict[str, int] = {}
