@@ -33,7 +33,7 @@ _SHUNNED_S: Final = 60.0
 class Publication(msgspec.Struct, eq=False):
     """One message to publish. The fields after `retain` are MQTT 5's and are left out on 3.1.1.
 
-    `handed` is called once, when paho has the message, when it is safe on the disk or when it is dropped. From
+    `handed` is called once, when the connection has the message, or it is safe on the disk or dropped. From
     `expires_s` of the monotonic clock on nobody wants it any more. `serial` is its number on the disk, 0 when it is
     not there.
     """
