@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from edged.config.steps import Form, Postprocess, Preprocess, ResultFormat
+from edged.door import Leave, Listen, Sampled, Tallies
 from edged.errors import Fault
 from edged.rings import Ring
 from edged.tensors import Signature
@@ -196,8 +197,9 @@ class Answers(msgspec.Struct, frozen=True, tag="answers"):
     rows: tuple[int, ...] = ()
 
 
-Message = Open | Batch | Generate | Compare | Gild | Opened | Ready | Refused | Answers
+Message = Open | Batch | Generate | Compare | Gild | Listen | Leave | Opened | Ready | Refused | Answers | Tallies
 
+_BRINGING: Final = (Open, Listen)  # descriptors that are the receiver's to keep
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
@@ -250,7 +252,7 @@ def receive(
     """The next message and its payloads, joined in the order of its heads.
 
     Payloads in a slot of `ring`, which the other side writes, are not copied: they are to be read before
-    the slot is used again. Descriptors that come with an Open are the caller's, appended to `passed`.
+    the slot is used again. Descriptors that come with an Open or a Listen are the caller's, appended to `passed`.
     Raises Closed at the end of the channel, BlockingIOError when a non-blocking socket has nothing, and
     ProtocolError for anything malformed, truncated, unsealed, outside the ring or above `payload_limit`.
     """
@@ -266,7 +268,7 @@ def receive(
             raise ProtocolError("a message was cut short")
         message, end = _header(data)
         payload = _payload(message, memoryview(data)[end:], descriptors, payload_limit, ring)
-        if isinstance(message, Open) and passed is not None:
+        if isinstance(message, _BRINGING) and passed is not None:
             passed += descriptors
             descriptors = []
         return message, payload
@@ -290,7 +292,7 @@ def _header(data: bytes) -> tuple[Message, int]:
 
 def _payload(message: Message, inline: memoryview, descriptors: list[int], limit: int, ring: Ring | None) -> memoryview:
     place = getattr(message, "place", INLINE)
-    expected = 1 if place == MEMFD else len(descriptors) if isinstance(message, Open) else 0
+    expected = 1 if place == MEMFD else len(descriptors) if isinstance(message, _BRINGING) else 0
     if len(descriptors) != expected:
         raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {expected}")
     sizes = [head.size for head in getattr(message, "heads", ())]
@@ -315,7 +317,7 @@ def _in_ring(ring: Ring | None, slot: int, size: int) -> memoryview:
     raise ProtocolError("a payload in a ring that is not there")
 
 
-def split(heads: Sequence[InputHead | AnswerHead], payload: memoryview) -> list[memoryview]:
+def split(heads: Sequence[InputHead | AnswerHead | Sampled], payload: memoryview) -> list[memoryview]:
     """Each head's part of the joined payloads."""
     parts, start = [], 0
     for head in heads:

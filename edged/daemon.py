@@ -339,7 +339,7 @@ class Daemon:
 
     def _pulse(self, now_s: float) -> Pulse:
         running = tuple(
-            Running(route.settings.name, route.live.oldest_s(now_s), route.live.run_limit_s)
+            Running(route.settings.name, route.live.overtime.oldest_s(now_s), route.live.overtime.limit_s)
             for route in self._router
             if route.live is not None
         )

@@ -7,7 +7,7 @@ add up to what its client waited for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -81,14 +81,29 @@ class Tally:
             before[2] + requests * encode_ns,
         )
         for size in rows:
-            figures = self._batches.get(size if size <= _EXACT else 1 << (size - 1).bit_length())
-            if figures is None:
-                figures = self._batches[size if size <= _EXACT else 1 << (size - 1).bit_length()] = [0, 0, 0, 0, 0]
+            figures = self._of(size)
             figures[0] += 1
             figures[1] += size
             figures[2] += decode_ns // len(rows)
             figures[3] += run_ns // len(rows)
             figures[4] += encode_ns // len(rows)
+
+    def add_runs(self, requests: int, runs: Mapping[int, tuple[int, int]], now_ms: int) -> None:
+        """Many runs of one row a request, by their rows: how many, and nanoseconds, which all count as `infer`."""
+        self._last_ms = now_ms
+        self._requests += requests
+        decode_ns, run_ns, encode_ns = self._ns
+        for size, (count, ns) in runs.items():
+            figures = self._of(size)
+            figures[0] += count
+            figures[1] += size * count
+            figures[3] += ns
+            run_ns += size * ns
+        self._ns = decode_ns, run_ns, encode_ns
+
+    def _of(self, size: int) -> list[int]:
+        key = size if size <= _EXACT else 1 << (size - 1).bit_length()
+        return self._batches.setdefault(key, [0, 0, 0, 0, 0])
 
     def statistics(self, success: Spent, fail: Spent) -> Statistics:
         """All of it, with what is counted of requests elsewhere."""

@@ -1,8 +1,7 @@
 """Every counter of the daemon: what became of inputs, how long answers took, and their Prometheus text.
 
 Counted in plain dicts and lists in the event loop, so that an answer costs well under 1 us; the client
-library only writes the text. The histogram is finer than the promised one, so that an interval's p50
-and p99 come from the same numbers. docs/metrics.md is the page for users.
+library only writes the text. docs/metrics.md is the page for users.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -22,18 +21,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from edged import __version__
 from edged.observe import executions
+from edged.observe.buckets import BOUNDS_S, BUCKETS_S, SPLIT
 from edged.observe.executions import Spent, Statistics
 from edged.observe.facts import ModelFacts, MqttFacts
 from edged.observe.resources import Resources
 
 UNKNOWN: Final = ""  # counts inputs for names that are no model: senders choose those, so they are no labels
-BUCKETS_S: Final = tuple(float(f"{step}e{power}") for power in range(-5, 2) for step in ("1", "2.5", "5"))
-_SPLIT: Final = 8  # parts of a promised bucket: a percentile is off by less than 2.5 ** (1/8), 12 %
-_BOUNDS_S: Final[tuple[float, ...]] = (
-    *(low * (high / low) ** (part / _SPLIT) for low, high in pairwise(BUCKETS_S) for part in range(_SPLIT)),
-    BUCKETS_S[-1],
-)
-_NONE: Final = [0] * (len(_BOUNDS_S) + 1)
+_NONE: Final = [0] * (len(BOUNDS_S) + 1)
 _VERSIONS: Final = 16  # versions of one model with series of their own; older ones end, so that pushes do not add up
 
 
@@ -64,7 +58,7 @@ class _Tally:
         self.restarts = 0
         self.ended = [0, 0]  # requests and errors of versions whose series have ended
         self.ended_s = 0.0  # that their answers took
-        self.buckets = [0] * (len(_BOUNDS_S) + 1)
+        self.buckets = [0] * (len(BOUNDS_S) + 1)
 
     def totals(self) -> tuple[int, int]:
         """Requests and errors since the start."""
@@ -129,7 +123,28 @@ class Metrics:
         tally.outcomes[key] += 1
         tally.seconds[key] += seconds
         if outcome == "ok":
-            tally.buckets[bisect_left(_BOUNDS_S, seconds)] += 1
+            tally.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+
+    def tallied(
+        self,
+        model: str,
+        version: str,
+        outcomes: Mapping[str, int],
+        durations: Mapping[int, int],
+        seconds: float,
+        runs: Mapping[int, tuple[int, int]],
+    ) -> None:
+        """Many inputs have their outcomes: how many of each, and by index of BOUNDS_S how long the "ok" ones took.
+
+        `runs`, by their rows: how many there were, and nanoseconds.
+        """
+        tally = self._tallies[model]
+        for outcome, count in outcomes.items():
+            tally.outcomes[version, outcome] += count
+            tally.seconds[version, outcome] += seconds if outcome == "ok" else 0.0
+        for index, count in durations.items():
+            tally.buckets[index] += count
+        tally.executed[version].add_runs(outcomes.get("ok", 0), runs, time.time_ns() // 1_000_000)
 
     def ran(
         self,
@@ -249,7 +264,7 @@ class _Scrape(msgspec.Struct, frozen=True):
 def _promised(buckets: Sequence[int]) -> list[tuple[str, float]]:
     """The fine counts as Prometheus' cumulative buckets."""
     cumulative = list(accumulate(buckets))
-    named = [(repr(bound), float(cumulative[index * _SPLIT])) for index, bound in enumerate(BUCKETS_S)]
+    named = [(repr(bound), float(cumulative[index * SPLIT])) for index, bound in enumerate(BUCKETS_S)]
     return [*named, ("+Inf", float(cumulative[-1]))]
 
 
@@ -261,9 +276,9 @@ def _percentile(counts: Sequence[int], quantile: float) -> float | None:
     rank = max(1, math.ceil(quantile * total))
     cumulative = list(accumulate(counts))
     index = bisect_left(cumulative, rank)  # the bucket that holds the value of this rank
-    if index == 0 or index == len(_BOUNDS_S):
+    if index == 0 or index == len(BOUNDS_S):
         return BUCKETS_S[0] if index == 0 else BUCKETS_S[-1]
-    low, high = _BOUNDS_S[index - 1], _BOUNDS_S[index]
+    low, high = BOUNDS_S[index - 1], BOUNDS_S[index]
     return low * math.pow(high / low, (rank - cumulative[index - 1]) / counts[index])
 
 

@@ -8,13 +8,16 @@ from typing import Final
 import msgspec
 
 from edged.channel import Answers, Message, ProtocolError, Ready, Refused
+from edged.door import Tallies
 from edged.errors import CODES, Fault
+from edged.observe.buckets import BOUNDS_S
 from edged.tensors import Compared
 
 _MOST_STACKED: Final = 1024  # the largest batch.max
 _MOST_ROWS: Final = 2**31  # of one run
 _LONGEST_S: Final = 3600.0
 _MOST_CASES: Final = 256  # of a golden file
+_MOST_TOLD: Final = 2**32  # inputs that were answered between two messages
 _LONGEST_WORDS: Final = 4096  # characters of what becomes a status: a tensor may have a long name
 
 
@@ -29,6 +32,8 @@ def check(message: Message) -> None:
                 _check_fault(head.fault)
             if not (0 <= head.json_length <= head.size and -1 <= head.copy <= head.size):
                 raise ProtocolError("an answer whose parts are longer than the answer")
+    elif isinstance(message, Tallies):
+        _check_tallies(message)
     elif isinstance(message, Refused):
         _check_fault(message.fault)
     elif isinstance(message, Ready):
@@ -49,6 +54,21 @@ def compared(payload: bytes) -> Compared:
     if len(found.where + found.given + found.golden + found.misfit) > _LONGEST_WORDS:
         raise ProtocolError("a comparison of too many words")
     return found
+
+
+def _check_tallies(told: Tallies) -> None:
+    if unknown := [code for code in told.outcomes if code != "ok" and code not in CODES]:
+        raise ProtocolError(f"an outcome with the unknown code {unknown[0][:32]!r}")
+    if not all(0 <= index <= len(BOUNDS_S) for index in told.durations):
+        raise ProtocolError("a duration that has no bucket")
+    counts = [*told.outcomes.values(), *told.durations.values(), told.own, told.nonfinite]
+    counts += [*told.runs, *(count for count, _ in told.runs.values())]
+    times = [told.seconds / _MOST_TOLD, *(spent / 1e9 for spent in told.cpu_ns)]
+    times += [spent / 1e9 / max(count, 1) for count, spent in told.runs.values()]
+    if not all(0 <= count <= _MOST_TOLD for count in counts):
+        raise ProtocolError("a count that cannot be")
+    if len(told.heads) > 1 or not all(math.isfinite(figure) and 0 <= figure <= _LONGEST_S for figure in times):
+        raise ProtocolError("a time that cannot be")
 
 
 def _check_fault(problem: Fault) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -48,6 +48,15 @@ class Observer(Protocol):
         waited_s: float,
         spent_ns: tuple[int, int, int],
         rows: Sequence[int],
+    ) -> None: ...
+    def tallied(
+        self,
+        model: str,
+        version: str,
+        outcomes: Mapping[str, int],
+        durations: Mapping[int, int],
+        seconds: float,
+        runs: Mapping[int, tuple[int, int]],
     ) -> None: ...
 
 
@@ -147,6 +156,11 @@ class Feeder:
         self._record = on
         if not on:
             self._recent = Recent()
+
+    def sampled(self, head: InputHead, payload: bytes) -> None:
+        """An input that was answered without coming by here is one to try a model on, too."""
+        if self._record:
+            self._recent.add(head, payload)
 
     def recent(self) -> list[tuple[InputHead, bytes]]:
         """The last real inputs that were answered, newest last: at most 16 and 4 MiB; none when not to `record`."""

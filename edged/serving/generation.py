@@ -14,8 +14,10 @@ import msgspec
 
 from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, InputHead, Open, Opened, Ready, Refused
+from edged.door import Leave, Listen, Tallies
 from edged.errors import EdgedError, Fault, fault
 from edged.serving import claims
+from edged.serving.overtime import Overtime
 from edged.serving.release import Release, Tally
 from edged.serving.rings import Rings
 from edged.serving.starter import Ended, Starter, Worker
@@ -77,17 +79,16 @@ class Generation:
         self.tally: Final = tally
         self.facts: Ready | None = None
         self.reason: Fault | None = None
-        self.run_limit_s = FIRST_RUN_LIMIT_S
         self.low = False  # of low priority: it was started as a candidate
         self.on_end: Callable[[Generation, bool], None] | None = None
         self.flights: collections.deque[Flight] = collections.deque()
         self.answered = 0
+        self.on_tallies: Callable[[Tallies, memoryview], None] | None = None  # once it serves clients itself
+        self.overtime: Final = Overtime(FIRST_RUN_LIMIT_S, self._oldest_sent_s, self._overdue)
         self._worker = worker
         self._message_limit = message_limit
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._answered_s = 0.0
-        self._watch: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[Opened] = self._loop.create_future()
         self._ready: asyncio.Future[Ready] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -120,7 +121,7 @@ class Generation:
         except BaseException:
             self.kill()
             raise
-        self.run_limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
+        self.overtime.limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
         return self.facts
 
     async def prepare(self, opening: Open) -> None:
@@ -160,6 +161,16 @@ class Generation:
         place, room = rings.place(sum(map(len, payloads)), len(heads)), rings.room()
         batch = Batch(self._number + 1, tuple(heads), place, room)
         return self._send(batch, payloads, rings) and self._fly(len(heads), done, place, room, probe=probe)
+
+    def tell(self, message: Listen | Leave, pass_on: Sequence[int] = ()) -> bool:
+        """Says what the worker is to do about the model's own socket; False when the channel is full just now."""
+        try:
+            channel.send(self._worker.sock, message, pass_on=pass_on)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the reader finds the end
+        return True
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Calls back once, when the channel takes messages again."""
@@ -280,25 +291,15 @@ class Generation:
     def _fly(self, inputs: int, done: Done, place: int, room: int, *, probe: bool) -> bool:
         self._number += 1
         self.flights.append(Flight(self._number, time.monotonic(), inputs, probe, done, place, room))
-        if self._watch is None:
-            self._watch = self._loop.call_later(self.run_limit_s, self._check_run)
+        self.overtime.sent()
         return True
 
-    def _check_run(self) -> None:
-        """`limits.run` bounds one batch, counted from max(sent, the answer to the one before) (RULES 10)."""
-        self._watch = None
-        if not self.flights:
-            return
-        left_s = max(self.flights[0].sent_s, self._answered_s) + self.run_limit_s - time.monotonic()
-        if left_s <= 0:
-            log.error("a run took longer than %g s", self.run_limit_s, extra=self._fields("model_failed"))
-            self.kill(fault("model_failed", f"the run took longer than {self.run_limit_s:g} s"))
-        else:
-            self._watch = self._loop.call_later(left_s, self._check_run)
+    def _oldest_sent_s(self) -> float | None:
+        return self.flights[0].sent_s if self.flights else None
 
-    def oldest_s(self, now_s: float) -> float:
-        """How long the oldest batch has been running; 0 with none in flight."""
-        return now_s - max(self.flights[0].sent_s, self._answered_s) if self.flights else 0.0
+    def _overdue(self) -> None:
+        log.error("a run took longer than %g s", self.overtime.limit_s, extra=self._fields("model_failed"))
+        self.kill(fault("model_failed", f"the run took longer than {self.overtime.limit_s:g} s"))
 
     def _read(self) -> None:
         """One message: the loop calls again while there are more, which is cheaper than asking in vain."""
@@ -329,9 +330,11 @@ class Generation:
             if message.place not in (channel.INLINE, channel.MEMFD, flight.room):
                 raise channel.ProtocolError("an answer in a slot that was not given for it")
             self.flights.popleft()
-            self._answered_s = time.monotonic()
+            self.overtime.answered()
             self.answered += flight.inputs
             return partial(self._land, flight, message, payload)
+        if isinstance(message, Tallies) and self.on_tallies is not None:
+            return partial(self.on_tallies, message, payload)
         if isinstance(message, Opened) and not self._opened.done():
             return partial(self._opened.set_result, message)
         if isinstance(message, Ready) and self._opened.done() and not self._ready.done():
@@ -363,8 +366,7 @@ class Generation:
         self._loop.remove_writer(self._worker.sock.fileno())
         channel.close(self._worker.sock)
         self._rings = None
-        if self._watch is not None:
-            self._watch.cancel()
+        self.overtime.stop()
         why = self.reason or fault("trial_crash", "its process ended while it was loading")
         self._fail_start(EdgedError(why.code, why.message, why.hint))
         unanswered = list(self.flights)

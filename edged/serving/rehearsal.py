@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
@@ -27,6 +27,15 @@ class _Silent:
         waited_s: float,
         spent_ns: tuple[int, int, int],
         rows: Sequence[int],
+    ) -> None: ...
+    def tallied(
+        self,
+        model: str,
+        version: str,
+        outcomes: Mapping[str, int],
+        durations: Mapping[int, int],
+        seconds: float,
+        runs: Mapping[int, tuple[int, int]],
     ) -> None: ...
 
 

@@ -19,14 +19,15 @@ from edged.errors import EdgedError, Fault, fault
 from edged.messages import Admission, Input, Source
 from edged.observe.resources import memory_available
 from edged.serving.deaths import Deaths
+from edged.serving.direct import Door, Listener
 from edged.serving.feeder import Feeder, Observer
 from edged.serving.generation import Generation
 from edged.serving.memory import lacking
-from edged.serving.priority import restore
 from edged.serving.processes import Processes
 from edged.serving.refusals import NOTHING_YET, UNLOADED, failed
 from edged.serving.release import Release, Tally
 from edged.serving.starter import Starter
+from edged.serving.succession import Succession, surface
 from edged.serving.terms import Terms
 from edged.tensors import Signature
 
@@ -47,10 +48,12 @@ class Route:
         observer: Observer,
         *,
         record: bool,
+        listen: Callable[[], Listener] | None = None,
         available: Callable[[], int | None] = memory_available,
     ) -> None:
         self.terms = Terms.of(settings)
         self.feeder: Final = Feeder(settings, observer, record=record)
+        self.door: Final = Door(settings, listen, observer, self.feeder.sampled)
         self.release: Release | None = None
         self.live: Generation | None = None
         self.previous: Generation | None = None
@@ -71,8 +74,13 @@ class Route:
         self._vacant: asyncio.Future[list[Generation]] | None = None  # who had to go, once nothing is in flight
         self._vacated = False  # its process was ended, or is about to be, so that another one fits
         self._answering: Tally | None = None  # of what went live last, alive or not
-        self._renewal: asyncio.Task[None] | None = None
         self._revival: asyncio.Task[None] | None = None
+        self._succession = Succession(
+            start=lambda low: self.start(low.release, low.tally),
+            take_over=self.switch,
+            holds=lambda low: self.live is low and self._next is None and not self._vacated,
+            available=available,
+        )
         self._patience: asyncio.TimerHandle | None = None
         self._given_up = False
 
@@ -135,6 +143,7 @@ class Route:
         if self.release is None:
             leaving = self._leave()
             self.feeder.abandon(UNLOADED)
+            await self.door.left()
             await self.processes.end(leaving)
             self.on_change(self.settings.name)
 
@@ -153,6 +162,7 @@ class Route:
         """Other settings from now on, also for what waits and for what would run again."""
         self.terms = terms
         self.feeder.adopt(terms)
+        self.door.adopt(terms.settings)
 
     async def switch(self, to: Generation, cut: Callable[[], None] | None = None) -> None:
         """Makes `to` live once the old generation has nothing in flight; the old one stays as `previous`.
@@ -169,7 +179,7 @@ class Route:
         if self.feeder.idle:
             self._assign()
         await switched
-        self._renew()
+        self._succession.of(self.live)
 
     async def retire(self, generation: Generation) -> None:
         """Ends the process of a generation that is not live."""
@@ -177,8 +187,8 @@ class Route:
             raise ValueError("the live generation is not retired")
         if self.previous is generation:
             self.previous = None
-        generation.close()
-        self._renew()  # for which there may be memory now
+        self.door.retire(generation)
+        self._succession.of(self.live)  # for a fresh process there may be memory now
 
     async def make_room(self, release: Release) -> None:
         """Before a process of `release` is started beside the live one: sees that the box has the memory (RULES 7).
@@ -223,6 +233,7 @@ class Route:
         except BaseException:
             self.resume()
             raise
+        await self.door.left()
         await self.processes.end(leaving)
         self.on_change(self.settings.name)
 
@@ -237,6 +248,9 @@ class Route:
     async def drain(self, limit_s: float) -> None:
         """Waits until nothing is queued or running; at most `limit_s`, and not for a model that is not live."""
         until_s = time.monotonic() + limit_s
+        self.door.close()
+        self.door.serve_by(None)
+        await self.door.left(limit_s)
         # A poll, once, at the end: an event for it would be set by every answer of the daemon's life.
         while not self.feeder.empty and self.live is not None and time.monotonic() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -248,11 +262,12 @@ class Route:
         self.release = None
         if self._patience is not None:
             self._patience.cancel()
-        for task in (self._revival, self._renewal):
-            if task is not None:
-                task.cancel()
+        self._succession.stop()
+        if self._revival is not None:
+            self._revival.cancel()
         for generation in self.processes:
             generation.on_end = None
+        self.door.close()
         await self.processes.end()
 
     # --- changes of generation ----------------------------------------------------------------------
@@ -271,13 +286,13 @@ class Route:
             renewed = to.tally is self._answering
             if not renewed:
                 if self.previous is not None and self.previous is not to:
-                    self.previous.close()
+                    self.door.retire(self.previous)
                 self.previous = old
                 self._deaths.forgive()
             self._cut()
             self._go_live(to)
             if renewed and old is not None:
-                old.close()
+                self.door.retire(old)
             done.set_result(None)
             return
         if not done.cancelled():
@@ -289,6 +304,7 @@ class Route:
         leaving = [one for one in (self.live, self.previous) if one is not None]
         self.live = self.previous = None
         self.feeder.use(None)
+        self.door.serve_by(None)
         return leaving
 
     def _go_live(self, generation: Generation) -> None:
@@ -303,10 +319,13 @@ class Route:
         if generation.facts is not None:
             self.signature = generation.facts.signature
         self.feeder.use(generation)
+        self.door.serve_by(generation)
         self.on_change(self.settings.name)
 
     def _on_end(self, generation: Generation, in_probe: bool) -> None:  # noqa: FBT001 - a callback
         """A generation has ended: by itself, by our hand, or by somebody's kill -9."""
+        in_probe = in_probe or self.door.running(generation)
+        poison = self.door.lost(generation)
         if generation is self.previous:
             self.previous = None
         if generation is not self.live:
@@ -314,7 +333,7 @@ class Route:
         self.live = None
         generation.tally.ended(by_itself=generation.reason is None)
         self._observer.restarted(self.settings.name)
-        poison = self.feeder.lost(in_probe=in_probe, reason=generation.reason)
+        poison = self.feeder.lost(in_probe=in_probe, reason=generation.reason) or poison
         self._assign()
         if self.live is not None or self.release is None:
             return
@@ -347,35 +366,6 @@ class Route:
         else:
             self._go_live(generation)
 
-    def _renew(self) -> None:
-        """Gives a candidate that answers now the normal priority; where that is refused, a fresh process takes over."""
-        live = self.live
-        if live is None or not live.low or (self._renewal is not None and not self._renewal.done()):
-            return
-        live.low = not restore(live.pid)
-        if live.low:
-            self._renewal = self._loop.create_task(self._replace(live))
-            self._renewal.add_done_callback(_surface)
-
-    async def _replace(self, low: Generation) -> None:
-        release = low.release
-        extra = {"model": release.model, "version": release.version}
-        problem, fresh = lacking(release.file, self._available()), None
-        try:
-            if problem is None:
-                fresh = await self.start(release, low.tally)
-                if self.live is low and self._next is None and not self._vacated:
-                    await self.switch(fresh)
-                    log.info("the process %d took over from %d, whose priority is low", fresh.pid, low.pid, extra=extra)
-                else:
-                    fresh.close()
-        except EdgedError as error:
-            problem = error.fault
-            if fresh is not None:
-                fresh.close()
-        if problem is not None and self.live is low:
-            log.warning("its priority stays low: %s", problem.message, extra=extra)
-
     def _revive_later(self, release: Release, tally: Tally, problem: Fault) -> None:
         pause_s = self._deaths.pause_s()
         extra = {"model": release.model, "version": release.version, "code": problem.code}
@@ -385,14 +375,8 @@ class Route:
 
     def _revive(self, work: Coroutine[None, None, None]) -> None:
         self._revival = self._loop.create_task(work)
-        self._revival.add_done_callback(_surface)
+        self._revival.add_done_callback(surface)
 
 
 def _nothing() -> None:
     """Nothing happens at a switch but the switch."""
-
-
-def _surface(revival: asyncio.Task[None]) -> None:
-    """Raises what nobody expected of it, now rather than when the task is collected (RULES 23)."""
-    if not revival.cancelled():
-        revival.result()

@@ -6,29 +6,34 @@ be run in several parts when its inputs cannot share a run.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import time
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from edged import channel
 from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, InputHead, Open, Opened, Ready, Refused
 from edged.config.steps import Form, ResultFormat
-from edged.errors import EdgedError, Fault, fault
+from edged.door import Leave, Listen, Underway
+from edged.errors import EdgedError, fault
 from edged.messages import FAST, JOINED
 from edged.rings import Ring
-from edged.tensors import Compared, Signature
+from edged.tensors import Signature
 from edged.worker import pictures
 from edged.worker.alike import Alike
 from edged.worker.axes import check_shared, shared_axes
 from edged.worker.cores import pin
+from edged.worker.direct.server import Server
+from edged.worker.direct.swift import Swift
 from edged.worker.external import check_beside
 from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.elements import DATATYPE_OF
-from edged.worker.formats.encode import Output, encode, encode_request
+from edged.worker.formats.encode import Output, encode
 from edged.worker.formats.fast import Fast
 from edged.worker.formats.table import decode
 from edged.worker.job import Job
@@ -36,6 +41,7 @@ from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
 from edged.worker.memory import attach, limit_memory
 from edged.worker.preparing import write_form
+from edged.worker.questions import FAULTS_ROOM, Cases, made_up, shortened
 from edged.worker.session import Model
 from edged.worker.stack import shape_key, stack, unstack
 from edged.worker.steps.check import check
@@ -43,11 +49,8 @@ from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
 from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to, value_shown
 
-if TYPE_CHECKING:
-    from edged.worker.golden import Golden
-
 _ANY_FORM: Final = Form()
-_FAULTS_ROOM: Final = channel.MESSAGE_LIMIT // 2  # bytes; the other half is for the heads around them
+Answered = tuple[list[tuple[AnswerHead, bytes]], tuple[int, ...]]
 
 
 class _Done(NamedTuple):
@@ -85,7 +88,7 @@ class Worker:
     """A loaded model behind its channel. Raises EdgedError when the model cannot be loaded."""
 
     def __init__(self, sock: socket.socket, opening: Open, inputs: Ring, results: Ring) -> None:
-        self._sock = sock
+        self.sock = sock
         self._opening = opening
         self._inputs, self._results = inputs, results
         batch_max = opening.batch_max
@@ -103,7 +106,8 @@ class Worker:
             raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
         channel.send(sock, Opened(signature))
         measured = self._model.measure(batch_max=batch_max)
-        self._stacks = self._model.stackable
+        self._stacks, self._most = self._model.stackable, measured.batch_max
+        self._passed: list[int] = []
         self._shared = shared_axes(signature)
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
@@ -111,7 +115,7 @@ class Worker:
         self._lasting = Lasting()
         self._fast = Fast(signature)
         self._alike = Alike(opening.model, opening.version, self._all, stacks=self._stacks)
-        self._golden: Golden | None = None
+        self._cases = Cases(self._model)
         self._shown = output_shown(opening.postprocess, signature)
         self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
@@ -121,29 +125,52 @@ class Worker:
         )
 
     def loop(self) -> None:
-        """Answers messages until the daemon closes the channel."""
-        while True:
-            try:
-                message, payload = channel.receive(
-                    self._sock, payload_limit=2 * self._opening.message_limit, ring=self._inputs
-                )
-            except channel.Closed:
-                return
-            if isinstance(message, Batch):
-                self._answer(message, payload)
-            elif isinstance(message, Generate):
-                self._generate(message)
-            elif isinstance(message, Compare | Gild):
-                self._compare(message)
-            else:
-                raise channel.ProtocolError(f"a worker is not sent {type(message).__name__}")
+        """Answers messages, and clients while it is told to, until the daemon closes the channel."""
+        with contextlib.suppress(channel.Closed):
+            while True:
+                said = self.receive()
+                if said is not None:
+                    self._serve_clients(said)
+
+    def receive(self) -> Listen | Leave | None:
+        """Takes one message; those about the model's own socket are the caller's. Raises channel.Closed."""
+        limit = 2 * self._opening.message_limit
+        message, payload = channel.receive(self.sock, payload_limit=limit, ring=self._inputs, passed=self._passed)
+        if isinstance(message, Listen | Leave):
+            return message
+        if isinstance(message, Batch):
+            self._answer(message, payload)
+        elif isinstance(message, Generate):
+            self._generate(message)
+        elif isinstance(message, Compare | Gild):
+            self._compare(message)
+        else:
+            raise channel.ProtocolError(f"a worker is not sent {type(message).__name__}")
+        return None
+
+    def _serve_clients(self, said: Listen | Leave) -> None:
+        """Until another process of the model does (serving.direct)."""
+        if not isinstance(said, Listen):
+            raise channel.ProtocolError("a worker that serves no clients cannot leave them")
+        listener, memory = self._passed
+        self._passed = []
+        underway = Underway.attach(memory)
+        os.close(memory)
+        swift = Swift(self._model, self._opening.message_limit, usable=not self._shared)
+        Server(self, socket.socket(fileno=listener), underway, said, self._opening, self._most, swift).serve()
+
+    def answers(self, heads: Sequence[InputHead], parts: Sequence[memoryview]) -> Answered:
+        """Runs inputs together where that can be: their answers, in order, and the rows of each run."""
+        jobs = [self._decode(head, part) for head, part in zip(heads, parts, strict=True)]
+        rows = self._run(jobs)
+        return [self._encode(job, room=FAULTS_ROOM // len(jobs)) for job in jobs], rows
 
     def _answer(self, batch: Batch, payload: memoryview) -> None:
         cpu_ns, started_ns = time.process_time_ns(), time.perf_counter_ns()
         done = self._together(batch.heads, payload) or self._each(batch.heads, payload)
         said = sum([len(head.fault.message.encode()) for head in done.heads if head.fault is not None])
         channel.send(
-            self._sock,
+            self.sock,
             Answers(
                 batch.number,
                 tuple(done.heads),
@@ -195,7 +222,7 @@ class Worker:
         return self._encoded(jobs, decoded_ns, time.perf_counter_ns(), rows)
 
     def _encoded(self, jobs: Sequence[Job], decoded_ns: int, run_ns: int, rows: tuple[int, ...]) -> _Done:
-        answers = [self._encode(job, room=_FAULTS_ROOM // len(jobs)) for job in jobs]
+        answers = [self._encode(job, room=FAULTS_ROOM // len(jobs)) for job in jobs]
         return _Done([head for head, _ in answers], [part for _, part in answers], decoded_ns, run_ns, rows)
 
     def _place(self, payloads: Sequence[bytes | memoryview], room: int, *, inputs: int = 1, besides: int = 0) -> int:
@@ -206,36 +233,13 @@ class Worker:
         return room if room >= 0 and size <= self._results.slot_bytes else channel.MEMFD
 
     def _generate(self, request: Generate) -> None:
-        payload, json_length = encode_request(self._model.generate(request.seed))
-        limit = self._opening.message_limit
-        if len(payload) > limit:
-            text = f"an input of this model has {len(payload)} bytes, above the limit of {limit}"
-            head, payload = AnswerHead(0, fault=fault("input_too_large", text)), b""
-        else:
-            head = AnswerHead(len(payload), json_length)
+        head, payload = made_up(self._model, request.seed, self._opening.message_limit)
         place = self._place([payload], request.room)
-        channel.send(self._sock, Answers(request.number, (head,), place=place), [payload], ring=self._results)
+        channel.send(self.sock, Answers(request.number, (head,), place=place), [payload], ring=self._results)
 
     def _compare(self, asked: Compare | Gild) -> None:
-        head, payload = AnswerHead(0), b""
-        try:
-            found = self._compared(asked)
-            payload = msgspec.msgpack.encode(found)
-            head = AnswerHead(len(payload))
-        except EdgedError as error:
-            head = AnswerHead(0, fault=_shortened(error.fault, _FAULTS_ROOM))
-        channel.send(self._sock, Answers(asked.number, (head,)), [payload])
-
-    def _compared(self, asked: Compare | Gild) -> Compared:
-        """Imports what it takes, which is a megabyte and a half: only a candidate is ever asked (RULES 1)."""
-        if isinstance(asked, Gild):
-            from edged.worker.gilding import gild
-
-            return gild(self._model, asked)
-        from edged.worker.golden import Golden
-
-        self._golden = self._golden or Golden(self._model)
-        return self._golden.compare(asked)
+        head, payload = self._cases.answer(asked)
+        channel.send(self.sock, Answers(asked.number, (head,)), [payload])
 
     # --- the steps of a batch -------------------------------------------------------------------------
 
@@ -340,7 +344,7 @@ class Worker:
 
     def _encode(self, job: Job, room: int) -> tuple[AnswerHead, bytes]:
         if job.fault is not None or job.decoded is None:
-            return AnswerHead(0, fault=job.fault and _shortened(job.fault, room), own=job.own), b""
+            return AnswerHead(0, fault=job.fault and shortened(job.fault, room), own=job.own), b""
         decoded, opening = job.decoded, self._opening
         outputs: list[Output] = [
             (name, DATATYPE_OF[job.outputs[name].dtype], job.outputs[name], name in decoded.binary)
@@ -386,11 +390,3 @@ class Worker:
 def _takes_steps(job: Job) -> bool:
     """Whether the answer shows the outputs as the steps left them, rather than the model's own."""
     return job.decoded is not None and (job.decoded.plain or job.decoded.steps)
-
-
-def _shortened(problem: Fault, room: int) -> Fault:
-    """`problem` with at most `room` bytes of message: the heads of a batch have to fit one message."""
-    text = problem.message.encode()
-    if len(text) <= room:
-        return problem
-    return Fault(problem.code, text[: room - 3].decode(errors="ignore") + "...", problem.hint)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,19 @@ class Counters:
         rows: Sequence[int],
     ) -> None:
         self.runs.extend(rows)
+
+    def tallied(
+        self,
+        model: str,
+        version: str,
+        outcomes: Mapping[str, int],
+        durations: Mapping[int, int],
+        seconds: float,
+        runs: Mapping[int, tuple[int, int]],
+    ) -> None:
+        assert sum(durations.values()) == outcomes.get("ok", 0)
+        self.outcomes.update(outcomes)
+        self.runs.extend(size for size, (count, _) in runs.items() for _ in range(count))
 
 
 class Bench:

@@ -99,7 +99,7 @@ def test_a_process_that_takes_over_from_a_low_one_leaves_the_place(
         await bench.route.serve(bench.release(models.counting()))
         candidate = await bench.route.start(bench.release(models.counting(), 2), candidate=True)
         await bench.route.switch(candidate)
-        renewal = bench.route._renewal
+        renewal = bench.route._succession._task
         assert renewal is not None
         assert not renewal.done()
         inputs = [bench.send(LONG) for _ in range(4)]
@@ -145,7 +145,7 @@ def test_room_is_made_at_no_candidates_expense(play: Play, memory: Memory) -> No
         memory.available = 1
         await bench.route.make_room(bench.release(models.counting(), 9))
         assert candidate.alive
-        problem = (await asyncio.wait_for(trial, 30)).judgement.fault
+        problem = (await asyncio.wait_for(trial, 100)).judgement.fault
         assert problem is None or problem.code != "trial_crash"
 
     play(scenario, ONE_AT_A_TIME, available=memory)

@@ -113,7 +113,7 @@ def test_going_back_while_the_fresh_process_loads_wins(play: Play, monkeypatch: 
         before = bench.route.live
         assert before is not None
         await bench.route.switch(await bench.route.start(bench.release(models.linear(seed=1), 2), candidate=True))
-        renewal = bench.route._renewal
+        renewal = bench.route._succession._task
         assert renewal is not None
         await bench.route.switch(before)
         await asyncio.wait({renewal}, timeout=30)

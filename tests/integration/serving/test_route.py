@@ -145,9 +145,9 @@ def test_two_batches_are_in_flight_and_no_more(play: Play) -> None:
         assert live is not None
         await bench.until(lambda: len(live.flights) > 1)
         assert (len(live.flights), len(bench.route.feeder.lane)) == (2, 4)
-        assert live.oldest_s(time.monotonic() + 7) > 7, "what the watchdog asks (RULES 8)"
+        assert live.overtime.oldest_s(time.monotonic() + 7) > 7, "what the watchdog asks (RULES 8)"
         assert all(isinstance(one, Answer) for one in await asyncio.gather(*sent))
-        assert live.oldest_s(time.monotonic()) == 0
+        assert live.overtime.oldest_s(time.monotonic()) == 0
 
     play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(60))))
 
@@ -158,10 +158,10 @@ def test_a_run_has_the_limit_that_is_written_or_one_that_was_measured(play: Play
     async def scenario(bench: Bench) -> None:
         generation = await bench.route.start(bench.release(models.linear()))
         assert generation.facts is not None
-        assert generation.run_limit_s == max(2.0, 20 * generation.facts.run_s)
+        assert generation.overtime.limit_s == max(2.0, 20 * generation.facts.run_s)
         heavy = await bench.route.start(bench.release(models.slow(30_000), 2))
         assert heavy.facts is not None
-        assert heavy.run_limit_s == max(2.0, 20 * heavy.facts.run_s) > 2
+        assert heavy.overtime.limit_s == max(2.0, 20 * heavy.facts.run_s) > 2
 
     play(scenario)
 
@@ -174,9 +174,9 @@ def test_the_limit_of_a_run_counts_from_the_answer_before(play: Play) -> None:
         live = bench.route.live
         assert live is not None
         sent = bench.send(ENDLESS_TURNS)
-        until_s = time.monotonic() + 2 * live.run_limit_s
+        until_s = time.monotonic() + 2 * live.overtime.limit_s
         while time.monotonic() < until_s:
-            live._answered_s = time.monotonic()  # as if the one before had been answered just now
+            live.overtime.answered()  # as if the one before had been answered just now
             await asyncio.sleep(0.01)
         assert live.alive
         problem = await sent  # nobody is answered any more: it is ended now

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from edged.observe.metrics import BUCKETS_S, Metrics
+from edged.observe.buckets import BUCKETS_S
+from edged.observe.metrics import Metrics
 from edged.observe.resources import Box, Process, Resources, Total
 from tests.unit.observe.facts import Facts, Mqtt
 

@@ -1,0 +1,240 @@
+"""One client of a model's own socket: its bytes in as requests, its answers out. Nobody waits for it.
+
+What it has sent is read into one buffer, and requests are views of that: nothing more is read before they are answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from edged import frames
+from edged.errors import Fault, fault
+from edged.frames import HEAD, INFER, MAGIC, Malformed
+from edged.worker.direct.limits import Limits, Room
+
+_HEAD: Final = HEAD.size
+_unpack: Final = HEAD.unpack_from
+_HINT: Final = "docs/fast.md has the frames, byte by byte."
+_TOGETHER: Final = 64  # parts of an answer that go to the kernel as they are; more of them are joined
+
+
+class Request(NamedTuple):
+    """An infer frame: its body lies in the caller's buffer. The deadline counts from its caller's `read_s`."""
+
+    id: int
+    flags: int
+    body: memoryview
+    deadline_ms: int
+
+
+class Terms(NamedTuple):
+    """What holds for all callers of a model. `message`: the largest body in bytes; `failed` counts, by code."""
+
+    model: bytes
+    message: int
+    limits: Limits
+    room: Room
+    failed: Callable[[str], None]
+
+
+class Caller:
+    """`requests` are to be answered in their order; bytes among them are the answer already.
+
+    `read_s`: when they came. `untaken`: bytes that wait to be sent; `blocked`: it takes none just now. `gone`: nothing
+    more can be said to it; `closing`: nothing more than what waits already.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_end",
+        "_out",
+        "_skip",
+        "_start",
+        "_terms",
+        "_view",
+        "blocked",
+        "closing",
+        "fd",
+        "gone",
+        "moved_s",
+        "read_s",
+        "requests",
+        "sock",
+        "untaken",
+    )
+
+    def __init__(self, sock: socket.socket, terms: Terms, now_s: float) -> None:
+        self.sock = sock
+        self.fd: Final = sock.fileno()
+        self.requests: deque[Request | bytes] = deque()
+        self.read_s = self.moved_s = now_s
+        self.untaken = 0
+        self.gone = self.closing = self.blocked = False
+        self._terms = terms
+        self._buffer = bytearray(terms.limits.buffer)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0  # of what no request has been made of yet
+        self._skip = 0  # bytes of a refused frame that are still to come
+        self._out: list[bytes | memoryview] = []
+
+    @property
+    def waits_for_bytes(self) -> bool:
+        """A frame has begun and not ended."""
+        return self._end > self._start or self._skip > 0
+
+    # --- in -------------------------------------------------------------------------------------------
+
+    def read(self, now_s: float) -> bool:
+        """Reads once, what fits; whether there are requests. Only when those before are answered."""
+        self._make_room()
+        try:
+            got = self.sock.recv_into(self._view[self._end :])
+        except BlockingIOError:
+            return False
+        except OSError:
+            got = 0
+        if not got:
+            self.gone = True
+            return False
+        self.read_s = self.moved_s = now_s
+        self._end += got
+        try:
+            self._parse()
+        except Malformed as error:
+            self._fail(0, fault("bad_input", f"{error}", _HINT))
+            self.closing = True
+        return bool(self.requests)
+
+    def _parse(self) -> None:
+        """Makes requests of every whole frame. Raises Malformed: then the bytes behind it mean nothing."""
+        buffer, view, at, end = self._buffer, self._view, self._start, self._end
+        model, most = self._terms.model, self._terms.message
+        if self._skip:
+            skipped = min(self._skip, end - at)
+            self._skip -= skipped
+            at += skipped
+        while end - at >= _HEAD:
+            size, magic, kind, flags, named, number, deadline_ms, zero = _unpack(buffer, at)
+            if magic != MAGIC or zero or named > size:
+                frames.read_head(buffer, at)  # which says what is wrong with it
+            begin, stop = at + _HEAD + named, at + _HEAD + size
+            if size - named > most:
+                what = f"a body of {size - named} bytes is above the limit of {most}"
+                at = self._refuse(number, fault("input_too_large", what), stop, end)
+                continue
+            if stop > end:
+                if stop - at > len(buffer) and not self._grow(stop - at, at):
+                    what = "the frames under way take too much memory"
+                    at = self._refuse(number, fault("queue_full", what, "Send less at once."), stop, end)
+                    continue
+                break
+            if named and buffer[at + _HEAD : begin] != model:
+                name = bytes(buffer[at + _HEAD : begin]).decode(errors="replace")
+                what = f"this is the socket of {model.decode()}, not of {name}"
+                self._fail(number, fault("unknown_model", what, "Each model has a socket of its own."))
+            elif kind == INFER:
+                self.requests.append(Request(number, flags, view[begin:stop], deadline_ms))
+            else:
+                what = f"there is no kind of frame {kind:#x} for clients to send"
+                self._fail(number, fault("bad_input", what, _HINT))
+            at = stop
+        if self._buffer is buffer:
+            self._start = at
+
+    def _refuse(self, id: int, problem: Fault, stop: int, end: int) -> int:
+        """Answers a frame that is not taken; what there is of it is passed over, and what is still to come."""
+        self._fail(id, problem)
+        self._skip = max(0, stop - end)
+        return min(stop, end)
+
+    def _fail(self, id: int, problem: Fault) -> None:
+        """Answers in its turn, behind the requests before it."""
+        self._terms.failed(problem.code)
+        self.requests.append(frames.error(id, problem))
+
+    def _grow(self, size: int, at: int) -> bool:
+        """A buffer for a frame of `size` bytes, the beginning of which lies at `at`; False when there is no room."""
+        held = len(self._buffer) if len(self._buffer) > self._terms.limits.buffer else 0
+        if not self._terms.room.take(size - held):
+            return False
+        try:
+            buffer = bytearray(size)
+        except MemoryError:
+            self._terms.room.give(size - held)
+            return False
+        begun = self._end - at
+        buffer[:begun] = self._view[at : self._end]
+        # Requests before it, if any, keep the old buffer alive until they are answered.
+        self._buffer, self._view, self._start, self._end = buffer, memoryview(buffer), 0, begun
+        return True
+
+    def _make_room(self) -> None:
+        """Moves what is left of a frame to the front. Nothing looks at the buffer any more but this."""
+        left = self._end - self._start
+        if self._start and left:
+            self._buffer[:left] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, left
+
+    def shrink(self) -> None:
+        """Gives a large buffer back that nothing is under way in."""
+        large = len(self._buffer)
+        if large > self._terms.limits.buffer and not (self.requests or self.waits_for_bytes):
+            self._terms.room.give(large)
+            self._buffer = bytearray(self._terms.limits.buffer)
+            self._view = memoryview(self._buffer)
+
+    # --- out ------------------------------------------------------------------------------------------
+
+    def say(self, part: bytes) -> None:
+        """Puts it behind what waits; `flush` sends that."""
+        self._out.append(part)
+        self.untaken += len(part)
+
+    def flush(self, now_s: float) -> bool:
+        """Sends what it takes; whether that was all."""
+        out = self._out
+        if not out or self.gone:
+            return True
+        try:
+            if len(out) == 1:
+                sent = self.sock.send(out[0])
+            elif len(out) <= _TOGETHER and self.untaken > self._terms.limits.buffer:
+                sent = self.sock.sendmsg(out)
+            else:
+                out = [b"".join(out)]
+                sent = self.sock.send(out[0])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True
+            return True
+        self.untaken -= sent
+        if not self.untaken:
+            self._out = []
+            return True
+        if sent:
+            self.moved_s = now_s
+        self._out = _rest(out, sent)
+        return False
+
+    def close(self) -> None:
+        self.requests.clear()
+        large = len(self._buffer)
+        if large > self._terms.limits.buffer:
+            self._terms.room.give(large)
+        self.gone = True
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+def _rest(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of `parts` when so many bytes are gone."""
+    for index, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[index + 1 :]]
+        sent -= len(part)
+    return []

@@ -1,0 +1,37 @@
+"""What clients of a model's own socket may take: numbers, sizes, times, and the memory that their frames share."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Sizes in bytes, times in seconds; the same bounds as HTTP's where both have them.
+
+    `buffer`: what a connection reads into, and how much it reads at once; a frame that is larger gets a buffer of its
+    size. `frames`: what those take on all connections together. `untaken`: results that a client has not taken yet;
+    past it nothing more is run for it. `stall_s`: how long a frame may bring nothing, and a client take nothing.
+    """
+
+    connections: int = 256
+    buffer: int = 64 * 1024
+    frames: int = 64 * 1024 * 1024
+    untaken: int = 1024 * 1024
+    stall_s: float = 5.0
+
+
+class Room:
+    """The memory that large frames share."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Whether there was enough."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        self._left += size

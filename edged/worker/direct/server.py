@@ -1,0 +1,371 @@
+"""The direct lane: this process serves the clients of its model's own socket, the daemon's channel beside them.
+
+One turn: what is readable is read, once each; what that brings is run, as many inputs at once as batches pay for; each
+client's answers go out together. The channel gets one message a turn, and a turn begins nothing after 2 ms, so that
+neither waits for more than a batch of the other.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from edged import channel, frames
+from edged.channel import AnswerHead, InputHead, Open
+from edged.door import Leave, Listen, Underway
+from edged.errors import Fault, fault
+from edged.frames import HEAD, MAGIC, NONFINITE, RESULT, RETRIED
+from edged.messages import FAST
+from edged.worker.direct.caller import Caller, Request, Terms
+from edged.worker.direct.counts import EVERY_S, Counts
+from edged.worker.direct.limits import Limits, Room
+from edged.worker.direct.suspects import Suspects, digest, mark
+from edged.worker.direct.swift import Ran, Swift
+
+_pack: Final = HEAD.pack
+_TURN_S: Final = 0.002
+_SWEEP_S: Final = 0.5  # how often stalled clients are looked for, while there may be any
+_OUT: Final = select.EPOLLOUT
+_IN: Final = select.EPOLLIN
+_CPU_EVERY: Final = 16  # batches between two whose CPU time is looked at, which takes two system calls
+
+Batch = list[tuple[Caller, Request]]
+
+
+class Host(Protocol):
+    """The worker that runs what clients send."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """Its channel."""
+
+    def receive(self) -> Listen | Leave | None:
+        """Takes one message of the channel; those about the socket are the caller's. Raises channel.Closed."""
+
+    def answers(
+        self, heads: Sequence[InputHead], parts: Sequence[memoryview]
+    ) -> tuple[Sequence[tuple[AnswerHead, bytes]], tuple[int, ...]]:
+        """Runs inputs; their answers, in order, and the rows of each run."""
+
+
+class Server:
+    """Serves a listening socket until the daemon says Leave. `most`: inputs that are run together."""
+
+    def __init__(
+        self,
+        host: Host,
+        listener: socket.socket,
+        underway: Underway,
+        said: Listen,
+        opening: Open,
+        most: int,
+        swift: Swift,
+        limits: Limits | None = None,
+    ) -> None:
+        self._host = host
+        self._listener: socket.socket | None = listener
+        self._underway = underway
+        self._version = opening.version.encode()
+        self._most = most
+        self._swift = swift
+        self._limits = limits or Limits()
+        self._callers: dict[int, Caller] = {}
+        self._ready: deque[Caller] = deque()
+        self._said: dict[Caller, None] = {}  # who has something to be sent, this turn, in that order
+        now_s = time.monotonic()
+        self._counts = Counts(now_s)
+        message = opening.message_limit
+        room = Room(max(self._limits.frames, message + frames.HEAD.size + 255))
+        self._terms = Terms(opening.model.encode(), message, self._limits, room, self._counts.failed)
+        self._swept_s, self._hurry = now_s, False
+        self._batches = 0
+        self._epoll = select.epoll()
+        self._epoll.register(host.sock.fileno(), _IN)
+        listener.setblocking(False)
+        self._epoll.register(listener.fileno(), _IN)
+        self._deaf = False  # no descriptor was left for another client
+        self.adopt(said)
+
+    def adopt(self, said: Listen) -> None:
+        """What the daemon says, now or anew."""
+        self._deadline_s = said.deadline_s
+        self._suspects = Suspects(said.suspects, said.poison)
+
+    def serve(self) -> None:
+        """Until a Leave, and until what was read before it is answered. Raises channel.Closed after the same."""
+        try:
+            while self._listener is not None or self._callers:
+                self._turn()
+            told, payload = self._counts.take(time.monotonic(), left=True)
+            channel.send(self._host.sock, told, payload)
+        except channel.Closed:
+            self._leave()
+            while self._ready:
+                self._run(time.monotonic())
+            raise
+        finally:
+            for caller in list(self._callers.values()):
+                caller.close()
+            self._epoll.close()
+
+    # --- a turn ---------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        asked = False
+        events = self._epoll.poll(self._patience_s())
+        now_s = time.monotonic()
+        for descriptor, event in events:
+            caller = self._callers.get(descriptor)
+            if caller is not None:
+                self._hear(caller, event, now_s)
+            elif descriptor == self._host.sock.fileno():
+                asked = True
+            else:
+                self._accept(now_s)
+        if self._ready:
+            self._run(now_s)
+        if asked:
+            self._told()
+        if self._counts.any and now_s - self._counts.told_s >= EVERY_S:
+            told, payload = self._counts.take(now_s)
+            channel.send(self._host.sock, told, payload)
+        if self._hurry and now_s - self._swept_s >= _SWEEP_S:
+            self._sweep(now_s)
+
+    def _patience_s(self) -> float:
+        if self._ready:
+            return 0.0
+        if self._counts.any:
+            return EVERY_S
+        return _SWEEP_S if self._hurry else -1.0
+
+    def _hear(self, caller: Caller, event: int, now_s: float) -> None:
+        """What one client has sent, or has room for."""
+        if caller.untaken:
+            if event & ~_IN:
+                self._send(caller, now_s)
+            return
+        if caller.requests or self._listener is None:
+            return  # nothing more is read before those are answered, and nothing at all when leaving
+        if caller.read(now_s):
+            self._ready.append(caller)
+        elif caller.gone:
+            self._drop(caller)
+        elif caller.waits_for_bytes:
+            self._hurry = True
+
+    def _told(self) -> None:
+        """One message of the channel."""
+        said = self._host.receive()
+        if isinstance(said, Listen):
+            self.adopt(said)
+        elif isinstance(said, Leave):
+            self._leave()
+
+    def _leave(self) -> None:
+        """Another process serves the socket now: those who wait for nothing are closed, and come back to it."""
+        if self._listener is None:
+            return
+        if not self._deaf:
+            self._epoll.unregister(self._listener.fileno())
+        self._listener.close()
+        self._listener = None
+        for caller in list(self._callers.values()):
+            if not (caller.requests or caller.untaken):
+                self._drop(caller)
+
+    # --- clients --------------------------------------------------------------------------------------
+
+    def _accept(self, now_s: float) -> None:
+        while self._listener is not None:
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue
+            except OSError:  # no descriptor, or no memory, is left: those who wait are looked after later
+                self._epoll.unregister(self._listener.fileno())
+                self._deaf = self._hurry = True
+                return
+            sock.setblocking(False)
+            if len(self._callers) >= self._limits.connections:
+                self._turn_away(sock)
+                continue
+            caller = Caller(sock, self._terms, now_s)
+            self._callers[caller.fd] = caller
+            self._epoll.register(caller.fd, _IN)
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        what = f"the socket has {self._limits.connections} connections already"
+        problem = fault("queue_full", what, "Close idle connections, or send more requests on each.")
+        self._counts.failed(problem.code)
+        with sock:
+            try:
+                sock.send(frames.error(0, problem))
+            except OSError:
+                return
+
+    def _send(self, caller: Caller, now_s: float) -> None:
+        """What waits for a client; what it does not take is sent when it does, and nothing is read until then."""
+        waited = caller.blocked
+        caller.blocked = not caller.flush(now_s)
+        if caller.gone or (not caller.blocked and not caller.requests and (caller.closing or self._listener is None)):
+            self._drop(caller)
+        elif caller.blocked is not waited:
+            self._epoll.modify(caller.fd, _OUT if caller.blocked else _IN)
+            self._hurry = True
+            if waited and caller.requests and caller not in self._ready:
+                self._ready.append(caller)
+
+    def _drop(self, caller: Caller) -> None:
+        if self._callers.get(caller.fd) is caller:
+            self._epoll.unregister(caller.fd)
+            del self._callers[caller.fd]
+        caller.close()
+
+    def _sweep(self, now_s: float) -> None:
+        """Cuts who has begun a frame, or has answers to take, and does nothing about it."""
+        self._swept_s, self._hurry = now_s, self._deaf
+        for caller in list(self._callers.values()):
+            caller.shrink()
+            if not caller.untaken and (caller.requests or not caller.waits_for_bytes):
+                continue
+            self._hurry = True
+            if now_s - caller.moved_s > self._limits.stall_s:
+                self._counts.failed("timeout")
+                if not caller.untaken:
+                    what = f"half a frame, and nothing more for {self._limits.stall_s:g} s"
+                    caller.say(frames.error(0, fault("timeout", what)))
+                    caller.flush(now_s)
+                self._drop(caller)
+        if self._deaf and self._listener is not None:
+            self._deaf = False
+            self._epoll.register(self._listener.fileno(), _IN)
+
+    # --- what they ask for ----------------------------------------------------------------------------
+
+    def _run(self, now_s: float) -> None:
+        """Runs what was read, batch by batch, for a while; then each client gets its answers."""
+        until_s = now_s + _TURN_S
+        while self._ready:
+            self._answer(self._take(now_s))
+            now_s = time.monotonic()
+            if now_s >= until_s:
+                break
+        said, self._said = self._said, {}
+        for caller in said:
+            caller.moved_s = now_s
+            self._send(caller, now_s)
+            self._hurry |= caller.waits_for_bytes
+
+    def _take(self, now_s: float) -> Batch:
+        """The next batch: as many of one client's requests as fit, then of the next one's."""
+        batch: Batch = []
+        ready = self._ready
+        while ready and len(batch) < self._most:
+            caller = ready[0]
+            self._said[caller] = None
+            if caller.gone or caller.untaken > self._limits.untaken:
+                ready.popleft()  # it comes back when it has taken some
+            elif not self._add(caller, batch, now_s):
+                break
+            elif caller.requests:
+                ready.rotate(-1)
+            else:
+                ready.popleft()
+        return batch
+
+    def _add(self, caller: Caller, batch: Batch, now_s: float) -> bool:
+        """Adds a client's requests to a batch; False when nothing more may be added to it.
+
+        What is not run is answered when it is first in its batch, so that answers leave in the order of requests. A
+        suspect is a batch by itself.
+        """
+        requests, late_s = caller.requests, now_s - caller.read_s
+        while requests and len(batch) < self._most:
+            one = requests[0]
+            if isinstance(one, bytes):
+                if batch:
+                    return False
+                caller.say(one)
+            elif late_s > (one[3] / 1000 if one[3] else self._deadline_s):
+                if batch:
+                    return False
+                self._refuse(caller, one, fault("deadline", "the deadline passed before its turn came"))
+            elif self._suspects and self._suspects.suspect(mark(one[2])):
+                if not batch:
+                    batch.append((caller, one))
+                    requests.popleft()
+                return False
+            else:
+                batch.append((caller, one))
+            requests.popleft()
+        return True
+
+    def _refuse(self, caller: Caller, one: Request, problem: Fault, *, own: bool = False) -> None:
+        self._counts.failed(problem.code, own=own)
+        caller.say(frames.error(one.id, problem))
+
+    def _answer(self, batch: Batch) -> None:
+        if not batch:
+            return
+        bodies = [one[2] for _, one in batch]
+        marks, alone = list(map(mark, bodies)), 0
+        if self._suspects and self._suspects.suspect(marks[0]):
+            alone = digest(bodies[0])
+            if (problem := self._suspects.verdict(marks[0], alone)) is not None:
+                self._refuse(*batch[0], problem)
+                return
+        self._batches += 1
+        looks = self._batches % _CPU_EVERY == 1 and self._counts.wants_cpu
+        cpu_ns = time.process_time_ns() if looks else 0
+        started_ns = time.monotonic_ns()
+        self._underway.begin(started_ns, marks, digest=alone)
+        ran = None if alone else self._swift.run(bodies)
+        answers, rows = (
+            ((), (ran.rows,)) if ran else self._host.answers([InputHead(len(b), FAST) for b in bodies], bodies)
+        )
+        ended_ns = time.monotonic_ns()
+        self._underway.end(ended_ns)
+        if alone:
+            self._suspects.clear(marks[0])
+        if looks:
+            self._counts.cpu((time.process_time_ns() - cpu_ns) // len(batch))
+        self._counts.ran(rows, ended_ns - started_ns)
+        if ran:
+            self._say_alike(batch, ran, ended_ns / 1e9)
+        else:
+            self._say(batch, answers, RETRIED if alone else 0, ended_ns / 1e9)
+
+    def _say(self, batch: Batch, answers: Sequence[tuple[AnswerHead, bytes]], flags: int, now_s: float) -> None:
+        version, named = self._version, len(self._version)
+        for (caller, one), (head, payload) in zip(batch, answers, strict=True):
+            if head.fault is not None:
+                self._refuse(caller, one, head.fault, own=head.own)
+                continue
+            said = flags | NONFINITE if head.nonfinite else flags
+            caller.say(_pack(named + len(payload), MAGIC, RESULT, said, named, one[0], 0, 0) + version)
+            caller.say(payload)
+            self._counts.ok(1, now_s - caller.read_s, head.nonfinite)
+            self._counts.sample(one[2], now_s)
+            self._swift.learn(one[2])
+
+    def _say_alike(self, batch: Batch, ran: Ran, now_s: float) -> None:
+        begin, each, data, bad = self._version + ran.begin, ran.each, ran.data, ran.nonfinite
+        size, named = len(begin) + each, len(self._version)
+        at = counted = 0
+        read_s = batch[0][0].read_s
+        for index, (caller, one) in enumerate(batch):
+            flags = NONFINITE if bad and bad[index] else 0
+            caller.say(_pack(size, MAGIC, RESULT, flags, named, one[0], 0, 0) + begin + data[at : at + each])
+            at += each
+            if caller.read_s != read_s:  # those that were read in one turn are counted together
+                self._counts.ok(index - counted, now_s - read_s)
+                counted, read_s = index, caller.read_s
+        self._counts.ok(len(batch) - counted, now_s - read_s, sum(bad))
+        self._counts.sample(batch[0][1][2], now_s)

@@ -1,0 +1,271 @@
+"""A model's own socket, served by its worker: clients' bytes go by the daemon, what it promises holds all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edged import frames, listening
+from edged.config.schema import Batch, Limits, Model
+from edged.config.units import Duration, Size
+from edged.messages import Answer
+from tests import models
+from tests.callers import ask_all, calling, request, row
+from tests.integration.serving.conftest import Bench
+
+Play = Callable[..., None]
+
+FOREVER = np.array([2**62], np.int64)  # turns of models.counting
+
+
+def at(folder: Path) -> Callable[[], listening.Bound]:
+    return partial(listening.unix, folder / "m.sock")
+
+
+def values(body: bytes, count: int = 4) -> list[float]:
+    found: list[float] = np.frombuffer(body[-4 * count :], np.float32).tolist()
+    return found
+
+
+async def serve(bench: Bench, content: bytes) -> str:
+    """The address of the socket, served by a process of this model."""
+    bench.route.door.open()
+    await bench.route.serve(bench.release(content))
+    return bench.route.door.address
+
+
+def test_a_worker_answers_its_own_clients(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with calling(await serve(bench, models.identity())) as caller:
+            for number in range(5):
+                head, version, body = await caller.ask(number, row(number, 2, 3, 4))
+                assert (head.kind, head.id, version) == (frames.RESULT, number, b"1")
+                assert values(body) == [number, 2, 3, 4]
+            caller.send(*(request(number, row(number, 2, 3, 4)) for number in range(100)))
+            assert [(await caller.frame())[0].id for _ in range(100)] == list(range(100))
+        await bench.until(lambda: bench.counters.outcomes["ok"] == 105)
+        assert bench.route.live is not None
+        assert bench.route.live.tally.runs == 105, "what probation counts (RULES 26)"
+        assert len(bench.route.recent()) > 0, "what a pushed model is tried on (RULES 24)"
+
+    play(scenario, listen=at(short_path))
+
+
+def test_a_mistake_is_answered_and_disturbs_nobody(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        async with calling(address) as caller:
+            wrong = request(1, np.zeros((1, 5), np.float32))
+            other = frames.head(frames.INFER, 5, 2, name=5) + b"other"
+            unknown = frames.head(0x55, 0, 3)
+            large = frames.head(frames.INFER, 5000, 4) + bytes(5000)
+            caller.send(request(0, row(1, 2, 3, 4)), wrong, other, unknown, large, request(5, row(1, 2, 3, 4)))
+            answers = [await caller.frame() for _ in range(6)]
+            assert [head.id for head, _, _ in answers] == list(range(6)), "in the order of what they answer"
+            codes = [json.loads(body)["code"] for head, _, body in answers if head.kind == frames.ERROR]
+            assert codes == ["bad_input", "unknown_model", "bad_input", "input_too_large"]
+            caller.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head, _, body = await caller.frame()
+            assert (head.id, json.loads(body)["code"]) == (0, "bad_input")
+            with pytest.raises(asyncio.IncompleteReadError):
+                await caller.frame()
+        assert len(await ask_all(address, [row(1, 2, 3, 4)])) == 1
+        await bench.until(lambda: bench.counters.outcomes["ok"] == 3)
+        assert bench.counters.outcomes["bad_input"] == 3
+
+    play(scenario, Model("m", limits=Limits(message=Size(4096))), listen=at(short_path))
+
+
+def test_twenty_switches_under_load_lose_nothing_and_keep_the_order(play: Play, short_path: Path) -> None:
+    """RULES 15, for clients that send again what a connection leaves unanswered."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        over = False
+
+        async def client(first: int) -> int:
+            sent = 0
+            while not over:
+                arrays = [row(first, sent, number, 0) for number in range(50)]
+                answers = await ask_all(address, arrays)
+                assert [head.id for head, _, _ in answers] == list(range(50))
+                assert [values(body) for _, _, body in answers] == [array[0].tolist() for array in arrays]
+                sent += 50
+            return sent
+
+        clients = [asyncio.create_task(client(number)) for number in range(8)]
+        for version in range(2, 22):
+            await bench.route.switch(await bench.route.start(bench.release(models.identity(), version)))
+            await bench.until(lambda: bench.counters.outcomes["ok"] > 50)
+            bench.counters.outcomes.clear()
+        over = True
+        assert min(await asyncio.gather(*clients)) > 0
+
+    play(scenario, listen=at(short_path))
+
+
+def test_a_worker_that_is_killed_loses_nothing_that_is_sent_again(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        over = False
+
+        async def client() -> None:
+            while not over:
+                answers = await ask_all(address, [row(number, 0, 0, 0) for number in range(50)])
+                assert [head.id for head, _, _ in answers] == list(range(50))
+                assert {head.kind for head, _, _ in answers} == {frames.RESULT}
+
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        for _ in range(3):
+            await bench.until(lambda: bench.route.live is not None and bench.counters.outcomes["ok"] > 100)
+            bench.counters.outcomes.clear()
+            assert bench.route.live is not None
+            os.kill(bench.route.live.pid, signal.SIGKILL)
+            bench.route._deaths.forgive()
+            await bench.until(lambda: bench.route.live is None)
+        over = True
+        await asyncio.gather(*clients)
+
+    play(scenario, listen=at(short_path))
+
+
+def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Play, short_path: Path) -> None:
+    """RULES 8, 10, 13: ended within limits.run, sent again, ended again when it runs alone; then it is told so."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.counting())
+        good = [asyncio.create_task(ask_all(address, [np.array([5], np.int64)] * 20, name="given")) for _ in range(4)]
+        bad = await ask_all(address, [np.array([7], np.int64), FOREVER, np.array([9], np.int64)], name="given")
+        assert [(head.kind, head.id) for head, _, _ in bad] == [
+            (frames.RESULT, 0),
+            (frames.ERROR, 1),
+            (frames.RESULT, 2),
+        ]
+        assert json.loads(bad[1][2])["code"] == "poison_input"
+        assert bench.counters.restarts == 2
+        for client in good:
+            assert {head.kind for head, _, _ in await client} == {frames.RESULT}
+        again = await ask_all(address, [FOREVER], name="given")
+        assert json.loads(again[0][2])["code"] == "poison_input"
+        assert bench.counters.restarts == 2, "it is known by now"
+
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))), listen=at(short_path))
+
+
+def test_who_stalls_or_takes_nothing_is_cut_and_holds_up_nobody(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity(shape=("batch", 50_000)))
+        many = np.zeros((1, 50_000), np.float32)
+        async with calling(address) as half:
+            half.send(request(1, many)[:30])
+            deaf.connect(address)
+            deaf.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    deaf.send(request(1, many))
+            for _ in range(10):
+                assert len(await ask_all(address, [many])) == 1
+            head, _, body = await half.frame()
+            assert (head.id, json.loads(body)["code"]) == (0, "timeout")
+            await bench.until(lambda: bench.counters.outcomes["timeout"] == 2)
+
+    with socket.socket(socket.AF_UNIX) as deaf:
+        play(scenario, listen=at(short_path))
+
+
+def test_the_channel_is_served_beside_clients_that_never_stop(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.linear())
+        over = False
+
+        async def client() -> None:
+            while not over:
+                await ask_all(address, [row(1, 2, 3, 4)] * 200, depth=64)
+
+        clients = [asyncio.create_task(client()) for _ in range(4)]
+        try:
+            for _ in range(100):
+                assert isinstance(await asyncio.wait_for(bench.send(b"[1, 2, 3, 4]"), 10), Answer)
+            answers = await asyncio.gather(*(bench.send(b"[1, 2, 3, 4]") for _ in range(50)))
+            assert all(isinstance(one, Answer) for one in answers)
+        finally:
+            over = True
+            await asyncio.gather(*clients)
+
+    play(scenario, listen=at(short_path))
+
+
+def test_the_time_of_a_client_s_run_is_not_that_of_a_batch_behind_it(play: Play, short_path: Path) -> None:
+    """RULES 10: each has limits.run for itself."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.counting())
+        live = bench.route.live
+        assert live is not None
+        async with calling(address) as caller:
+            caller.send(request(1, FOREVER, name="given"))
+            await bench.until(lambda: bench.route.door.running(live))
+            sent = bench.send(b"[5]")
+            await bench.until(lambda: not live.alive)
+            assert isinstance(await sent, Answer)
+        assert bench.counters.outcomes["poison_input"] == 0
+
+    play(scenario, Model("m", limits=Limits(run=Duration(0.5))), listen=at(short_path))
+
+
+def test_a_deadline_that_passes_before_its_turn_is_told(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.counting())
+        async with calling(address) as caller:
+            long = np.array([3_000_000], np.int64)
+            caller.send(request(1, long, name="given"), request(2, long, name="given", deadline_ms=1))
+            first, second = await caller.frame(), await caller.frame()
+            assert first[0].kind == frames.RESULT
+            assert json.loads(second[2])["code"] == "deadline"
+
+    play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(60))), listen=at(short_path))
+
+
+def test_whoever_comes_while_nobody_serves_waits_for_the_next_process(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.route.door.open()
+        async with calling(bench.route.door.address) as caller:
+            caller.send(request(1, row(1, 2, 3, 4)))
+            answer = asyncio.create_task(caller.frame())
+            await asyncio.sleep(0)
+            assert not answer.done()
+            await bench.route.serve(bench.release(models.identity()))
+            assert (await answer)[0].kind == frames.RESULT
+
+    play(scenario, listen=at(short_path))
+
+
+def test_who_leaves_answers_what_it_has_read(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.counting())
+        live = bench.route.live
+        assert live is not None
+        async with calling(address) as caller:
+            caller.send(request(1, np.array([2_000_000], np.int64), name="given"))
+            await bench.until(lambda: bench.route.door.running(live))
+            started_s = time.monotonic()
+            await bench.route.drain(30)
+            assert (await caller.frame())[0].kind == frames.RESULT
+            with pytest.raises(asyncio.IncompleteReadError):
+                await caller.frame()
+            assert time.monotonic() - started_s < 30
+        assert bench.counters.outcomes["ok"] == 1, "the last counts come before the end"
+
+    play(scenario, Model("m", limits=Limits(run=Duration(60))), listen=at(short_path))
+    assert not any(short_path.glob("*.sock"))
