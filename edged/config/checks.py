@@ -46,7 +46,8 @@ def topic_filter(text: str) -> None:
     if names:
         raise Refusal("an input's topic names a level with +", f"did you mean +{names[0]}?")
     if text.startswith("$share/"):
-        raise Refusal("shared subscriptions are not in this version of edged")
+        group, _, topic = text.removeprefix("$share/").partition("/")
+        raise Refusal("the group is a key of its own", f"write topic: {topic}, share: {group}")
     TopicFilter.parse(text)
 
 

@@ -21,6 +21,8 @@ def _mistakes(model: schema.Model, index: int, one: schema.Input) -> list[tuple[
         alone = "there is no other input that it could lend its value to"
         return [] if one.hold is None else [("hold", alone, "give each input of the model its `tensor`")]
     found: list[tuple[str, str, str]] = []
+    if one.share:
+        found.append(("share", "values that belong together would come to different boxes", "leave share out"))
     others = [other.form.tensor for other in model.inputs[:index]]
     if not one.form.tensor:
         found.append(("topic", "the other inputs feed a tensor each, and this one does not say which", "add tensor"))

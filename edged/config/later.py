@@ -13,6 +13,6 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Mqtt: frozenset({"home_assistant"}),
     schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
-    schema.Input: frozenset({"share", "window"}),
+    schema.Input: frozenset({"window"}),
     schema.Push: frozenset({"mqtt", "connection"}),
 }

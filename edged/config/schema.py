@@ -147,6 +147,14 @@ class Input(msgspec.Struct, frozen=True):
         Duration | None,
         Key("where several inputs run together: lends its last value for so long", 0.001, 30 * _DAY_S, default="none"),
     ] = None
+    share: Annotated[
+        str,
+        Key(
+            "a group of boxes that share this topic, each input for one of them; brokers that can: docs/brokers.md",
+            check=checks.group_name,
+            default="each box gets every input",
+        ),
+    ] = ""
 
 
 class Output(msgspec.Struct, frozen=True, rename={"from_": "from"}):

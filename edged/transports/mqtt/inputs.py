@@ -9,7 +9,7 @@ import msgspec
 
 from edged.config import schema
 from edged.topics import TopicFilter, Tree
-from edged.transports.mqtt.subscriptions import Subscription, covers, plan
+from edged.transports.mqtt.subscriptions import SHARED, Subscription, covers, plan
 
 _REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
 _CLOSED: Final = frozenset({"infer", "push", "request"})
@@ -67,13 +67,13 @@ class Inputs:
         self._prefix = f"{tree.root}/models/"
         self._names = {model.name for model in models}
         self._filters = [
-            (model.name, form, TopicFilter.parse(one.topic))
+            (model.name, form, TopicFilter.parse(one.topic), _wire(one))
             for model in models
             for form, one in enumerate(model.inputs)
         ]
         mine, *common = tree.requests(groups)
         own = [mine, *(name for model in models for name in (tree.infer(model.name), f"{tree.infer(model.name)}/+"))]
-        foreign = [(TopicFilter.parse(one.topic).wire, one.qos) for model in models for one in model.inputs]
+        foreign = [(_wire(one), one.qos) for model in models for one in model.inputs]
         foreign += [(wire, 1) for wire in common]  # last: a broker that forbids one may close the connection over it
         self.plan = plan(own, foreign)
         self.own: tuple[Subscription, ...] = self.plan[: len(own)]
@@ -86,7 +86,7 @@ class Inputs:
     def entries(self) -> dict[tuple[str, str], TopicFilter]:
         """Every filter that is or was listened to, by model and text."""
         own = [(name, TopicFilter.parse(self._tree.infer(name) + leaf)) for name in self._names for leaf in ("", "/+")]
-        named = [*own, *((name, one) for name, _, one in self._filters)]
+        named = [*own, *((name, one) for name, _, one, _ in self._filters)]
         return self._gone | {(name, one.text): one for name, one in named}
 
     def orphans(self, topic: str) -> list[Target]:
@@ -120,10 +120,10 @@ class Inputs:
             verb, _, last = leaf.partition("/")
             if model in self._names and verb == "infer" and "/" not in last:
                 found[model] = Target(model, -1, {}, last, self._identifier(topic))
-        for model, form, one in self._filters:
+        for model, form, one, wire in self._filters:
             levels = one.match(topic)
             if levels is not None and model not in found and self._reaches(one.wire, topic):
-                found[model] = Target(model, form, levels, "", self._identifier(one.wire))
+                found[model] = Target(model, form, levels, "", self._identifier(wire))
         return tuple(found.values())
 
     def _reaches(self, wire: str, topic: str) -> bool:
@@ -132,6 +132,12 @@ class Inputs:
 
     def _identifier(self, wire: str) -> int:
         return next((one.identifier for one in self.plan if covers(one.filter, wire)), 0)
+
+
+def _wire(entry: schema.Input) -> str:
+    """What the broker is asked for."""
+    wire = TopicFilter.parse(entry.topic).wire
+    return f"{SHARED}{entry.share}/{wire}" if entry.share else wire
 
 
 def answerable(tree: Tree, topic: str) -> str:

@@ -258,7 +258,7 @@ class Mqtt:
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
         self._pushes.line.follow(self._link.broker, said.version)
-        self._subscriptions.begin()
+        self._subscriptions.begin(shares=said.shares)
         for batch in self._subscriptions.stale() if said.session_present else ():
             self._unsubscribe(batch)
         self._unopened = said

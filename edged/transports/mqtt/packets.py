@@ -20,8 +20,8 @@ from edged.transports.mqtt.versions import Version
 class Greeting(msgspec.Struct, frozen=True):
     """What the broker said in its CONNACK on connection `number`; sizes in bytes.
 
-    `identifiers`: it knows subscription identifiers; `retains`: it keeps retained messages. On 3.1.1 it says
-    nothing but `session_present`.
+    `identifiers`: it knows subscription identifiers; `retains`: it keeps retained messages; `shares`: it knows shared
+    subscriptions. On 3.1.1 it says nothing but `session_present`.
     """
 
     number: int
@@ -31,6 +31,7 @@ class Greeting(msgspec.Struct, frozen=True):
     receive_maximum: int = 65_535
     identifiers: bool = False
     retains: bool = True
+    shares: bool = True
 
 
 def greeting(number: int, version: Version, properties: Properties | None, *, session_present: bool) -> Greeting:
@@ -44,6 +45,7 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
         getattr(properties, "ReceiveMaximum", 65_535),
         bool(getattr(properties, "SubscriptionIdentifierAvailable", 1)),
         bool(getattr(properties, "RetainAvailable", 1)),
+        bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
     )
 
 

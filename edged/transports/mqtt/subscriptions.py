@@ -15,6 +15,7 @@ import msgspec
 
 T = TypeVar("T")
 OWN: Final = 1  # the subscription identifier of edged's own topics
+SHARED: Final = "$share/"
 _FILTERS_AT_ONCE: Final = 8  # AWS IoT Core's limit for one SUBSCRIBE
 _STRIKES: Final = 2
 _QUARANTINE_S: Final = 600.0
@@ -45,8 +46,8 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some topic matches both filters."""
-    mine, theirs = one.split("/"), other.split("/")
+    """Whether some topic matches both filters, whoever else gets a part of it."""
+    mine, theirs = _topic(one).split("/"), _topic(other).split("/")
     for index in range(max(len(mine), len(theirs))):
         a = mine[index] if index < len(mine) else None
         b = theirs[index] if index < len(theirs) else None
@@ -55,6 +56,11 @@ def overlap(one: str, other: str) -> bool:
         if a is None or b is None or (a != b and "+" not in (a, b)):
             return False
     return True
+
+
+def _topic(wire: str) -> str:
+    """The filter itself: `$share/group/a/+` is about a/+ (MQTT 5, 4.8.2)."""
+    return wire.split("/", 2)[2] if wire.startswith(SHARED) else wire
 
 
 def plan(own: Sequence[str], foreign: Iterable[tuple[str, int]]) -> tuple[Subscription, ...]:
@@ -103,6 +109,7 @@ class Subscriptions:
         self._asked: tuple[Subscription, ...] | None = None
         self._left: list[tuple[Subscription, ...]] = []
         self._open = False
+        self._shares = True
         self._quarantine: dict[tuple[Subscription, ...], float] = {}
         self.refused: set[str] = set()
         self._stale: dict[str, None] = {}  # a kept session may still have them
@@ -124,6 +131,7 @@ class Subscriptions:
             left = {one for batch in self._left for one in batch}
             due = [one for one in own if one not in before or one in left]
             self._left = _batches(due) + [(one,) for one in foreign if one not in before or one in left]
+            self._deny()
         self._quarantine = {batch: until_s for batch, until_s in self._quarantine.items() if batch in self._foreign}
         self._strikes = {batch: count for batch, count in self._strikes.items() if batch[0].filter in wanted}
         self.refused &= wanted
@@ -135,12 +143,20 @@ class Subscriptions:
         """What a session that the broker has kept may still have from earlier plans."""
         return _batches(list(self._stale))
 
-    def begin(self) -> None:
-        """A connection is up: everything but the quarantined is asked for again."""
+    def begin(self, *, shares: bool = True) -> None:
+        """A connection is up: everything but the quarantined is asked for again, shared topics where that `shares`."""
         self._left = [*self._own, *(batch for batch in self._foreign if batch not in self._quarantine)]
         self._asked = None
         self._open = True
+        self._shares = shares
         self.refused.clear()
+        self._deny()
+
+    def _deny(self) -> None:
+        """To ask a broker that shares nothing would be a protocol error, over which it closes (MQTT 5, 3.2.2.3.13)."""
+        denied = [] if self._shares else [batch for batch in self._left if batch[0].filter.startswith(SHARED)]
+        self._left = [batch for batch in self._left if batch not in denied]
+        self.refused |= {batch[0].filter for batch in denied}
 
     def next(self) -> tuple[Subscription, ...] | None:
         """What to subscribe to now; None while an answer is awaited and when all is done."""

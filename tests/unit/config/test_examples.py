@@ -94,7 +94,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     assert shown == Mqtt.__struct_defaults__[-4:]
     assert (found.groups, Path(found.mqtt.key).name) == (("line-2", "pi4"), "press-07.key")
     plain = Model("digits")
-    (digits,) = found.models
+    digits, _ = found.models
     assert digits.batch == plain.batch
     assert digits.limits.memory == plain.limits.memory
     assert digits.limits.message == plain.limits.message

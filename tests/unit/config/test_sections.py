@@ -209,6 +209,14 @@ WRONG = {
         inputs("{topic: t, tensor: t, missing: last}, {topic: u, tensor: u}"),
         "2: models.a.inputs[0].missing: last is for an input that runs alone (send all members, or choose nan)",
     ),
+    "a shared topic among values": (
+        inputs("{topic: t, tensor: t, share: g}, {topic: u, tensor: u}"),
+        "2: models.a.inputs[0].share: values that belong together would come to different boxes (leave share out)",
+    ),
+    "a group in a topic": (
+        inputs("{topic: $share/g/a/+}"),
+        "2: models.a.inputs[0].topic: the group is a key of its own (write topic: a/+, share: g)",
+    ),
     "values that cannot meet": (
         inputs("{topic: +cell/t, tensor: t}, {topic: +line/u, tensor: u}"),
         "2: models.a.inputs[1].topic: it does not meet +cell/t: they need the same named levels (+cell)",

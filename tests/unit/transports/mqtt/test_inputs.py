@@ -90,3 +90,14 @@ def test_not_answerable(topic: str) -> None:
 @pytest.mark.parametrize("topic", ["answers/me", TREE.result("m", "7"), "edged/other/answers", "infer"])
 def test_answerable(topic: str) -> None:
     assert answerable(TREE, topic) == ""
+
+
+def test_a_shared_topic_is_asked_for_with_its_group_and_taken_as_what_it_is() -> None:
+    shared = schema.Input("cells/+cell/scan", share="line-2")
+    inputs = Inputs(TREE, [schema.Model("m", inputs=(shared,)), schema.Model("n", inputs=(schema.Input("cells/#"),))])
+    first, second = inputs.foreign[:2]
+    assert (first.filter, second.filter) == ("$share/line-2/cells/+/scan", "cells/#")
+    # Of one message a box may get its own copy, and the group's: each counts for one of the two.
+    assert _found(inputs, "cells/7/scan", first.identifier) == [("m", 0, "")]
+    assert _found(inputs, "cells/7/scan", second.identifier) == [("n", 0, "")]
+    assert inputs.targets("cells/7/scan", [first.identifier])[0].levels == {"cell": "7"}

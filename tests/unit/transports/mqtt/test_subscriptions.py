@@ -113,3 +113,32 @@ def test_own_topics_are_never_left_out() -> None:
         assert subscriptions.next() is not None
         told.append(subscriptions.lost())
     assert told == [[], ["own"], [], [], []]
+
+
+def test_a_shared_filter_covers_only_its_own_group_and_is_told_apart_from_copies_of_others() -> None:
+    assert covers("$share/g/a/#", "$share/g/a/b")
+    assert not covers("$share/g/a/#", "$share/h/a/b")
+    assert not covers("$share/g/a/#", "a/b")
+    assert not covers("a/#", "$share/g/a/b")
+    assert overlap("$share/g/a/#", "a/b")
+    assert not overlap("$share/g/a/#", "b")
+    found = plan([], [("$share/g/a/b", 1), ("a/+", 1), ("$share/g/c", 1)])
+    assert [one.filter for one in found] == ["$share/g/a/b", "a/+", "$share/g/c"]
+    assert len({one.identifier for one in found[:2]} - {0}) == 2
+    assert found[2].identifier == 0
+
+
+def test_a_broker_that_shares_nothing_is_not_asked_for_it() -> None:
+    shared, plain = Subscription("$share/g/a", 1), Subscription("b", 1)
+    subscriptions = Subscriptions([], [shared, plain])
+    subscriptions.begin(shares=False)
+    assert subscriptions.next() == (plain,)
+    subscriptions.answered([True])
+    assert subscriptions.done
+    assert subscriptions.refused == {"$share/g/a"}
+    subscriptions.adopt([], [shared, plain, Subscription("$share/g/c", 1)])
+    assert subscriptions.next() is None
+    assert subscriptions.refused == {"$share/g/a", "$share/g/c"}
+    subscriptions.begin()  # another broker
+    assert subscriptions.next() == (shared,)
+    assert subscriptions.refused == set()
