@@ -4,7 +4,8 @@
         ... broker.url, broker.port ...
 
 `Mosquitto` takes extra lines of mosquitto.conf and, with `tls=True`, listens with TLS, a password and
-a certificate authority of its own (`broker.ca`; `broker.authority` issues more). `kill()` is SIGKILL;
+a certificate authority of its own (`broker.ca`; `broker.authority` issues more); with `websockets=True` it speaks
+MQTT in WebSockets there, and as it is on `broker.plain`. `kill()` is SIGKILL;
 `start()` starts it again on the same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1
 only, silent to MQTT 5. `Nats` is Debian's nats-server: 3.1.1 only, and says so.
 """
@@ -120,18 +121,25 @@ class Process:
 class Mosquitto(Process):
     """Eclipse Mosquitto; `config` is appended to its configuration file as it is."""
 
-    def __init__(self, folder: Path, config: str = "", *, tls: bool = False, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, config: str = "", *, tls: bool = False, port: int = 0, websockets: bool = False
+    ) -> None:
         super().__init__(folder, port or free_port())
         self.tls = tls
+        self.plain = free_port() if websockets else self.port
         self.ca = folder / "ca.crt"
         owner = pwd.getpwuid(os.geteuid()).pw_name
         # As root Mosquitto becomes its own user, which may not read a test's folder.
         lines = [
             f"user {owner}",
+            # 2.0.11 does not start with WebSockets alone ("Unable to start any listening sockets").
+            *([f"listener {self.plain} 127.0.0.1"] if websockets else []),
             f"listener {self.port} 127.0.0.1",
             "set_tcp_nodelay true",
             "log_type all",
         ]
+        if websockets:
+            lines.append("protocol websockets")
         if tls:
             self.authority = Authority(folder)
             certificate, key = self.authority.issue("localhost", server=True)
@@ -148,7 +156,8 @@ class Mosquitto(Process):
 
     @property
     def url(self) -> str:
-        return f"mqtts://localhost:{self.port}" if self.tls else f"mqtt://127.0.0.1:{self.port}"
+        scheme = "mqtt" if self.plain == self.port else "ws"
+        return f"{scheme}s://localhost:{self.port}" if self.tls else f"{scheme}://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
         return [_tool("mosquitto"), "-c", str(self.folder / "mosquitto.conf")]

@@ -12,33 +12,36 @@ import msgspec
 from edged.config import checks
 from edged.config.mistakes import Refusal
 
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-_OTHER_NAMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "mqtt", "https": "mqtts"}
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_OTHER_NAMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "ws", "https": "wss"}
+_WS_PATH: Final = "/mqtt"  # what Mosquitto, aedes, ejabberd and EMQX take; RabbitMQ has /ws
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """A broker's address; `tls` when its certificate is to be checked."""
+    """A broker's address; `tls` when its certificate is to be checked, `path` when MQTT goes through a WebSocket."""
 
     host: str
     port: int
     tls: bool
+    path: str = ""
 
     @property
     def url(self) -> str:
         """As people are shown it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'ws' if self.path else 'mqtt'}{'s' if self.tls else ''}://{host}:{self.port}{self.path}"
 
 
 def broker(url: str) -> Broker:
-    """The parts of `mqtt://host[:1883]` or `mqtts://host[:8883]`. Raises Refusal with the reason."""
+    """The parts of `mqtt://host[:1883]`, `mqtts://host[:8883]`, `ws://host[:80][/path]` or `wss://host[:443][/path]`.
+
+    Raises Refusal with the reason.
+    """
     if re.search(r"\s", url):
         raise Refusal("an address has no space in it")
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise Refusal("expected mqtt://host or mqtts://host", f"did you mean mqtt://{url}?")
-    if scheme in ("ws", "wss"):
-        raise Refusal("MQTT over WebSockets is not in this version of edged", "use mqtt:// or mqtts://")
     if scheme not in _PORTS:
         meant = _OTHER_NAMES.get(scheme, "mqtt")
         raise Refusal(f"{scheme}:// is no address of a broker", f"did you mean {url.replace(scheme, meant, 1)}?")
@@ -51,11 +54,16 @@ def broker(url: str) -> Broker:
         raise Refusal("the broker's host is missing", f"such as {scheme}://broker.plant")
     if parts.username is not None or parts.password is not None:
         raise Refusal("an address holds no user and password", "they have keys of their own: username, password_file")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise Refusal("an address ends after the port", f"did you mean {scheme}://{parts.netloc}?")
+    webby = scheme in ("ws", "wss")
+    if parts.query or parts.fragment or (parts.path.strip("/") and not webby):
+        end = "path" if webby else "port"
+        raise Refusal(f"an address ends after the {end}", f"did you mean {scheme}://{parts.netloc}?")
+    if not parts.path.isascii() or not parts.path.isprintable():
+        raise Refusal("a path has printable ASCII characters alone", "others are written as %C3%BC")
     if port is not None and not 1 <= port <= 65535:
         raise Refusal("a port is 1 to 65535")
-    return Broker(host, port or _PORTS[scheme], tls=scheme == "mqtts")
+    path = (parts.path or _WS_PATH) if webby else ""
+    return Broker(host, port or _PORTS[scheme], tls=scheme in ("mqtts", "wss"), path=path)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ def _certificates(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> No
     written = [name for name in ("ca", "cert", "key") if found.get(name)]
     if "url" in found and not any(addresses.broker(url).tls for url in found["url"]):
         for name in written:
-            hint = "did you mean mqtts:// in mqtt.url?"
+            hint = "did you mean mqtts:// or wss:// in mqtt.url?"
             reader.refuse(line_of(node, name), f"mqtt.{name}", "has no use without TLS", hint)
         return
     for name in written:

@@ -47,7 +47,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     url: Annotated[
         tuple[str, ...],
         Key(
-            "the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`; several: the first that answers",
+            "the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`, or through a WebSocket `ws://host[:80][/mqtt]` "
+            "or `wss://host[:443][/mqtt]`; several: the first that answers",
             check=addresses.broker,
             one=True,
             distinct=True,

@@ -6,6 +6,7 @@ number) is kept outside, so no packet identifier of an old connection can mean a
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from typing import Any, Final
@@ -17,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 
 from edged.config import addresses, certificates, schema
 from edged.config.addresses import Broker
+from edged.transports.mqtt import websocket
 from edged.transports.mqtt.outbox import MAX_PACKET
 from edged.transports.mqtt.packets import fresh
 from edged.transports.mqtt.stream import StreamingClient
@@ -29,8 +31,8 @@ _HEADERS: Final = 128 * 1024  # room in a packet beside the payload: topic and p
 
 NO_CONNACK: Final = (
     "the broker closed the connection without an answer; the usual causes, likeliest first: it wants a client "
-    "certificate, it does not trust ours, the port is a TLS port and mqtt.url says mqtt:// (or the other way "
-    "round), it does not speak this MQTT version"
+    "certificate, it does not trust ours, the port is one for TLS or WebSockets and mqtt.url says mqtt:// (or the "
+    "other way round), it does not speak this MQTT version"
 )
 
 
@@ -76,8 +78,9 @@ class Dialer(msgspec.Struct, frozen=True):
             client.will_set(self.will, b"offline", qos=1, retain=True)
         return client
 
-    def dial(self, client: Client, version: Version, broker: Broker) -> None:
-        """Blocks until CONNECT has been sent: name lookup, TCP, TLS. Raises OSError and ValueError."""
+    def dial(self, client: StreamingClient, version: Version, broker: Broker) -> None:
+        """Blocks until CONNECT has been sent: name lookup, TCP, TLS, WebSocket. Raises OSError and ValueError."""
+        client.broker = broker
         if broker.tls:
             client.tls_set_context(self._tls())
         keepalive = round(self.settings.keepalive)
@@ -94,9 +97,11 @@ class Dialer(msgspec.Struct, frozen=True):
     def answers(self, broker: Broker) -> bool:
         """Whether something there takes connections, and is who it should be. Blocks for some seconds at most."""
         try:
-            with socket.create_connection((broker.host, broker.port), CONNECT_TIMEOUT_S) as sock:
-                if broker.tls:
-                    self._tls().wrap_socket(sock, server_hostname=broker.host).close()
+            with contextlib.closing(socket.create_connection((broker.host, broker.port), CONNECT_TIMEOUT_S)) as plain:
+                sock = self._tls().wrap_socket(plain, server_hostname=broker.host) if broker.tls else plain
+                with contextlib.closing(sock):
+                    if broker.path:
+                        websocket.opened(sock, broker, CONNECT_TIMEOUT_S).close()
         except (OSError, ValueError):
             return False
         return True

@@ -17,19 +17,21 @@ from typing import Final, cast
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 
+from edged.config.addresses import Broker
+from edged.transports.mqtt import websocket
 from edged.transports.mqtt.codec import Bytes, length, ours
+from edged.transports.mqtt.websocket import BLOCKED, WebSocket
 
 _FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 PIECE: Final = 64 * 1024  # bytes; what is larger goes straight through
 _GROWTH: Final = 2**20  # bytes; what a packet is given at first, however long it says that it is
 _ALL: Final = 2**62
-_BLOCKED: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
-    """Around a connected socket, TLS or not. Until `take_over` all is paho's, and each send goes out at once."""
+    """Around a connected socket, TLS or WebSocket or neither. Until `take_over` all is paho's, and sent at once."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | WebSocket) -> None:
         self._sock = sock
         self._ahead = b""
         self._at = 0
@@ -83,7 +85,7 @@ class Stream:
                 data = self._sock.recv(PIECE)
                 self._ahead, self._at = self._ahead[self._at :] + data, 0
                 ended = not data
-        except _BLOCKED:
+        except BLOCKED:
             return
         except OSError:
             ended = True
@@ -96,8 +98,8 @@ class Stream:
 
     @property
     def hidden(self) -> bool:
-        """Whether there are bytes that no file descriptor announces: TLS has read and decrypted them."""
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        """Whether there are bytes that no file descriptor announces: TLS or WebSocket have read them."""
+        return isinstance(self._sock, ssl.SSLSocket | WebSocket) and self._sock.pending() > 0
 
     def _finished(self, large: _Large) -> tuple[int, Bytes] | None:
         if not large.whole:
@@ -115,7 +117,7 @@ class Stream:
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it. Raises OSError when the connection is broken."""
         if self._behind:
-            with contextlib.suppress(*_BLOCKED):
+            with contextlib.suppress(*BLOCKED):
                 del self._behind[: self._sock.send(self._behind)]
 
     def send(self, data: bytes | bytearray) -> int:
@@ -128,7 +130,7 @@ class Stream:
         taken = 0
         if not self._behind:
             if len(data) > PIECE:  # not copied, as far as the socket takes it
-                with contextlib.suppress(*_BLOCKED):
+                with contextlib.suppress(*BLOCKED):
                     taken = self._sock.send(data)
             self._wake()
         self._behind += memoryview(data)[taken:] if taken else data
@@ -156,7 +158,7 @@ class Stream:
 
     def pending(self) -> int:
         """Bytes that can be read although the socket would not say so."""
-        inside = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
+        inside = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket | WebSocket) else 0
         return len(self._ahead) - self._at + inside
 
     def close(self) -> None:
@@ -188,7 +190,7 @@ class _Large:
     def whole(self) -> bool:
         return self._have == self._size
 
-    def fill(self, sock: socket.socket) -> int:
+    def fill(self, sock: socket.socket | WebSocket) -> int:
         """Reads into it; how many bytes, 0 at the end. Raises what the socket raises."""
         if self._have == len(self.body):
             self.body.extend(bytes(min(self._size - self._have, max(self._have, _GROWTH))))
@@ -199,7 +201,9 @@ class _Large:
 
 
 class StreamingClient(Client):
-    """paho's client on a Stream."""
+    """paho's client on a Stream. `broker`: where it is to connect to, before it does."""
+
+    broker: Broker | None = None
 
     def turn(self, limit_s: float, bell: int = -1) -> bool:
         """Reads and writes once there is something to, within the limit; False when the connection is gone.
@@ -226,4 +230,7 @@ class StreamingClient(Client):
         return self.loop_misc() is _FINE
 
     def _create_socket(self) -> Stream:
-        return Stream(super()._create_socket())  # type: ignore[arg-type]  # TCP or TLS: no other transport is configured
+        sock = cast("socket.socket", super()._create_socket())  # TCP or TLS: paho is told of no other transport
+        if self.broker is None or not self.broker.path:
+            return Stream(sock)
+        return Stream(websocket.opened(sock, self.broker, self.connect_timeout))

@@ -17,7 +17,7 @@ from edged.transports.mqtt import codec
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, arrival, greeting, subscribe_arguments
-from edged.transports.mqtt.stream import Stream
+from edged.transports.mqtt.stream import Stream, StreamingClient
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
@@ -51,7 +51,7 @@ class Wire:
 
     def __init__(
         self,
-        client: Client,
+        client: StreamingClient,
         number: int,
         version: Version,
         events: Events,

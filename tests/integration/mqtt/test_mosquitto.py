@@ -93,6 +93,7 @@ def test_nagle_is_off_on_both_connections(broker: Mosquitto) -> None:
             assert wire is not None
             stream = wire.client.socket()
             assert isinstance(stream, Stream)
+            assert isinstance(stream._sock, socket.socket)
             assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(scenario)
@@ -600,6 +601,7 @@ def test_retained_readings_that_waited_come_again_after_a_loss(tmp_path: Path) -
                 assert wire is not None
                 stream = wire.client.socket()
                 assert isinstance(stream, Stream)
+                assert isinstance(stream._sock, socket.socket)
                 stream._sock.shutdown(socket.SHUT_RDWR)
                 await until(lambda: box.mqtt.facts().reconnects == 1)
                 await until(lambda: box.mqtt.facts().waiting)

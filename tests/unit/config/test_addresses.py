@@ -17,10 +17,15 @@ from edged.config.mistakes import Refusal
         ("mqtts://broker.plant", Broker("broker.plant", 8883, tls=True)),
         ("mqtt://10.0.0.1:1884/", Broker("10.0.0.1", 1884, tls=False)),
         ("mqtts://[fe80::1]:8884", Broker("fe80::1", 8884, tls=True)),
+        ("ws://b", Broker("b", 80, tls=False, path="/mqtt")),
+        ("ws://b/", Broker("b", 80, tls=False, path="/")),
+        ("wss://b:8084/ws/mqtt", Broker("b", 8084, tls=True, path="/ws/mqtt")),
+        ("wss://[fe80::1]", Broker("fe80::1", 443, tls=True, path="/mqtt")),
     ],
 )
 def test_a_brokers_url(url: str, expected: Broker) -> None:
     assert broker(url) == expected
+    assert broker(expected.url) == expected
 
 
 @pytest.mark.parametrize(
@@ -30,7 +35,10 @@ def test_a_brokers_url(url: str, expected: Broker) -> None:
         ("broker.plant:1883", "expected mqtt://host", "did you mean mqtt://broker.plant:1883?"),
         ("tcp://b:1883", "no address of a broker", "did you mean mqtt://b:1883?"),
         ("ssl://b", "no address of a broker", "did you mean mqtts://b?"),
-        ("ws://b", "not in this version", "use mqtt:// or mqtts://"),
+        ("http://b/mqtt", "no address of a broker", "did you mean ws://b/mqtt?"),
+        ("ws://", "host is missing", "such as ws://broker.plant"),
+        ("ws://b/mqtt?x=1", "ends after the path", "did you mean ws://b?"),
+        ("ws://b/m\u00fcll", "printable ASCII", "others are written as %C3%BC"),
         ("mqtt://", "host is missing", "such as mqtt://broker.plant"),
         ("mqtt://u:p@b", "no user and password", "they have keys of their own: username, password_file"),
         ("mqtt://b/topic", "ends after the port", "did you mean mqtt://b?"),

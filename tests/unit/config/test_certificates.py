@@ -104,7 +104,7 @@ def test_what_does_not_go_together(folder: Folder) -> None:
     )
     plain = folder.mistakes(TEXT.replace("mqtts:", "mqtt:"))
     assert plain == [
-        f"{line}: mqtt.{name}: has no use without TLS (did you mean mqtts:// in mqtt.url?)"
+        f"{line}: mqtt.{name}: has no use without TLS (did you mean mqtts:// or wss:// in mqtt.url?)"
         for line, name in ((3, "ca"), (4, "cert"), (5, "key"))
     ]
 

@@ -433,7 +433,6 @@ LATER = {
     "sockets: {fast: /run/x}\n": "1: sockets.fast",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
     "push: {connection: shared}\n": "1: push.connection",
-    "mqtt: {url: wss://b/mqtt}\n": "1: mqtt.url: MQTT over WebSockets",
 }
 
 

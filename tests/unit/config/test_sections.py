@@ -46,7 +46,8 @@ WRONG = {
         "device: a\nmqtt:\n  username: x\n",
         (
             "2: mqtt.url: is missing "
-            "(the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`; several: the first that answers)"
+            "(the broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`, or through a WebSocket "
+            "`ws://host[:80][/mqtt]` or `wss://host[:443][/mqtt]`; several: the first that answers)"
         ),
     ),
     "no broker at all": (
@@ -79,7 +80,7 @@ WRONG = {
     ),
     "ca without TLS": (
         "mqtt:\n  url: mqtt://b\n  ca: edged.yaml\n",
-        "3: mqtt.ca: has no use without TLS (did you mean mqtts:// in mqtt.url?)",
+        "3: mqtt.ca: has no use without TLS (did you mean mqtts:// or wss:// in mqtt.url?)",
     ),
     # --- sockets
     "open metrics": (
