@@ -295,15 +295,16 @@ def _payload(message: Message, inline: memoryview, descriptors: list[int], limit
     expected = 1 if place == MEMFD else len(descriptors) if isinstance(message, _BRINGING) else 0
     if len(descriptors) != expected:
         raise ProtocolError(f"{len(descriptors)} descriptors came with a message that announces {expected}")
-    sizes = [head.size for head in getattr(message, "heads", ())]
-    size = sum(sizes)
-    if min(sizes, default=0) < 0:
-        raise ProtocolError("a size below zero")
+    heads, size = getattr(message, "heads", ()), 0
+    for head in heads:
+        if head.size < 0:
+            raise ProtocolError("a size below zero")
+        size += head.size
     if place >= 0:
         payload = _in_ring(ring, place, size)
     else:
         payload = _read_sealed(descriptors[0], limit) if place == MEMFD else inline
-    if sizes and size != len(payload):
+    if heads and size != len(payload):
         raise ProtocolError("the sizes in the header do not add up to the payload")
     return payload
 
@@ -327,7 +328,7 @@ def split(heads: Sequence[InputHead | AnswerHead | Sampled], payload: memoryview
 
 
 def _check_size(parts: list[bytes | memoryview]) -> None:
-    size = sum(len(part) for part in parts)
+    size = sum([len(part) for part in parts])
     if size > MESSAGE_LIMIT:
         raise ProtocolError(f"a message of {size} bytes is above {MESSAGE_LIMIT}")
 

@@ -120,9 +120,9 @@ def with_parameters(answer: Answer, parameters: dict[str, object]) -> tuple[byte
     The worker never writes that member, so that one place adds what only the daemon knows
     (`seq`, `age_ms`, `topic`). Returns (payload, json_length); json_length stays 0 for pure JSON.
     """
-    parameters = {**parameters, **_flags(answer)}
-    if not parameters:
+    if not (parameters or answer.nonfinite or answer.retried):
         return answer.payload, answer.json_length
+    parameters = {**parameters, **_flags(answer)}
     end = answer.json_length or len(answer.payload)
     if answer.payload[end - 1] != _CLOSE:
         raise ValueError("an answer's JSON part must end with its closing brace")

@@ -39,6 +39,9 @@ class Offer(msgspec.Struct, frozen=True):
     evicted: tuple[Ticket, ...] = ()
 
 
+_TAKEN: Final = Offer(Admission.TAKEN)
+
+
 class Lane:
     """Waiting inputs, in the order they came or, `per` stream, one of each stream in turn.
 
@@ -60,7 +63,7 @@ class Lane:
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._count = 0
         self._tidy_at = 0
-        self._blocked: set[str] = set()
+        self.blocked: set[str] = set()  # streams of which an input was told to wait
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -85,10 +88,10 @@ class Lane:
             return Offer(Admission.TAKEN, (old,))
         if self._fits(item.stream, room):
             self._append(ticket)
-            return Offer(Admission.TAKEN)
+            return _TAKEN
         policy = self.overflow or BY_SOURCE[item.source]
         if policy == "block" and item.source is Source.MQTT_QOS1:
-            self._blocked.add(item.stream if self._per_stream else "")
+            self.blocked.add(item.stream if self._per_stream else "")
             return Offer(Admission.BLOCKED)
         if policy == "drop-oldest" and (evicted := self._evict(item.stream, room)):
             self._append(ticket)
@@ -125,9 +128,9 @@ class Lane:
 
     def has_room_again(self) -> bool:
         """True once after a BLOCKED offer, when there is room."""
-        if not self._blocked or not any(self._fits(stream, 0) for stream in self._blocked):
+        if not self.blocked or not any(self._fits(stream, 0) for stream in self.blocked):
             return False
-        self._blocked.clear()
+        self.blocked.clear()
         return True
 
     def next_deadline_s(self) -> float | None:
@@ -177,16 +180,16 @@ class Lane:
 
     def _note_deadline(self, ticket: Ticket) -> None:
         if ticket.item.deadline_s is not None:
-            self._tidy()
+            if len(self._deadlines) >= self._tidy_at:
+                self._tidy()
             self._count += 1
             heapq.heappush(self._deadlines, (ticket.item.deadline_s, self._count, ticket))
 
     def _tidy(self) -> None:
         """Lets go of what was settled meanwhile, behind an earlier deadline too: each holds a payload."""
-        if len(self._deadlines) >= self._tidy_at:
-            self._deadlines = [one for one in self._deadlines if not one[2].settled]
-            heapq.heapify(self._deadlines)
-            self._tidy_at = 2 * len(self._deadlines) + 8
+        self._deadlines = [one for one in self._deadlines if not one[2].settled]
+        heapq.heapify(self._deadlines)
+        self._tidy_at = 2 * len(self._deadlines) + 8
 
     def _evict(self, stream: str, room: int) -> tuple[Ticket, ...]:
         """Makes room by dropping the oldest that may be: any when the configuration says so, else QoS 0 inputs.

@@ -94,13 +94,13 @@ class Route:
         return self.feeder.offer(item) if problem is None else self.feeder.refuse(item, problem)
 
     def _refusal(self, item: Input) -> Fault | None:
-        limit = self.settings.limits.message
-        if len(item.payload) > limit:
-            return fault("input_too_large", f"{len(item.payload)} bytes are above the limit of {limit}")
+        settings, size = self.terms.settings, len(item.payload)
+        if size > settings.limits.message:
+            return fault("input_too_large", f"{size} bytes are above the limit of {settings.limits.message}")
         if self.release is None:
             return self.fault or (UNLOADED if self.unloaded else NOTHING_YET)
-        if len(item.payload) > self.release.memory_of(self.settings):  # it would end the process that only takes it in
-            return fault("over_memory", f"{len(item.payload)} bytes are more than limits.memory allows a process")
+        if size > self.release.memory_of(settings):  # it would end the process that only takes it in
+            return fault("over_memory", f"{size} bytes are more than limits.memory allows a process")
         if self.fault is None or (item.source is Source.MQTT_QOS1 and not self._given_up):
             return None
         return failed(self.fault)

@@ -79,7 +79,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._in_place:
             self._received(nbytes)
             return
-        self._complete()
+        if self._body is not None:
+            self._complete()
         if self._held:
             data = bytearray(b"".join((self._held, self._gate.scratch[:nbytes])))
             self._parse(data, memoryview(data), len(data))

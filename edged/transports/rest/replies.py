@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -47,9 +48,13 @@ def metrics(body: bytes) -> Reply:
 def answered(answer: Answer) -> Reply:
     """A model's answer: pure JSON, or JSON with raw tensors behind it and the header that says where."""
     body, json_length = with_parameters(answer, {})
-    if json_length:
-        return Reply(_OK_BINARY % (json_length, len(body)), body)
-    return Reply(_OK_JSON % len(body), body)
+    return Reply(_ok(json_length, len(body)), body)
+
+
+@functools.lru_cache(maxsize=256)
+def _ok(json_length: int, size: int) -> bytes:
+    """How an answer of so many bytes begins. Cached, because a model's answers are mostly of one size."""
+    return _OK_BINARY % (json_length, size) if json_length else _OK_JSON % size
 
 
 def refused(problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:

@@ -61,6 +61,27 @@ def test_what_comes_in_one_turn_of_the_loop_shares_a_batch(play: Play) -> None:
     play(scenario)
 
 
+def test_where_several_come_at_a_time_the_first_waits_for_the_others(play: Play) -> None:
+    """Until one has come alone: then the next goes at once again."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        live = bench.route.live
+        assert live is not None
+        await asyncio.gather(*(bench.send(ONE_SCAN) for _ in range(9)))
+        for count in (9, 1):
+            inputs = [bench.send(ONE_SCAN) for _ in range(count)]
+            assert not live.flights
+            await asyncio.sleep(0)
+            assert [flight.inputs for flight in live.flights] == [count]
+            assert all(isinstance(one, Answer) for one in await asyncio.gather(*inputs))
+        alone = bench.send(ONE_SCAN)
+        assert [flight.inputs for flight in live.flights] == [1]
+        assert isinstance(await alone, Answer)
+
+    play(scenario)
+
+
 def test_a_bad_input_in_a_batch_fails_alone(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.gather(rows=10)))
