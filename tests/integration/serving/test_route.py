@@ -277,7 +277,7 @@ def test_three_deaths_make_the_model_failed_and_it_comes_back(play: Play) -> Non
 def test_a_deadline_answers_the_sender_and_the_late_answer_is_counted(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.counting()))
-        slow = bench.send(b"[4000000]", deadline_s=0.05)
+        slow = bench.send(b"[400000]", deadline_s=0.05)
         queued = [bench.send(b"[1]", deadline_s=0.05) for _ in range(3)]
         patient = bench.send(b"[2]")
         assert [one.code for one in await asyncio.gather(slow, *queued) if isinstance(one, Fault)] == ["deadline"] * 4
