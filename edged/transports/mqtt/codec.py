@@ -75,6 +75,8 @@ def arrival(number: int, version: Version, head: int, body: Bytes) -> Arrival:
     retain, again = head & 1 == 1, head & 8 == 8
     if version != "5":
         return Arrival(topic, bytes(body[at:]), qos, retain, mid, number, again=again)
+    if body[at : at + 1] == b"\0":  # no properties, as nearly always
+        return Arrival(topic, bytes(body[at + 1 :]), qos, retain, mid, number, again=again)
     size, at = length(body, at)
     if size < 0 or at + size > len(body):
         raise MalformedPacket("properties longer than their packet")

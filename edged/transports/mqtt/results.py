@@ -25,6 +25,7 @@ _ERRORS_A_SECOND: Final = 10
 # What the configuration asks to leave out is no error of whoever sent it: counted, and told to those who wait for it.
 _ASKED_FOR: Final = frozenset({"rate_limited", "replaced", "too_old", "no_partner"})
 _SEQUENCES: Final = 4096  # output topics whose `seq` is kept; the least recently used starts again at 1
+_WITH_PARAMETERS: Final = frozenset({"oip", "prediction"})  # results that have room for `seq` and the like
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
 _BINARY: Final = "application/octet-stream"
@@ -108,7 +109,7 @@ class Results:
         template = self._outputs[target.model].topic
         if response_topic or target.form < 0 or not template:
             return response_topic or self._tree.result(target.model, target.id)
-        return fill(template, target.levels)
+        return fill(template, target.levels) if target.levels else template
 
     def settle(self, sender: Sender, outcome: Outcome) -> None:
         """The final outcome of one input: published, then the input acknowledged."""
@@ -137,14 +138,17 @@ class Results:
     def _result(self, sender: Sender, answer: Answer) -> Publication | None:
         """None when the broker would not carry it."""
         target = sender.target
-        # With an id each topic is used once: there the sequence is the model's.
-        counted = self._tree.result(target.model) if target.id and not sender.response_topic else sender.output
-        parameters = self._parameters(answer, counted, sender.arrived_s, sender.arrived_ms)
-        parameters["topic"] = sender.arrival.topic
-        payload, content_type = self._payload(answer, parameters, self._format(target))
-        qos = sender.arrival.qos if sender.response_topic else self._outputs[target.model].qos
-        message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
         output = self._outputs[target.model]
+        form = self._format(target)
+        parameters: dict[str, object] = {}
+        if form in _WITH_PARAMETERS:
+            # With an id each topic is used once: there the sequence is the model's.
+            counted = self._tree.result(target.model) if target.id and not sender.response_topic else sender.output
+            parameters = self._parameters(answer, counted, sender.arrived_s, sender.arrived_ms)
+            parameters["topic"] = sender.arrival.topic
+        payload, content_type = self._payload(answer, parameters, form)
+        qos = sender.arrival.qos if sender.response_topic else output.qos
+        message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
         # An answer to one request is kept by nobody: each id would be another topic at the broker, for ever.
         message.retain = output.retain and not (sender.response_topic or target.id)
         self._finish(message, content_type, output)

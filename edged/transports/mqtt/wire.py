@@ -71,6 +71,7 @@ class Wire:
         self._over = False
         self._loop = asyncio.get_running_loop()
         self._fd = -1
+        self._stream: Stream | None = None  # from the hand-over until paho closes it
         self._unconfirmed: set[int] = set()
         self._identifier = _IDENTIFIERS[-1]  # the last one given
         self._heard = False  # something that paho did not see, since the last beat
@@ -89,10 +90,10 @@ class Wire:
 
     def attach(self) -> bool:
         """Takes the client over from the dialling thread; False when its socket is closed already."""
-        stream = self._stream
+        stream = cast("Stream | None", self.client.socket())
         if stream is None:
             return False
-        self._fd = stream.fileno()
+        self._stream, self._fd = stream, stream.fileno()
         stream.take_over(self._flush_soon)
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
@@ -112,11 +113,7 @@ class Wire:
 
     @property
     def open(self) -> bool:
-        return not self._over and self.client.socket() is not None
-
-    @property
-    def _stream(self) -> Stream | None:
-        return cast("Stream | None", self.client.socket())
+        return not self._over and self._stream is not None
 
     def alive(self) -> bool:
         return time.monotonic() - self._ticked_s < 5 * _TICK_S
@@ -298,7 +295,7 @@ class Wire:
         self._ended(self, reason)
 
     def _unwatch(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd, self._fd, self._stream = self._fd, -1, None
         if fd >= 0:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
