@@ -87,6 +87,11 @@ CODES: Final[dict[str, Meaning]] = {
     "output_too_large": Meaning(
         500, "The model's output is above limits.message.", "Raise limits.message, or ask for fewer outputs."
     ),
+    "refused_by_broker": Meaning(
+        500,
+        "The broker says no to a result, or ends the connection over it.",
+        "Check its ACL for the topic of the result, and its limits.",
+    ),
     "unsupported": Meaning(501, "edged does not do this.", "README.md says what it does."),
     "queue_full": Meaning(503, "The model's queue is full.", "Send slower, or raise queue.size."),
     "rate_limited": Meaning(429, "The input came above its topic's max_rate.", "Send slower, or raise max_rate."),

@@ -5,8 +5,9 @@ confirmed goes to the head again (so a receiver may see it twice). Those that li
 beside them, at their own rate. paho's own queue is never used:
 one message that the broker will not have makes paho reconnect for ever (measured). Here messages go
 one at a time after a loss, until those that were under way are confirmed; one that ends three connections
-in a row, alone, is given up. What that teaches is kept: a large one that size is the
-matter (3.1.1 has no other way to learn a broker's limit), a small one that the topic is, for a minute.
+in a row, alone, is given up, and whoever made it is told. What that teaches is kept: a large one that size is the
+matter (3.1.1 has no other way to learn a broker's limit), a small one that the topic is, for a minute, and each time
+that the topic ends another connection twice as long, up to an hour.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _OVERHEAD: Final = 896  # what a waiting message costs beside its packet
 _STRIKES: Final = 3
 _LARGE: Final = 32 * 1024  # no broker's limit is below
 _SHUNNED_S: Final = 60.0
+_SHUNNED_MOST_S: Final = 3600.0
+_REFUSALS: Final = frozenset({"output_too_large", "refused_by_broker"})
 
 
 class Publication(msgspec.Struct, eq=False):
@@ -35,7 +38,8 @@ class Publication(msgspec.Struct, eq=False):
 
     `handed` is called once, when the connection has the message, or it is safe on the disk or dropped. From
     `expires_s` of the monotonic clock on nobody wants it any more. `serial` is its number on the disk, 0 when it is
-    not there.
+    not there. `refused(code, why)` is called when the broker does not take it, by `output_too_large` or
+    `refused_by_broker`, and counts it.
     """
 
     topic: str
@@ -48,6 +52,7 @@ class Publication(msgspec.Struct, eq=False):
     handed: Callable[[], None] | None = None
     expires_s: float | None = None
     serial: int = 0
+    refused: Callable[[str, str], None] | None = None
 
     @property
     def size(self) -> int:
@@ -93,7 +98,7 @@ class Outbox:
         self._flight: dict[int, Publication] = {}
         self._window = 0
         self._told_limit = self._learnt_limit = MAX_PACKET
-        self._shunned: dict[str, float] = {}
+        self._shunned: dict[str, tuple[float, float]] = {}  # until when, and for how long that is
         self._careful = 0  # so many confirmations until more than one may be under way
         self._accused: object = None
         self._strikes = 0
@@ -173,20 +178,34 @@ class Outbox:
             self._queue.appendleft(message)
             self._bytes += message.size + _OVERHEAD
 
-    def confirmed(self, mid: int) -> None:
-        """The broker has it. A packet identifier that is not ours is nothing."""
+    def confirmed(self, mid: int, refusal: str = "") -> None:
+        """The broker has answered, with its `refusal` if it is one. A packet identifier that is not ours is nothing."""
         message = self._flight.pop(mid, None)
-        if message is not None:
-            self._careful = max(0, self._careful - 1)
-            if self._older is not None:
-                self._older.done(message)
+        if message is None:
+            return
+        if refusal:
+            self._refuse(message, "refused_by_broker", refusal)
+        elif self._shunned:
+            self._shunned.pop(message.topic, None)
+        self._careful = max(0, self._careful - 1)
+        if self._older is not None:
+            self._older.done(message)
+
+    def _refuse(self, message: Publication, code: str, why: str) -> None:
+        refused, message.refused = message.refused, None
+        if refused is None:
+            self._dropped(code)
+        else:
+            refused(code, why)
 
     def lost(self) -> None:
         """The connection ended: what is not confirmed will go again, and whatever went alone may be the reason."""
         flight, self._flight, self._window = list(self._flight.values()), {}, 0
         if self._careful and flight and self._accuse(flight[0]):
-            self._learn(flight[0])
-            self._give_up(flight.pop(0), "refused_by_broker")
+            poison = flight.pop(0)
+            self._learn(poison)
+            why = f"{poison.size} bytes end the connection" if poison.size > _LARGE else "it ends the connection"
+            self._give_up(poison, "refused_by_broker", why)
         # States go again too, and before results: they count as under way.
         self._careful = max(self._careful, len(self._states) + len(flight)) if flight else self._careful
         for message in reversed(flight):
@@ -200,7 +219,7 @@ class Outbox:
         who: object = message.topic if self._is_state(message) else message.serial or message
         self._strikes = self._strikes + 1 if who == self._accused else 1
         self._accused = who
-        return self._strikes >= _STRIKES
+        return self._strikes >= (1 if message.topic in self._shunned else _STRIKES)
 
     def _is_state(self, message: Publication) -> bool:
         return message.retain and message.topic in self._states
@@ -209,19 +228,27 @@ class Outbox:
         if message.size > _LARGE:
             self._learnt_limit = min(self._learnt_limit, message.size - 1)
         else:
-            self._shunned = {topic: until_s for topic, until_s in self._shunned.items() if until_s > self._clock()}
-            self._shunned[message.topic] = self._clock() + _SHUNNED_S
+            now_s = self._clock()
+            _, for_s = self._shunned.get(message.topic, (0.0, _SHUNNED_S / 2))
+            for_s = min(2 * for_s, _SHUNNED_MOST_S)
+            self._shunned = {
+                topic: entry for topic, entry in self._shunned.items() if entry[0] > now_s - _SHUNNED_MOST_S
+            }
+            self._shunned[message.topic] = (now_s + for_s, for_s)
 
     def _is_shunned(self, topic: str) -> bool:
-        return bool(self._shunned) and self._shunned.get(topic, 0.0) > self._clock()
+        return bool(self._shunned) and self._shunned.get(topic, (0.0, 0.0))[0] > self._clock()
 
     def _take(self) -> Publication:
         message = self._queue.popleft()
         self._bytes -= message.size + _OVERHEAD
         return message
 
-    def _give_up(self, message: Publication, reason: str) -> None:
-        self._dropped(reason)
+    def _give_up(self, message: Publication, reason: str, why: str = "") -> None:
+        if reason in _REFUSALS:
+            self._refuse(message, reason, why)
+        else:
+            self._dropped(reason)
         hand(message)
         if self._older is not None:
             self._older.done(message)

@@ -79,10 +79,7 @@ class Outlet:
         self._open = False
 
     def confirmed(self, mid: int, refusal: str) -> None:
-        if refusal:
-            self._counts.drop("refused_by_broker")
-            _log.debug("the broker refused a message: %s", refusal)
-        self._outbox.confirmed(mid)
+        self._outbox.confirmed(mid, refusal)
 
     def retain(self, topic: str, payload: bytes) -> None:
         self._outbox.retain(topic, payload)

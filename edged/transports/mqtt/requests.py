@@ -81,7 +81,9 @@ class Requests:
 
     def verb(self, topic: str) -> str | None:
         """What a topic asks for, None when it is no topic for requests."""
-        if "/request/" not in topic:  # asked for each message: to look at no filter saves 5 % of what a result costs here
+        if (
+            "/request/" not in topic
+        ):  # asked for each message: to look at no filter saves 5 % of what a result costs here
             return None
         for one in self._tree.requests(self.groups):
             prefix = one[:-1]

@@ -127,6 +127,9 @@ class Results:
             self.done(sender.receipt)
             return
         message.handed = partial(self.done, sender.receipt)
+        if message.qos and message.topic == sender.output:
+            # Without the sender, whose payload must not live for as long as its result waits.
+            message.refused = partial(self._refused, sender.target.model, sender.target.id, sender.output)
         self._publish(message)
 
     def done(self, receipt: Receipt) -> None:
@@ -217,8 +220,24 @@ class Results:
             return with_members(answer, parameters), _JSON
         return answer.payload, _BINARY if form == "raw" else _TEXT
 
+    def _refused(self, model: str, id: str, topic: str, code: str, why: str) -> None:
+        """The broker would not have a result that it was sent: told where errors go, however it was asked."""
+        self._dropped(model, code)
+        if not id and not self._errors.take(model, self._clock()):
+            self._dropped(model, "error_rate")
+            return
+        if code == "refused_by_broker":
+            problem = fault(code, f"the broker does not take results on {topic}" + (f": {why}" if why else ""))
+        else:
+            problem = self._limit()
+        payload = msgspec.json.encode(as_json(problem, id=id))
+        self._publish(Publication(self._tree.error(model, id), payload, 1, content_type=_JSON))
+
     def _too_large(self, sender: Sender) -> Fault:
         self._dropped(sender.target.model, "output_too_large")
+        return self._limit()
+
+    def _limit(self) -> Fault:
         return fault(
             "output_too_large",
             f"the result is above the broker's limit of {self._packet_limit()} bytes a packet",

@@ -15,6 +15,7 @@ from edged.config import schema
 from edged.config.units import Size
 from edged.errors import fault
 from edged.messages import Answer
+from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.stream import Stream
 from tests.brokers import PASSWORD, USERNAME, Mosquitto, have_mosquitto
 from tests.certificates import Authority
@@ -464,15 +465,39 @@ def test_oversized_result_never_breaks_the_connection(
                     await until(lambda: user.on(f"{ERROR}/one"))
                     assert user.json(f"{ERROR}/one")[0]["code"] == "output_too_large"
                 else:  # it cuts the connection, until the message is given up; then its size is known
-                    await until(lambda: user.on(f"{ERROR}/one"))
+                    await until(lambda: user.on(f"{ERROR}/one"), 20)
                     assert box.mqtt.facts().dropped["refused_by_broker"] == 1
                     await until(lambda: box.connected)
-                    assert user.json(f"{ERROR}/one")[0]["code"] == "output_too_large"
+                    said = user.json(f"{ERROR}/one")[0]
+                    assert (said["code"], "bytes end the connection" in said["message"]) == ("refused_by_broker", True)
+                    user.send(f"{INFER}/again", "x")
+                    await until(lambda: user.on(f"{ERROR}/again"))
+                    assert user.json(f"{ERROR}/again")[0]["code"] == "output_too_large"
                 box.lane.answer = small
                 user.send(f"{INFER}/two", "x")
                 await until(lambda: user.on(f"{RESULT}/two"), 20)
                 if version == "5":
                     assert box.mqtt.facts().reconnects == 0
+
+    run(scenario)
+
+
+def test_a_result_on_a_forbidden_topic_is_told(tmp_path: Path) -> None:
+    """On 3.1.1 Mosquitto confirms it all the same: nobody can tell."""
+    (tmp_path / "acl").write_text("topic readwrite edged/#\ntopic read in/#\n")
+
+    async def scenario() -> None:
+        model = schema.Model("digits", inputs=(schema.Input("in"),), output=schema.Output(topic="forbidden"))
+        with Mosquitto(tmp_path, f"acl_file {tmp_path}/acl") as broker, User(broker.port, ERROR) as user:
+            async with running(Box(broker.url, model)) as box:
+                box.lane.seen.clear()
+                for _ in range(2):
+                    box.mqtt._intake.take(Arrival("in", b"x", 0, False, 0, 1))
+                await until(lambda: len(user.on(ERROR)) == 2)
+                said = user.json(ERROR)[0]
+                assert (said["code"], "not authorized" in said["message"]) == ("refused_by_broker", True)
+                assert box.dropped == [("digits", "refused_by_broker")] * 2
+                assert box.mqtt.facts().reconnects == 0
 
     run(scenario)
 

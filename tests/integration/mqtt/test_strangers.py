@@ -151,6 +151,60 @@ def test_filter_that_ends_the_connection_is_quarantined(monkeypatch: pytest.Monk
     run(scenario)
 
 
+def test_a_result_that_ends_the_connection_is_given_up_told_and_not_tried_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """NATS answers a forbidden PUBLISH by closing (measured), as does any broker one above a limit it never told."""
+    monkeypatch.setattr("edged.transports.mqtt.backoff._FIRST_S", 0.02)
+    monkeypatch.setattr("edged.transports.mqtt.backoff._MOST_S", 0.05)
+    inputs = [schema.Input("in/+name")]
+    model = schema.Model("digits", inputs=tuple(inputs), output=schema.Output(topic="out/{name}"))
+    connects: list[int] = []
+    came: list[tuple[str, bytes]] = []
+
+    def publish(writer: asyncio.StreamWriter, topic: str) -> None:
+        body = len(topic).to_bytes(2, "big") + topic.encode() + b"x"
+        writer.write(bytes([0x30, len(body)]) + body)
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            connects.append(1)
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            wanted = filters(body[2:])
+            writer.write(bytes([0x90, 2 + len(wanted)]) + body[:2] + b"\x01" * len(wanted))
+            if "in/+" in wanted and not came:
+                for name in ("bad", "good", "bad"):
+                    publish(writer, f"in/{name}")
+        elif kind == 3:
+            end = 2 + int.from_bytes(body[:2], "big")
+            topic = body[2:end].decode()
+            if topic == "out/bad":
+                writer.close()
+                return
+            came.append((topic, body[end + 2 :]))
+            writer.write(b"\x40\x02" + body[end : end + 2])
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, model, version="3.1.1")
+            async with running(box, wait=False):
+                errors = TREE.error("digits")
+                await until(lambda: [topic for topic, _ in came].count(errors) == 2, 20)
+                await until(lambda: "out/good" in dict(came))
+                told = [payload for topic, payload in came if topic == errors]
+                assert all(b'"refused_by_broker"' in payload and b"out/bad" in payload for payload in told)
+                assert box.dropped == [("digits", "refused_by_broker")] * 2
+                assert box.mqtt.facts().dropped == {"refused_by_broker": 2}
+                count = len(connects)
+                await until(lambda: box.connected)
+                await asyncio.sleep(0.3)
+                assert len(connects) <= count + 1
+                assert box.connected
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     "junk", [b"\x30\x02\x00\x09", b"\xff\xff\xff\xff\xff\xff", b"\x90\x00", b"\x32\x05\x00\x01\xff\x00\x01"]
 )

@@ -183,6 +183,54 @@ def test_a_small_one_teaches_the_topic_for_a_minute() -> None:
     assert bench.topics() == ["forbidden"]
 
 
+def test_a_topic_that_goes_on_ending_connections_is_left_out_for_longer_each_time() -> None:
+    """Not each minute again, for ever, while the other results wait."""
+    bench = Bench()
+    bench.outbox.opened(64, MAX_PACKET)
+    losses, refused_s = 0, []
+    while bench.now < 4 * 3600:
+        bench.outbox.put(Publication("forbidden", b"x", 1, refused=lambda *_: refused_s.append(bench.now)))
+        while bench.send():
+            _lose(bench)
+            losses += 1
+        bench.now += 10
+    assert losses < 4 + 2 * 10
+    assert len(refused_s) == 4 * 360  # each message is told of
+
+
+def test_a_topic_that_is_taken_again_is_forgiven() -> None:
+    bench = Bench()
+    bench.outbox.opened(64, MAX_PACKET)
+    bench.outbox.put(Publication("forbidden", b"x", 1))
+    for _ in range(4):
+        bench.send()
+        _lose(bench)
+    bench.now = 61.0
+    bench.outbox.put(Publication("forbidden", b"x", 1))
+    ((mid, _),) = bench.send()
+    bench.outbox.confirmed(mid)
+    bench.outbox.put(Publication("forbidden", b"x", 1))
+    for _ in range(3):
+        bench.send()
+        _lose(bench)
+    assert bench.dropped == ["refused_by_broker"]
+    assert bench.topics() == ["forbidden"]
+
+
+def test_whoever_made_a_message_is_told_that_the_broker_does_not_take_it() -> None:
+    bench = Bench()
+    told: list[tuple[str, str]] = []
+    bench.outbox.opened(64, 1000)
+    for size in (10, 2000, 10):
+        bench.outbox.put(Publication("r", b"x" * size, 1, refused=lambda code, why: told.append((code, why))))
+    first, second = (mid for mid, _ in bench.send())
+    bench.outbox.confirmed(first, "not authorized")
+    bench.outbox.confirmed(second)
+    assert told == [("output_too_large", ""), ("refused_by_broker", "not authorized")]
+    assert bench.dropped == []  # it counts
+    assert not len(bench.outbox)
+
+
 def test_a_forbidden_state_does_not_end_every_connection() -> None:
     bench = Bench()
     bench.outbox.retain("forbidden", b"x")
