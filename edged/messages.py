@@ -81,6 +81,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     FAST for the fast lane's own.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
+    `start_by_s`: when it is answered `deadline` if its run has not begun. `priority`: 1 goes first, 0 is as 2.
     `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.
     `memory`: a number for its stream where the worker is to remember what came on it (`missing: last`), else 0.
     `copy`: its result is published besides, as the configuration's `output` says.
@@ -103,6 +104,8 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     stamped: bool = False
     copy: bool = False
     memory: int = 0
+    start_by_s: float | None = None
+    priority: int = 0
 
 
 _CLOSE: Final = ord("}")

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from edged.serving.router import ModelView
     from edged.tensors import TensorSpec
 
-EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")  # what is served
+EXTENSIONS: Final = (  # only what is served
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 _PLATFORM: Final = "onnx_onnxv1"  # the specification's word for an ONNX file
 _MODELS_SHOWN: Final = 10
 _NAME_SHOWN: Final = 64

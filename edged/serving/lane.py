@@ -14,6 +14,7 @@ import msgspec
 from edged.channel import inline_room
 from edged.config.schema import Overflow, Per
 from edged.messages import Admission, Source
+from edged.serving.ranks import Ranks
 from edged.serving.turns import Line, Ticket, Turns
 
 # What happens when the queue is full and the configuration does not say (RULES 19).
@@ -45,6 +46,9 @@ _TAKEN: Final = Offer(Admission.TAKEN)
 class Lane:
     """Waiting inputs, in the order they came or, `per` stream, one of each stream in turn.
 
+    Inputs with a priority go before or behind the others, but where there is a line for each stream: there the streams
+    take turns, whatever their inputs say.
+
     `overflow` None: as BY_SOURCE says. `latest`: only the newest input of each stream waits, in the place of the one
     before it; inputs without a stream (somebody waits for each of them) are never replaced.
 
@@ -59,7 +63,7 @@ class Lane:
         self._shared = max(size, SHARED)
         # With `latest` every line has one place, so turns are the order they came in.
         self._turns = Turns() if per == "stream" or overflow == "latest" else None
-        self._waiting: Line | Turns = Line() if self._turns is None else self._turns
+        self._waiting: Line | Turns | Ranks = Line() if self._turns is None else self._turns
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._count = 0
         self._tidy_at = 0
@@ -75,7 +79,7 @@ class Lane:
         """A lane under other settings with everything that waits here, though it may be above the new bounds."""
         lane = Lane(size, overflow, per)
         for ticket in self:
-            lane._waiting.append(ticket)
+            lane._put(ticket)
         for _, _, ticket in self._deadlines:
             lane._note_deadline(ticket)  # of what runs too
         return lane
@@ -111,6 +115,7 @@ class Lane:
             if batch and not inline_room(size + following, len(batch) + 1):
                 break
             batch.append(self._waiting.take())
+            ticket.taken = True
             size += following
         return batch
 
@@ -147,7 +152,12 @@ class Lane:
         """
         late: list[Ticket] = []
         while (deadline_s := self.next_deadline_s()) is not None and deadline_s <= now_s:
-            late.append(heapq.heappop(self._deadlines)[2])
+            ticket = heapq.heappop(self._deadlines)[2]
+            due_s = _due_s(ticket)
+            if due_s is not None and due_s <= now_s:
+                late.append(ticket)
+            else:  # it was to start by then, and has
+                self._note_deadline(ticket)
         if late:
             self._waiting.remove_all(set(map(id, late)))
         return late
@@ -167,23 +177,30 @@ class Lane:
         return len(line) < self.size and len(waiting) < self._shared
 
     def _append(self, ticket: Ticket) -> None:
-        self._waiting.append(ticket)
+        self._put(ticket)
         self._note_deadline(ticket)
+
+    def _put(self, ticket: Ticket) -> None:
+        if ticket.item.priority and isinstance(self._waiting, Line):
+            self._waiting = Ranks(self._waiting)
+        self._waiting.append(ticket)
 
     def _replaced(self, ticket: Ticket) -> Ticket | None:
         """The waiting input of the same stream, whose place `ticket` has taken; None when there is none, or no room."""
-        line = self._turns.line(ticket.item.stream) if self._turns is not None and ticket.item.stream else None
-        if line is None or self._waiting.bytes - line.bytes + len(ticket.item.payload) > BYTES:
+        turns = self._turns
+        line = turns.line(ticket.item.stream) if turns is not None and ticket.item.stream else None
+        if turns is None or line is None or turns.bytes - line.bytes + len(ticket.item.payload) > BYTES:
             return None
         self._note_deadline(ticket)
-        return self._waiting.replace(ticket)
+        return turns.replace(ticket)
 
     def _note_deadline(self, ticket: Ticket) -> None:
-        if ticket.item.deadline_s is not None:
+        due_s = _due_s(ticket)
+        if due_s is not None:
             if len(self._deadlines) >= self._tidy_at:
                 self._tidy()
             self._count += 1
-            heapq.heappush(self._deadlines, (ticket.item.deadline_s, self._count, ticket))
+            heapq.heappush(self._deadlines, (due_s, self._count, ticket))
 
     def _tidy(self) -> None:
         """Lets go of what was settled meanwhile, behind an earlier deadline too: each holds a payload."""
@@ -212,3 +229,11 @@ class Lane:
 
     def _may_drop(self, ticket: Ticket) -> bool:
         return self.overflow == "drop-oldest" or ticket.item.source is Source.MQTT_QOS0
+
+
+def _due_s(ticket: Ticket) -> float | None:
+    """When a ticket is late: past its deadline, or before that when its run should have begun and has not."""
+    item = ticket.item
+    if item.start_by_s is None or ticket.taken:
+        return item.deadline_s
+    return item.start_by_s if item.deadline_s is None else min(item.start_by_s, item.deadline_s)

@@ -13,14 +13,18 @@ _WEIGHT: Final = 1024
 
 
 class Ticket:
-    """An input that was admitted. `settled`: its sender has its outcome; a run may still be under way."""
+    """An input that was admitted. `settled`: its sender has its outcome; a run may still be under way.
 
-    __slots__ = ("item", "retried", "settled")
+    `taken`: it has been handed to a run once.
+    """
+
+    __slots__ = ("item", "retried", "settled", "taken")
 
     def __init__(self, item: Input) -> None:
         self.item = item
         self.settled = False
         self.retried = False
+        self.taken = False
 
 
 May = Callable[[Ticket], bool]

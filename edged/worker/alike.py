@@ -48,8 +48,8 @@ class Begin(NamedTuple):
 class Plan(msgspec.Struct, eq=False):
     """What an input comes to whose head is `job.head` and whose payload begins with `said`, whatever its values.
 
-    `job` is the first such input's, without tensors. `asked`: the outputs it is answered with, all of them raw; None
-    where that is not so. `begins`: how answers begin, by how many share a run and the shapes of its outputs.
+    `job` is the first such input's, without tensors. `asked`: the outputs it is answered with, all of them raw tensors;
+    None where that is not so. `begins`: how answers begin, by how many share a run and the shapes of its outputs.
     """
 
     said: bytes
@@ -91,7 +91,7 @@ class Alike:
             said,
             Job(head, msgspec.structs.replace(decoded, tensors={}), rows=job.rows),
             tuple(Tensor(name, DTYPES[datatype], shape, start, size) for name, datatype, shape, start, size in places),
-            names if decoded.binary.issuperset(names) else None,
+            names if decoded.binary.issuperset(names) and not decoded.classes else None,
             {},
         )
 

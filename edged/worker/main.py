@@ -32,9 +32,9 @@ from edged.worker.direct.swift import Swift
 from edged.worker.external import check_beside
 from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
-from edged.worker.formats.elements import DATATYPE_OF
 from edged.worker.formats.encode import Output, encode
 from edged.worker.formats.fast import Fast
+from edged.worker.formats.shown import shown
 from edged.worker.formats.table import decode
 from edged.worker.job import Job
 from edged.worker.joined import decode_joined
@@ -47,7 +47,7 @@ from edged.worker.stack import shape_key, stack, unstack
 from edged.worker.steps.check import check
 from edged.worker.steps.outline import takes_pictures
 from edged.worker.steps.prepare import prepare
-from edged.worker.steps.table import output_shown, outputs_used, postprocess, rounded_to, value_shown
+from edged.worker.steps.table import labels_shown, output_shown, outputs_used, postprocess, rounded_to, value_shown
 
 _ANY_FORM: Final = Form()
 Answered = tuple[list[tuple[AnswerHead, bytes]], tuple[int, ...]]
@@ -112,6 +112,7 @@ class Worker:
         self._all = [spec.name for spec in signature.outputs]
         self._used = outputs_used(opening.postprocess, signature)
         self._decimals = rounded_to(opening.postprocess, signature)
+        self._labels = labels_shown(opening.postprocess, signature)
         self._lasting = Lasting()
         self._fast = Fast(signature)
         self._alike = Alike(opening.model, opening.version, self._all, stacks=self._stacks)
@@ -346,13 +347,9 @@ class Worker:
         if job.fault is not None or job.decoded is None:
             return AnswerHead(0, fault=job.fault and shortened(job.fault, room), own=job.own), b""
         decoded, opening = job.decoded, self._opening
-        outputs: list[Output] = [
-            (name, DATATYPE_OF[job.outputs[name].dtype], job.outputs[name], name in decoded.binary)
-            for name in decoded.requested or self._all
-            if name in job.outputs  # an optional output may be absent
-        ]
         copy, copied = b"", 0
         try:
+            outputs = shown(decoded, job.outputs, self._all, self._labels)
             if job.head.form == FAST:
                 (payload, nonfinite), json_length = self._fast.encode(outputs, job.found if decoded.steps else None), 0
             elif opening.result == "oip" or job.head.form == -1:

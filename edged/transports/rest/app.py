@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,11 +14,13 @@ from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input, Source
 from edged.oip import config, describe, repository, stats
 from edged.oip.backend import Backend
+from edged.oip.parameters import wishes
 from edged.transports.rest import replies
 from edged.transports.rest.heads import Head, check_length
+from edged.transports.rest.inflate import Inflater, Inflation
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.replies import Reply
-from edged.transports.rest.routes import CONTROL, VERBS, Target
+from edged.transports.rest.routes import CONTROL, UNSERVED, VERBS, Target
 from edged.transports.rest.turns import Turn
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class App:
         self._limits = limits
         self._clock = clock
         self._rules: dict[str, _Rules] = {}
-        self._under_way: set[asyncio.Task[None]] = set()  # control verbs: all else is answered without waiting
+        self._under_way: set[asyncio.Task[None]] = set()  # what is not answered, or offered, at once
+        self._inflater = Inflater()
         self.stopping = False
         self.adopt()
 
@@ -62,7 +65,7 @@ class App:
         return max([self._limits.control, self._limits.chunk, *(rules.message_limit for rules in self._rules.values())])
 
     def cancel(self) -> None:
-        """Ends the control verbs that are under way."""
+        """Ends what is under way."""
         for task in self._under_way:
             task.cancel()
 
@@ -72,14 +75,15 @@ class App:
             return self._limits.chunk
         if head.target.kind == "load" and head.length > self._limits.control:
             raise repository.no_files()  # else it would be told that its file is too large
-        rules = self._rules.get(head.target.model) if head.target.kind == "infer" else None
-        return self._limits.control if rules is None else rules.message_limit
+        return self._most(self._rules.get(head.target.model) if head.target.kind == "infer" else None)
 
     def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
         """Sees to it that `turn` gets its reply; raises nothing. `check_control` says who asks or raises EdgedError."""
         try:
             verb = VERBS.get(head.target.kind)
-            if verb is None:
+            if head.target.kind in UNSERVED:
+                turn.answer(self._refused(head.target, fault("unsupported", UNSERVED[head.target.kind])))
+            elif verb is None:
                 turn.answer(self._refused(head.target, fault("not_found", f"there is nothing at {_shown(head)}")))
             elif head.method != verb and not (head.method == "HEAD" and verb == "GET"):
                 turn.answer(self._other_verb(head, verb))
@@ -89,7 +93,7 @@ class App:
                 by = check_control(head)
                 if head.target.model:
                     self._view(head.target)
-                self._control(head, _arguments(head.target, payload), by, turn)
+                self._later(head, turn, self._control(head, _arguments(head.target, payload), by, turn))
             else:
                 turn.answer(self._tell(head.target, payload))
         except EdgedError as error:
@@ -114,7 +118,25 @@ class App:
             self._view(head.target)
         if head.problem is not None:
             raise EdgedError(head.problem.code, head.problem.message, head.problem.hint)
+        if not head.coding:
+            self._offer(head, payload, turn)
+            return
+        body = self._inflater.at_once(head.coding, payload, self._most(rules))
+        if isinstance(body, bytes):
+            self._offer(head, body, turn)
+        else:
+            self._later(head, turn, self._inflated(head, body, turn))
+
+    def _most(self, rules: _Rules | None) -> int:
+        return self._limits.control if rules is None else rules.message_limit
+
+    async def _inflated(self, head: Head, body: Inflation, turn: Turn) -> None:
+        self._offer(head, await self._inflater.later(body), turn)
+
+    def _offer(self, head: Head, payload: bytes, turn: Turn) -> None:
+        """Offers a body as its sender meant it to the model. Raises EdgedError."""
         check_length(head, payload)
+        rules, asked = self._rules.get(head.target.model), wishes(payload, head.json_length)
         now_s = self._clock()
         deadline_s = now_s + (rules.deadline_s if rules else self._limits.deadline_s)
         turn.latest_s = deadline_s + self._limits.net_s
@@ -130,23 +152,29 @@ class App:
                 content_type=head.content_type,
                 json_length=head.json_length,
                 binary=True,  # what the request asks for decides
+                start_by_s=None if asked.timeout_s is None else now_s + asked.timeout_s,
+                priority=asked.priority,
             )
         )
 
-    def _control(self, head: Head, arguments: dict[str, Any], by: str, turn: Turn) -> None:
+    def _later(self, head: Head, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+        """Does what cannot be done at once; `turn` gets a reply, whatever happens."""
+
         async def perform() -> None:
             try:
-                reply = replies.json(200, await self._backend.control(head.target.kind, arguments, by))
+                await work
             except EdgedError as error:
-                reply = self._refused(head.target, error.fault)
+                turn.answer(self._refused(head.target, error.fault))
             except Exception:
                 logger.exception(_BUG, head.method, head.url[:200])
-                reply = self._refused(head.target, _INTERNAL)
-            turn.answer(reply)
+                turn.answer(self._refused(head.target, _INTERNAL))
 
         task = asyncio.create_task(perform())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    async def _control(self, head: Head, arguments: dict[str, Any], by: str, turn: Turn) -> None:
+        turn.answer(replies.json(200, await self._backend.control(head.target.kind, arguments, by)))
 
     def _tell(self, found: Target, payload: bytes) -> Reply:
         match found.kind:

@@ -13,6 +13,7 @@ import httptools
 import msgspec
 
 from edged.errors import EdgedError, Fault, fault
+from edged.transports.rest.inflate import WINDOWS
 from edged.transports.rest.replies import CLOSE, JSON_LENGTH, KEEP, STAY
 from edged.transports.rest.routes import Target, target
 
@@ -30,8 +31,8 @@ class Head(msgspec.Struct, frozen=True):
     `length` is the body's Content-Length, 0 for none; `chunked` bodies have none. `ending` is the header
     that tells the client whether the connection goes on after the answer, as `keep` says. `expects`: it
     waits for 100 Continue. `content_type` is in lower case without parameters, "" for none; `json_length`
-    is -1 without one; `token` is the Bearer token, b"" for none. `problem` is what keeps an infer request
-    from being served, told after its body.
+    is -1 without one; `coding` is how the body is compressed, "" for not at all; `token` is the Bearer
+    token, b"" for none. `problem` is what keeps an infer request from being served, told after its body.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Head(msgspec.Struct, frozen=True):
     expects: bool
     content_type: str
     json_length: int
+    coding: str
     token: bytes
     problem: Fault | None
 
@@ -100,7 +102,7 @@ def _read(data: bytes) -> Head:
     if coding not in (b"", b"chunked"):
         raise EdgedError("unsupported", f"bodies coded as {coding[:32]!r} are not read", "Send it plain, or chunked.")
     path = target(_path(notes.url))
-    kind, json_length, problem = _of_infer(headers) if path.kind == "infer" else ("", -1, None)
+    kind, json_length, content, problem = _of_infer(headers) if path.kind == "infer" else ("", -1, "", None)
     return Head(
         method=parser.get_method().decode("ascii"),
         url=notes.url,
@@ -112,6 +114,7 @@ def _read(data: bytes) -> Head:
         expects=version == "1.1" and headers.get(b"expect", b"").lower() == b"100-continue",
         content_type=kind,
         json_length=json_length,
+        coding=content,
         token=_token(headers.get(b"authorization", b"")),
         problem=problem,
     )
@@ -138,18 +141,21 @@ def _token(authorization: bytes) -> bytes:
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
-def _of_infer(headers: dict[bytes, bytes]) -> tuple[str, int, Fault | None]:
-    """Content type, JSON length, and why the request cannot be served."""
+def _of_infer(headers: dict[bytes, bytes]) -> tuple[str, int, str, Fault | None]:
+    """Content type, JSON length, content coding, and why the request cannot be served."""
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    coding, length = headers.get(b"content-encoding", b"identity"), headers.get(JSON_LENGTH)
+    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    length = headers.get(JSON_LENGTH)
     problem = None
-    if coding.lower() != b"identity":
-        problem = fault("unsupported", f"bodies compressed as {coding[:32]!r} are not read", "Send it plain.")
+    if coding in ("identity", ""):
+        coding = ""
+    elif coding not in WINDOWS:
+        problem = fault("unsupported", f"bodies compressed as {coding[:32]!r} are not read", "Send gzip, or it plain.")
     if length is not None and (not length.isdigit() or len(length) > 18):
         shown = length[:32].decode("latin-1")
         what = f"Inference-Header-Content-Length is {shown!r}, not a number"
-        return kind, -1, problem or fault("bad_input", what, _LENGTH_HINT)
-    return "" if kind == _FORM else kind, -1 if length is None else int(length), problem
+        return kind, -1, coding, problem or fault("bad_input", what, _LENGTH_HINT)
+    return "" if kind == _FORM else kind, -1 if length is None else int(length), coding, problem
 
 
 def check_length(head: Head, payload: bytes) -> None:

@@ -32,6 +32,8 @@ Kind = Literal[
     "chunk",
     "reload",
     "reload_check",
+    "trace",
+    "logging",
     "nothing",
 ]
 
@@ -65,6 +67,11 @@ _OF_ONE_MODEL: Final[dict[bytes, Kind]] = {
     b"unpin": "unpin",
     b"install": "install",
 }
+# What Triton's clients may ask for and edged does not have: whatever the verb.
+UNSERVED: Final[dict[Kind, str]] = {
+    "trace": "edged traces no requests: /metrics and the statistics have what they take",
+    "logging": "what edged logs is not changed over HTTP: `journalctl -u edged` has all of it",
+}
 _OF_REPOSITORY: Final[dict[bytes, Kind]] = {b"load": "load", b"unload": "unload"}
 # What changes the box, and not everybody may.
 CONTROL: Final[frozenset[Kind]] = frozenset(
@@ -74,6 +81,8 @@ _FIXED: Final[dict[bytes, Kind]] = {
     b"/v2": "server",
     b"/v2/models/stats": "statistics",
     b"/v2/repository/index": "index",
+    b"/v2/trace/setting": "trace",
+    b"/v2/logging": "logging",
     b"/v2/health/live": "live",
     b"/v2/health/ready": "ready",
     b"/metrics": "metrics",
@@ -90,6 +99,7 @@ _OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {
     (b"infer",): "infer",
     (b"config",): "config",
     (b"stats",): "statistics",
+    (b"trace", b"setting"): "trace",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 NOTHING: Final[frozenset[str]] = frozenset()
+NO_CLASSES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Decoded(msgspec.Struct, frozen=True, eq=False):
@@ -26,7 +29,8 @@ class Decoded(msgspec.Struct, frozen=True, eq=False):
     False: the model's own tensors, checked against its signature (oip). `stepped` names the tensor
     preprocess works on, "" for none. `laid_out`: the payload gave a shape of its own (npy, nested lists,
     raw columns). `numbers`: it gave numbers, not a dtype (values), so they may be cast to the model's.
-    `requested` None: all outputs; `binary`: the outputs the sender reads as raw tensors. `steps`: an oip
+    `requested` None: all outputs; `binary`: the outputs the sender reads as raw tensors; `classes`: those of which
+    it wants so many of the best instead. `steps`: an oip
     request that asks for preprocess, and for outputs as postprocess leaves them.
     """
 
@@ -41,6 +45,7 @@ class Decoded(msgspec.Struct, frozen=True, eq=False):
     steps: bool = False
     ts_ms: int | None = None
     picture: Picture | None = None
+    classes: Mapping[str, int] = NO_CLASSES
 
 
 def bad_input(message: str, hint: str | None = None) -> EdgedError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Final, NoReturn
 
 import msgspec
@@ -12,7 +12,7 @@ from edged.config.steps import Form
 from edged.errors import EdgedError
 from edged.tensors import Signature, TensorSpec
 from edged.worker.formats import elements
-from edged.worker.formats.decoded import NOTHING, Array, Decoded, bad_input, target
+from edged.worker.formats.decoded import NO_CLASSES, NOTHING, Array, Decoded, bad_input, target
 
 _NO_SHARED_MEMORY: Final = "Send the tensor in the request, as JSON or as raw bytes."
 _NAMES: Final = "`edged inspect`, or the model's metadata, lists its inputs and outputs."
@@ -29,7 +29,7 @@ class _InputParameters(msgspec.Struct, frozen=True):
 
 class _OutputParameters(msgspec.Struct, frozen=True):
     binary_data: bool | None = None
-    classification: int | None = None
+    classification: _Size | None = None
     shared_memory_region: str | None = None
 
 
@@ -75,7 +75,7 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
     request = _parse(head.json_length, payload)
     parameters = request.parameters or _NO_PARAMETERS
     stepped = _stepped(form, signature) if parameters.steps else ""
-    requested, binary = _wanted(request.outputs, signature, all_binary=parameters.binary_data_output)
+    requested, binary, classes = _wanted(request.outputs, signature, all_binary=parameters.binary_data_output)
     return Decoded(
         _tensors(request.inputs, head.json_length, payload, signature, stepped),
         plain=False,
@@ -84,6 +84,7 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
         requested=requested,
         binary=binary if head.binary else NOTHING,
         steps=parameters.steps,
+        classes=classes,
     )
 
 
@@ -215,25 +216,29 @@ def _too_short(name: str, size: int, left: int, json_length: int) -> NoReturn:
 
 def _wanted(
     outputs: list[_Wanted] | None, signature: Signature, *, all_binary: bool
-) -> tuple[tuple[str, ...] | None, frozenset[str]]:
-    """Which outputs are asked for (None: all), and which of them as raw bytes."""
+) -> tuple[tuple[str, ...] | None, frozenset[str], Mapping[str, int]]:
+    """Which outputs are asked for (None: all), which of them as raw bytes, and of which so many classes."""
     if not outputs:
-        return None, frozenset(spec.name for spec in signature.outputs) if all_binary else NOTHING
+        return None, frozenset(spec.name for spec in signature.outputs) if all_binary else NOTHING, NO_CLASSES
     names = [wanted.name for wanted in outputs]
     check_asked(names, signature)
     binary: set[str] = set()
+    classes: dict[str, int] = {}
     for wanted in outputs:
         parameters = wanted.parameters or _NO_OUTPUT_PARAMETERS
         if parameters.shared_memory_region is not None:
             raise bad_input(f"output {wanted.name}: shared memory regions are not served", _NO_SHARED_MEMORY)
         if parameters.classification:
-            raise bad_input(
-                f"output {wanted.name}: classification is not served",
-                "Give the model `postprocess: [{top_k: N}]`: the answer then has `prediction`.",
-            )
+            _check_classes(next(spec for spec in signature.outputs if spec.name == wanted.name))
+            classes[wanted.name] = parameters.classification
         if parameters.binary_data or (all_binary and parameters.binary_data is None):
             binary.add(wanted.name)
-    return tuple(names), frozenset(binary)
+    return tuple(names), frozenset(binary), classes
+
+
+def _check_classes(spec: TensorSpec) -> None:
+    if spec.datatype in ("BOOL", "BYTES"):
+        raise bad_input(f"output {spec.name} is {spec.datatype}: classification takes numbers")
 
 
 def _raw_body(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:
@@ -247,14 +252,16 @@ def _raw_body(form: Form, head: InputHead, payload: memoryview, signature: Signa
     binary = frozenset(output.name for output in signature.outputs) if head.binary else NOTHING
     if spec.datatype == "BYTES":
         return Decoded({spec.name: _one_string(payload, spec)}, plain=False, binary=binary)
-    free = spec.shape.count(-1)
-    if free > 1:
+    sizes = spec.shape
+    if sizes.count(-1) == 2 and sizes[0] == -1:  # one row, as with Triton
+        sizes = (1, *sizes[1:])
+    if sizes.count(-1) > 1:
         raise bad_input(f"a raw body cannot tell the shape of {spec}", "Send an Open Inference Protocol request.")
     row = elements.DTYPES[spec.datatype].itemsize
-    for axis in spec.shape:
+    for axis in sizes:
         row *= 1 if axis == -1 else axis
-    found = len(payload) // row if free and row else 0
-    shape = tuple(found if axis == -1 else axis for axis in spec.shape)
+    found = len(payload) // row if row else 0
+    shape = tuple(found if axis == -1 else axis for axis in sizes)
     tensor = elements.from_bytes(payload, spec.name, spec.datatype, shape)
     return Decoded({spec.name: tensor}, plain=False, binary=binary)
 

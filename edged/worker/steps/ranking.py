@@ -16,7 +16,7 @@ import numpy as np
 from edged.config.steps import Argmax, Labels, MinScore, Round, TopK
 from edged.worker.formats.decoded import Array
 from edged.worker.steps.detect import Search
-from edged.worker.steps.scores import by_class
+from edged.worker.steps.scores import best, by_class
 
 Entry = dict[str, Any]  # {"label"?, "index", "score"}
 
@@ -70,23 +70,13 @@ def rank(ranking: Ranking) -> list[Any]:
     values = by_class(ranking.scores)
     *places, classes = values.shape
     rows = values.reshape(math.prod(places), classes)
-    indices = _best(rows, ranking.best)
+    indices = best(rows, ranking.best)
     scores = rows[np.arange(len(rows))[:, np.newaxis], indices]
     listed = [_entries(ranking, *row) for row in zip(indices.tolist(), scores.tolist(), strict=True)]
     if len(places) < 2:
         return listed
     each = math.prod(places[1:])
     return [listed[row * each : (row + 1) * each] for row in range(places[0])]
-
-
-def _best(rows: Array, best: int | None) -> Array:
-    """The indices [rows, best] of the highest scores, highest first."""
-    # Negated for a stable order from high to low; as floats, because unsigned numbers have no negative.
-    falling = np.negative(rows if rows.dtype.kind == "f" else rows.astype(np.float64))
-    if best == 1 and rows.shape[1]:
-        falling[np.isnan(falling)] = np.inf
-        return np.asarray(falling.argmin(axis=-1, keepdims=True))
-    return np.asarray(np.argsort(falling, axis=-1, kind="stable")[:, :best])
 
 
 def _entries(ranking: Ranking, indices: list[int], scores: list[float]) -> list[Entry]:

@@ -22,6 +22,16 @@ def by_class(array: Array) -> Array:
     return array.reshape(array.shape[:end] or (1,))
 
 
+def best(rows: Array, most: int | None) -> Array:
+    """The indices [rows, most] of the highest scores, highest first; of equals the lower index, NaN last."""
+    # Negated for a stable order from high to low; as floats, because unsigned numbers have no negative.
+    falling = np.negative(rows if rows.dtype.kind == "f" else rows.astype(np.float64))
+    if most == 1 and rows.shape[1]:
+        falling[np.isnan(falling)] = np.inf
+        return np.asarray(falling.argmin(axis=-1, keepdims=True))
+    return np.asarray(np.argsort(falling, axis=-1, kind="stable")[:, :most])
+
+
 def softmax(step: Softmax, array: Array) -> Array:  # noqa: ARG001 - one call for all steps
     """exp(x) / sum(exp(x)) over the classes, in the array's dtype (float16 is computed as float32)."""
     values = by_class(array)

@@ -14,6 +14,7 @@ from edged.config.steps import (
     Crop,
     Detect,
     Error,
+    Labels,
     Layout,
     Normalize,
     Pad,
@@ -155,6 +156,12 @@ def output_shown(steps: Sequence[Postprocess], signature: Signature) -> str:
     """The one output that stands for a result: what the last `output` step names, else the first."""
     named = [step.name for step in steps if isinstance(step, UseOutput)]
     return named[-1] if named else signature.outputs[0].name if signature.outputs else ""
+
+
+def labels_shown(steps: Sequence[Postprocess], signature: Signature) -> dict[str, tuple[str, ...]]:
+    """What the classes of an output are called: of the one that stands for a result, where `labels` names them."""
+    named = [step.names for step in steps if isinstance(step, Labels)]
+    return {output_shown(steps, signature): named[-1]} if named else {}
 
 
 def value_shown(steps: Sequence[Postprocess]) -> Literal["index", "score"]:

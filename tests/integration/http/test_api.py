@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
+import zlib
 from typing import Any, cast
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import edged
 from edged.messages import Answer
 from edged.oip.describe import EXTENSIONS
-from tests.integration.http.double import MODELS, Served, view
+from tests.integration.http.double import MESSAGE_LIMIT, MODELS, Served, view
 
 BODY = b'{"id":"a","inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1.0,2.0]}]}'
 
@@ -140,11 +142,69 @@ def test_a_json_length_that_cannot_be_is_bad_input(served: Served, length: str) 
     assert len(served.double.offered) == before
 
 
-def test_compressed_and_empty_bodies_are_refused(served: Served) -> None:
-    status, body = call(served, "POST", "/v2/models/echo/infer", b"\x1f\x8b", Content_Encoding="gzip")
+def test_bodies_that_are_empty_or_compressed_as_nobody_reads_are_refused(served: Served) -> None:
+    status, body = call(served, "POST", "/v2/models/echo/infer", b"\x1f\x8b", Content_Encoding="br")
     assert (status, body["code"]) == (501, "unsupported")
     status, body = call(served, "POST", "/v2/models/echo/infer")
     assert (status, body["code"]) == (400, "bad_input")
+
+
+@pytest.mark.parametrize("padding", [0, 500_000])
+def test_compressed_bodies_are_inflated(served: Served, padding: int) -> None:
+    """The short one in the loop, the long one in a thread; the header counts what was there before compression."""
+    body = BODY + b" " * padding
+    for coding, squeezed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        assert call(served, "POST", "/v2/models/echo/infer", squeezed, Content_Encoding=coding)[0] == 200
+        length = {"Inference-Header-Content-Length": str(len(body))}
+        assert call(served, "POST", "/v2/models/echo/infer", squeezed, Content_Encoding=coding, **length)[0] == 200
+        assert served.double.offered[-1].payload == body
+        status, answer = call(
+            served,
+            "POST",
+            "/v2/models/echo/infer",
+            squeezed,
+            Content_Encoding=coding,
+            **{"Inference-Header-Content-Length": str(len(body) + 1)},
+        )
+        assert (status, answer["code"]) == (400, "bad_input")
+
+
+def test_a_bomb_and_damage_are_refused(served: Served) -> None:
+    before = len(served.double.offered)
+    bomb = gzip.compress(bytes(100 * MESSAGE_LIMIT))
+    assert len(bomb) < MESSAGE_LIMIT
+    status, answer = call(served, "POST", "/v2/models/echo/infer", bomb, Content_Encoding="gzip")
+    assert (status, answer["code"]) == (413, "too_large")
+    status, answer = call(served, "POST", "/v2/models/nobody/infer", bomb, Content_Encoding="gzip")
+    assert status in (404, 413)
+    status, answer = call(served, "POST", "/v2/models/echo/infer", gzip.compress(BODY)[:-3], Content_Encoding="gzip")
+    assert (status, answer["code"]) == (400, "bad_input")
+    assert len(served.double.offered) == before
+
+
+def test_answers_are_not_compressed(served: Served) -> None:
+    _, headers, _ = served.request("POST", "/v2/models/echo/infer", BODY, {"Accept-Encoding": "gzip, deflate, br"})
+    assert "content-encoding" not in headers
+
+
+def test_what_a_request_asks_of_the_queue(served: Served) -> None:
+    asked = json.loads(BODY) | {"parameters": {"timeout": 250_000, "priority": 1}}
+    assert call(served, "POST", "/v2/models/echo/infer", json.dumps(asked).encode())[0] == 200
+    item = served.double.offered[-1]
+    assert item.priority == 1
+    assert item.start_by_s == pytest.approx(item.arrived_s + 0.25)
+    assert call(served, "POST", "/v2/models/echo/infer", BODY)[0] == 200
+    assert (served.double.offered[-1].priority, served.double.offered[-1].start_by_s) == (0, None)
+    asked["parameters"] = {"timeout": "soon"}
+    status, answer = call(served, "POST", "/v2/models/echo/infer", json.dumps(asked).encode())
+    assert (status, answer["code"]) == (400, "bad_input")
+
+
+@pytest.mark.parametrize("path", ["/v2/trace/setting", "/v2/models/echo/trace/setting", "/v2/logging"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_edged_does_not_do_is_said_in_so_many_words(served: Served, method: str, path: str) -> None:
+    status, answer = call(served, method, path, b"{}" if method == "POST" else b"")
+    assert (status, answer["code"]) == (501, "unsupported")
 
 
 @pytest.mark.parametrize(

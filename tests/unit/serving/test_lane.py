@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edged.channel import MESSAGE_LIMIT, inline_room
 from edged.messages import Admission, Input, Outcome, Source
 from edged.serving.lane import BYTES, SHARED, STREAMS, Lane
+from edged.serving.ranks import PASSED
 from edged.serving.turns import Ticket
 
 
@@ -22,6 +23,8 @@ def ticket(
     size: int = 1,
     deadline_s: float | None = None,
     stream: str = "",
+    start_by_s: float | None = None,
+    priority: int = 0,
 ) -> Ticket:
     def reply(_outcome: Outcome) -> None: ...
 
@@ -35,6 +38,8 @@ def ticket(
             id=name,
             deadline_s=deadline_s,
             stream=stream,
+            start_by_s=start_by_s,
+            priority=priority,
         )
     )
 
@@ -324,3 +329,96 @@ def test_what_comes_back_keeps_the_order_of_its_stream(streams: list[str], most:
         mine = [one.item.id for one in served if one.item.stream == stream]
         assert mine == sorted(mine)
     assert len(served) == len(streams)
+
+
+def test_a_request_that_should_have_begun_is_late_only_while_it_waits() -> None:
+    lane = Lane(9)
+    first, second = ticket(name="a", start_by_s=1.0, deadline_s=5.0), ticket(name="b", start_by_s=1.0, deadline_s=5.0)
+    for one in (first, second):
+        lane.offer(one)
+    lane.take(1)
+    assert lane.next_deadline_s() == 1.0
+    assert lane.expire(1.0) == [second]
+    second.settled = True
+    assert lane.next_deadline_s() == 5.0  # of the one that runs
+    assert lane.expire(4.9) == []
+    assert lane.expire(5.0) == [first]
+
+
+def test_one_that_has_begun_and_has_no_deadline_is_never_late() -> None:
+    lane = Lane(9)
+    lane.offer(ticket(start_by_s=1.0))
+    lane.take(1)
+    assert lane.expire(2.0) == []
+    assert lane.next_deadline_s() is None
+
+
+def test_priorities_order_what_waits() -> None:
+    """1 first, then those that say nothing as 2, then the others; in each in the order they came."""
+    lane = Lane(99)
+    for name, priority in (("a", 0), ("b", 3), ("c", 1), ("d", 2), ("e", 1), ("f", 0)):
+        lane.offer(ticket(name=name, priority=priority))
+    assert names(list(lane)) == ["c", "e", "a", "d", "f", "b"]
+    assert names(lane.take(3)) == ["c", "e", "a"]
+    assert names(lane.take(9)) == ["d", "f", "b"]
+    assert lane.take(9) == []
+
+
+def test_what_is_put_back_goes_before_the_others_of_its_priority() -> None:
+    lane = Lane(99)
+    for name, priority in (("a", 0), ("b", 1), ("c", 1)):
+        lane.offer(ticket(name=name, priority=priority))
+    batch = lane.take(1)
+    lane.offer(ticket(name="d", priority=1))
+    lane.put_back(batch)
+    assert names(lane.take(9)) == ["b", "c", "d", "a"]
+
+
+def test_no_priority_starves_another() -> None:
+    lane = Lane(10_000)
+    for level in (0, 1, 3):
+        lane.offer(ticket(name=f"low{level}", priority=level))
+    for index in range(200):
+        lane.offer(ticket(name=f"{index}", priority=1))
+    order = names(lane.take(200))
+    assert order.index("low0") <= 2 * PASSED
+    assert order.index("low3") <= 2 * PASSED + 2
+
+
+def test_priorities_survive_other_settings_and_expire() -> None:
+    lane = Lane(9)
+    late, other = ticket(name="late", priority=1, deadline_s=1.0), ticket(name="other")
+    lane.offer(other)
+    lane.offer(late)
+    lane = lane.adopted(5, None, "model")
+    assert names(list(lane)) == ["late", "other"]
+    assert lane.expire(1.0) == [late]
+    assert names(lane.take(9)) == ["other"]
+
+
+def test_where_streams_take_turns_priorities_change_nothing() -> None:
+    lane = Lane(9, per="stream")
+    for name, stream, priority in (("a", "x", 0), ("b", "x", 1), ("c", "y", 1)):
+        lane.offer(ticket(name=name, stream=stream, priority=priority))
+    assert names(lane.take(9)) == ["a", "c", "b"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.sampled_from(["offer", "offer", "take", "back"])), max_size=60))
+def test_whatever_the_priorities_each_input_leaves_once(steps: list[tuple[int, str]]) -> None:
+    lane, seen, offered = Lane(8, "drop-oldest"), Counter[str](), 0
+    for number, (value, step) in enumerate(steps):
+        if step == "offer":
+            offered += 1
+            one = ticket(Source.MQTT_QOS0, name=str(number), priority=value, size=value + 1)
+            for evicted in lane.offer(one).evicted:
+                seen[evicted.item.id] += 1
+        elif step == "back":
+            lane.put_back(lane.take(value))
+        elif step == "take":
+            seen.update(names(lane.take(value)))
+        assert len(lane) == len(list(lane)) <= 8
+        assert lane._waiting.bytes == sum(len(one.item.payload) for one in lane)
+    seen.update(names(lane.drain()))
+    assert len(lane) == 0
+    assert set(seen.values()) <= {1}
+    assert sum(seen.values()) == offered

@@ -110,7 +110,8 @@ def test_a_body_coded_twice_is_unsupported(lines: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("Content-Encoding: gzip", "unsupported"),
+        ("Content-Encoding: br", "unsupported"),
+        ("Content-Encoding: gzip, gzip", "unsupported"),
         ("Inference-Header-Content-Length: x", "bad_input"),
         ("Inference-Header-Content-Length: 5, 5", "bad_input"),
     ],
@@ -120,6 +121,22 @@ def test_what_cannot_be_served_is_told_after_the_body(line: str, code: str) -> N
     assert found.problem is not None
     assert (found.problem.code, found.length) == (code, 5)
     assert head(line, start="POST /v2 HTTP/1.1").problem is None
+
+
+@pytest.mark.parametrize(
+    ("line", "coding"),
+    [
+        ("Content-Encoding: gzip", "gzip"),
+        ("Content-Encoding: GZip ", "gzip"),
+        ("content-encoding: deflate", "deflate"),
+        ("Content-Encoding: identity", ""),
+        ("Accept-Encoding: gzip", ""),
+    ],
+)
+def test_how_a_body_is_compressed(line: str, coding: str) -> None:
+    found = head(line, "Content-Length: 5")
+    assert (found.coding, found.problem) == (coding, None)
+    assert head(line, start="POST /v2 HTTP/1.1").coding == ""
 
 
 def test_the_same_header_is_read_once() -> None:

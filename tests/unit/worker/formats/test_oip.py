@@ -179,7 +179,18 @@ def test_outputs_that_cannot_be_given_are_refused() -> None:
     refused(request(inputs, outputs=[{"name": "y"}, {"name": "y"}]), one(), "asked for twice")
     shared = {"name": "y", "parameters": {"shared_memory_region": "r"}}
     refused(request(inputs, outputs=[shared]), one(), "shared memory regions are not served")
-    refused(request(inputs, outputs=[{"name": "y", "parameters": {"classification": 2}}]), one(), "classification")
+
+
+def test_classes_of_an_output() -> None:
+    asked = request([X], outputs=[{"name": "y", "parameters": {"classification": 2, "binary_data": True}}])
+    decoded = ask(asked, one())
+    assert decoded.classes == {"y": 2}
+    assert (decoded.binary, decoded.requested) == (frozenset("y"), ("y",))
+    assert not ask(request([X], outputs=[{"name": "y", "parameters": {"classification": 0}}]), one()).classes
+    for wrong in (-1, 1.5, "2"):
+        refused(request([X], outputs=[{"name": "y", "parameters": {"classification": wrong}}]), one(), "classification")
+    strings = Signature(one().inputs, (TensorSpec("y", "BYTES", (-1,)),))
+    refused(asked, strings, "classification takes numbers")
 
 
 def test_a_raw_body_is_the_only_input() -> None:
@@ -191,7 +202,10 @@ def test_a_raw_body_is_the_only_input() -> None:
     assert same(ask((values.tobytes(), 0), one(shape=(2, 4))).tensors["x"], values.reshape(2, 4))
     assert ask(("née".encode(), 0), one("BYTES", (-1, 1))).tensors["x"].tolist() == [["née"]]
     refused((bytes(15), 0), one(), "takes 0 bytes, 15 came")
-    refused((bytes(32), 0), one(shape=(-1, -1)), "cannot tell the shape")
+    assert same(ask((values.tobytes(), 0), one(shape=(-1, -1))).tensors["x"], values.reshape(1, 8))  # one row
+    assert same(ask((values.tobytes(), 0), one(shape=(-1, -1, 2))).tensors["x"], values.reshape(1, 4, 2))
+    refused((bytes(32), 0), one(shape=(-1, -1, -1)), "cannot tell the shape")
+    refused((bytes(32), 0), one(shape=(2, -1, -1)), "cannot tell the shape")
     refused((bytes(32), 0), two(), "the model has 2 inputs: a, b")
     refused((bytes(32), 0), one("BYTES", (-1, 2)), "one string")
     refused((b"\xff", 0), one("BYTES", (1,)), "UTF-8")
