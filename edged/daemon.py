@@ -40,6 +40,7 @@ from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
 from edged.observe.watchdog import watch
 from edged.oip.backend import Backend
+from edged.oip.regions import Regions
 from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
@@ -286,6 +287,7 @@ class Daemon:
             control=self._control.local,
             refused=self._refused,
             statistics=self._reporter.statistics,
+            regions=Regions(),
         )
 
     def _offer(self, item: Input) -> Admission:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edged.messages import Admission, Input
+from edged.oip.regions import Regions
 
 if TYPE_CHECKING:
     from edged.observe.executions import Statistics
@@ -18,12 +19,12 @@ class Backend(msgspec.Struct, frozen=True):
     """The daemon as HTTP and gRPC see it.
 
     `offer`, `view` and `views` are the router's. `metrics` gives Prometheus text, `status` what
-    `edged status` shows, `statistics` what the version that serves has executed and the bytes of its process,
-    None before they are measured. `control(verb, arguments, by)` does the verb (one of rest/routes.CONTROL), noting who
+    `edged status` shows. `control(verb, arguments, by)` does the verb (one of rest/routes.CONTROL), noting who
     asked, and tells how it went, or raises EdgedError; its arguments are the body's members and the `model` or
     `sha256` of the address, and the body itself as `payload` where it is no JSON. `refused(model, code)` is
     told of every request that is answered with an error without having been offered to a model, and of
-    `client_gone`; model is "" but for an input of a known one.
+    `client_gone`; model is "" but for an input of a known one. `statistics` gives what the version that serves
+    has executed, and the bytes of its process, None before they are measured. `regions` are all transports'.
     """
 
     offer: Callable[[Input], Admission]
@@ -34,3 +35,4 @@ class Backend(msgspec.Struct, frozen=True):
     control: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]
     refused: Callable[[str, str], None]
     statistics: Callable[[ModelView], tuple[Statistics, int | None]]
+    regions: Regions

@@ -20,6 +20,7 @@ EXTENSIONS: Final = (  # only what is served
     "parameters",
     "schedule_policy",
     "statistics",
+    "system_shared_memory",
 )
 _PLATFORM: Final = "onnx_onnxv1"  # the specification's word for an ONNX file
 _MODELS_SHOWN: Final = 10

@@ -25,6 +25,9 @@ needs_mosquitto = pytest.mark.skipif(
     not have_mosquitto(), reason="mosquitto is not installed; scripts/test installs it"
 )
 
+TOKEN = "let-me-in-please-0123456789"  # noqa: S105 - of this test
+SHARED = [name for name in models.DTYPES if name != "object"]  # the client writes no strings into shared memory
+
 # --- Triton's client ----------------------------------------------------------------------------------
 
 
@@ -39,9 +42,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         "every_but_half": models.identities([name for name in models.DTYPES if name != "float16"]),
     }.items():
         (folder / f"{name}.onnx").write_bytes(content)
+    for name in SHARED:
+        (folder / f"one_{name}.onnx").write_bytes(models.identities([name]))
     files = "".join(f"\n  {file.stem}: {{file: {file}}}" for file in folder.iterdir())
-    with box(f"device: press-07\nsockets: {{http: '127.0.0.1:{port}'}}\nmodels:{files}\n"):
-        program = [sys.executable, str(ROOT / "tests" / "clients" / "triton.py"), str(port)]
+    files += f"\n  named: {{file: {folder}/linear.onnx, batch: {{max: 8}}, postprocess: [{{labels: [a, b, c]}}]}}"
+    (folder / "token").write_text(TOKEN)
+    sockets = f"{{http: '127.0.0.1:{port}', admin_token_file: {folder}/token}}"
+    with box(f"device: press-07\nsockets: {sockets}\nmodels:{files}\n"):
+        program = [sys.executable, str(ROOT / "tests" / "clients" / "triton.py"), str(port), TOKEN]
         done = subprocess.run(program, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)
@@ -67,6 +75,72 @@ def test_triton_reads_metadata(triton: dict[str, Any]) -> None:
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}],
     }
+
+
+def test_triton_reads_the_configuration(triton: dict[str, Any]) -> None:
+    config = triton["config"]
+    assert (config["name"], config["max_batch_size"], config["backend"]) == ("named", 8, "onnxruntime")
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4], "optional": False}]
+    assert config["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [3]}]
+    assert config["version_policy"] == {"specific": {"versions": [1]}}
+
+
+def test_triton_subtracts_statistics(triton: dict[str, Any]) -> None:
+    """Three requests of two rows each came between the two."""
+    before, after = triton["stats"]
+    assert after["inference_count"] - before["inference_count"] == 6
+    assert after["execution_count"] - before["execution_count"] == 3
+    assert after["last_inference"] >= before["last_inference"]
+    for part in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+        spent, earlier = after["inference_stats"][part], before["inference_stats"][part]
+        assert spent["count"] - earlier["count"] == 3, part
+        assert spent["ns"] > earlier["ns"], part
+    of_two = {name: one for one in after["batch_stats"] if one["batch_size"] == 2 for name, one in one.items()}
+    assert of_two["compute_infer"]["count"] >= 3
+    assert set(triton["all_stats"]) > {"linear", "same", "named"}
+
+
+def test_triton_gets_classes(triton: dict[str, Any]) -> None:
+    weights = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    y = np.arange(8, dtype=np.float32).reshape(2, 4) @ weights
+    assert triton["plain_classes"] == [[text.rpartition(":")[0] for text in row] for row in triton["classes_True"]]
+    for way in ("classes_True", "classes_False"):
+        for row, texts in zip(y, triton[way], strict=True):
+            found = [text.split(":") for text in texts]
+            assert [int(one[1]) for one in found] == np.argsort(-row)[:2].tolist()
+            np.testing.assert_allclose([float(one[0]) for one in found], np.sort(row)[::-1][:2], rtol=1e-4)
+            assert [one[2:] for one in found] == [["abc"[int(one[1])]] for one in found]
+
+
+def test_triton_may_compress_and_say_how_urgent_it_is(triton: dict[str, Any]) -> None:
+    assert triton["gzip"] == triton["deflate"] == triton["prior"] == triton["binary"]
+
+
+def test_triton_is_told_what_is_not_done(triton: dict[str, Any]) -> None:
+    for name, word in (("trace", "trace"), ("logging", "log"), ("set_logging", "log"), ("cuda", "CUDA")):
+        assert triton[name]["status"] == "501", name
+        assert word in triton[name]["message"]
+    assert triton["no_cuda"] == []
+    assert (triton["late"]["status"], "timeout" in triton["late"]["message"]) == ("400", True)
+
+
+def test_triton_shares_memory(triton: dict[str, Any]) -> None:
+    shared = triton["shared"]
+    assert shared["kept"] == [kind.oip for kind in DATATYPES if kind.oip != "BYTES"]
+    ((status),) = shared["status"]
+    assert (status["name"], status["offset"]) == ("data", 0)
+    assert shared["twice"]["status"] == shared["gone"]["status"] == shared["outside"]["status"] == "400"
+    assert shared["nothing"]["status"] == "404"
+    assert shared["none"] == []
+
+
+def test_triton_loads_and_unloads(triton: dict[str, Any]) -> None:
+    told = triton["repository"]
+    assert told["others"]["status"] == "403"
+    assert (told["unloaded"], told["loaded"]) == (False, True)
+    assert (told["index"]["same"], told["index"]["linear"]) == ("UNAVAILABLE", "READY")
+    for way in ("config", "files"):
+        assert told[way]["status"] == "501"
 
 
 @pytest.mark.parametrize("way", ["json", "binary", "json_to_binary", "binary_to_json", "defaults"])

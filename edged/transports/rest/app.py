@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from edged.errors import EdgedError, Fault, fault
-from edged.messages import Input, Source
-from edged.oip import config, describe, repository, stats
+from edged.messages import Input, Outcome, Source
+from edged.oip import config, describe, repository, shared, stats
 from edged.oip.backend import Backend
-from edged.oip.parameters import wishes
+from edged.oip.parameters import Wishes, wishes
+from edged.oip.shared import Brought
 from edged.transports.rest import replies
 from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.inflate import Inflater, Inflation
@@ -95,7 +97,7 @@ class App:
                     self._view(head.target)
                 self._later(head, turn, self._control(head, _arguments(head.target, payload), by, turn))
             else:
-                turn.answer(self._tell(head.target, payload))
+                turn.answer(self._memory(head.target, payload, turn) or self._tell(head.target, payload))
         except EdgedError as error:
             turn.answer(self._refused(head.target, error.fault))
         except Exception:
@@ -136,7 +138,47 @@ class App:
     def _offer(self, head: Head, payload: bytes, turn: Turn) -> None:
         """Offers a body as its sender meant it to the model. Raises EdgedError."""
         check_length(head, payload)
-        rules, asked = self._rules.get(head.target.model), wishes(payload, head.json_length)
+        asked, regions = wishes(payload, head.json_length), self._backend.regions
+        if len(regions) and shared.uses(payload, head.json_length):
+            most = self._most(self._rules.get(head.target.model))
+            brought = shared.bring(payload, head.json_length, regions, most) if turn.near else None
+            if brought is not None:
+                self._bring(head, brought, asked, turn)
+                return
+        self._queue(head, payload, head.json_length, asked, turn, turn.settle)
+
+    def _bring(self, head: Head, brought: Brought, asked: Wishes, turn: Turn) -> None:
+        """Offers a request with tensors in shared memory, when they are read."""
+        reply = shared.laying_down(brought, turn.settle, functools.partial(self._later, head, turn))
+
+        async def in_thread() -> None:
+            try:
+                body = await asyncio.to_thread(brought.body)
+            except BaseException:
+                brought.close()
+                raise
+            self._queue(head, body, len(brought.json), asked, turn, reply)
+
+        if brought.size > shared.AT_ONCE:
+            self._later(head, turn, in_thread())
+            return
+        try:
+            body = brought.body()
+        except BaseException:
+            brought.close()
+            raise
+        self._queue(head, body, len(brought.json), asked, turn, reply)
+
+    def _queue(
+        self,
+        head: Head,
+        payload: bytes,
+        json_length: int,
+        asked: Wishes,
+        turn: Turn,
+        reply: Callable[[Outcome], None],
+    ) -> None:
+        rules = self._rules.get(head.target.model)
         now_s = self._clock()
         deadline_s = now_s + (rules.deadline_s if rules else self._limits.deadline_s)
         turn.latest_s = deadline_s + self._limits.net_s
@@ -145,12 +187,12 @@ class App:
                 model=head.target.model,
                 payload=payload,
                 source=Source.HTTP,
-                reply=turn.settle,
+                reply=reply,
                 arrived_s=now_s,
                 arrived_ms=time.time_ns() // 1_000_000,
                 deadline_s=deadline_s,
                 content_type=head.content_type,
-                json_length=head.json_length,
+                json_length=json_length,
                 binary=True,  # what the request asks for decides
                 start_by_s=None if asked.timeout_s is None else now_s + asked.timeout_s,
                 priority=asked.priority,
@@ -175,6 +217,23 @@ class App:
 
     async def _control(self, head: Head, arguments: dict[str, Any], by: str, turn: Turn) -> None:
         turn.answer(replies.json(200, await self._backend.control(head.target.kind, arguments, by)))
+
+    def _memory(self, found: Target, payload: bytes, turn: Turn) -> Reply | None:
+        """What is asked of shared memory; None where something else is. Raises EdgedError."""
+        if found.kind in ("cuda_status", "cuda_unregister"):  # there is none, which is what the client wants to hear
+            return replies.json(200, [] if found.kind == "cuda_status" else {})
+        if found.kind not in ("shared_status", "shared_register", "shared_unregister"):
+            return None
+        if not turn.near:
+            raise EdgedError("forbidden", "shared memory is for clients on this box", "Send tensors in the request.")
+        regions = self._backend.regions
+        if found.kind == "shared_status":
+            return replies.json(200, regions.listed(found.region))
+        if found.kind == "shared_unregister":
+            regions.unregister(found.region)
+        else:
+            regions.take(found.region, _object(payload))
+        return replies.json(200, {})
 
     def _tell(self, found: Target, payload: bytes) -> Reply:
         match found.kind:

@@ -220,7 +220,7 @@ class Connection(asyncio.BufferedProtocol):
         self._fresh = False
         if not head.keep:
             self._last = True
-        turn = Turn(head, self._answered)
+        turn = Turn(head, self._answered, near=self._gate.listener.bound.loopback)
         self._turns.append(turn)
         self._gate.application.take(head, payload, turn, self._check_control)
 

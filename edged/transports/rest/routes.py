@@ -32,6 +32,12 @@ Kind = Literal[
     "chunk",
     "reload",
     "reload_check",
+    "shared_status",
+    "shared_register",
+    "shared_unregister",
+    "cuda_status",
+    "cuda_register",
+    "cuda_unregister",
     "trace",
     "logging",
     "nothing",
@@ -49,6 +55,11 @@ VERBS: Final[dict[Kind, str]] = {
     "load": "POST",
     "unload": "POST",
     "infer": "POST",
+    "shared_status": "GET",
+    "shared_register": "POST",
+    "shared_unregister": "POST",
+    "cuda_status": "GET",
+    "cuda_unregister": "POST",
     "metrics": "GET",
     "status": "GET",
     "rollback": "POST",
@@ -70,7 +81,16 @@ _OF_ONE_MODEL: Final[dict[bytes, Kind]] = {
 # What Triton's clients may ask for and edged does not have: whatever the verb.
 UNSERVED: Final[dict[Kind, str]] = {
     "trace": "edged traces no requests: /metrics and the statistics have what they take",
+    "cuda_register": "edged reads no CUDA shared memory: register system shared memory",
     "logging": "what edged logs is not changed over HTTP: `journalctl -u edged` has all of it",
+}
+_MEMORY: Final[dict[bytes, dict[bytes, Kind]]] = {
+    b"systemsharedmemory": {
+        b"status": "shared_status",
+        b"register": "shared_register",
+        b"unregister": "shared_unregister",
+    },
+    b"cudasharedmemory": {b"status": "cuda_status", b"register": "cuda_register", b"unregister": "cuda_unregister"},
 }
 _OF_REPOSITORY: Final[dict[bytes, Kind]] = {b"load": "load", b"unload": "unload"}
 # What changes the box, and not everybody may.
@@ -104,12 +124,13 @@ _OF_MODEL: Final[dict[tuple[bytes, ...], Kind]] = {
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a path asks for. `model` is decoded; `version` is "" when the path names none, and so is a chunk's hash."""
+    """What a path asks for. `model` and `region` are decoded; what a path does not name is ""."""
 
     kind: Kind
     model: str = ""
     version: str = ""
     sha256: str = ""
+    region: str = ""
 
 
 _NOTHING: Final = Target("nothing")
@@ -129,6 +150,8 @@ def target(path: bytes) -> Target:
         return _of_model(_text(parts[3]), parts[4:])
     if parts[:3] == [b"", b"edged", b"models"] and len(parts) == 5 and parts[4] in _OF_ONE_MODEL:
         return _named(_OF_ONE_MODEL[parts[4]], _text(parts[3]))
+    if parts[:2] == [b"", b"v2"] and len(parts) in (4, 6) and parts[2] in _MEMORY:
+        return _of_memory(_MEMORY[parts[2]], parts[3:])
     if parts[:4] == [b"", b"v2", b"repository", b"models"] and len(parts) == 6 and parts[5] in _OF_REPOSITORY:
         return _named(_OF_REPOSITORY[parts[5]], _text(parts[4]))
     if parts[:4] == [b"", b"edged", b"install", b"chunk"] and len(parts) == 5 and _HASH.fullmatch(parts[4]):
@@ -144,6 +167,14 @@ def _of_model(model: str, rest: list[bytes]) -> Target:
             return _NOTHING
     kind = _OF_MODEL.get(tuple(rest))
     return _named(kind, model, version) if kind else _NOTHING
+
+
+def _of_memory(kinds: dict[bytes, Kind], rest: list[bytes]) -> Target:
+    region = _text(rest[1]) if len(rest) == 3 and rest[0] == b"region" else ""
+    kind = kinds.get(rest[-1])
+    if kind is None or (len(rest) == 3 and not region) or (rest[-1] == b"register" and not region):
+        return _NOTHING
+    return Target(kind, region=region)
 
 
 def _named(kind: Kind, model: str, version: str = "") -> Target:

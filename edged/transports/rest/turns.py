@@ -19,14 +19,15 @@ class Turn:
     """A request's place in the row of its connection's answers.
 
     `ready` is called once, when there is a reply. At `latest_s` of the clock it is answered `deadline`
-    come what may; the deadline itself is the lane's, this is the net below it.
+    come what may; the deadline itself is the lane's, this is the net below it. `near`: the client is on this box.
     """
 
-    __slots__ = ("_ready", "head", "latest_s", "reply")
+    __slots__ = ("_ready", "head", "latest_s", "near", "reply")
 
-    def __init__(self, head: Head, ready: Callable[[], None]) -> None:
+    def __init__(self, head: Head, ready: Callable[[], None], *, near: bool) -> None:
         self._ready = ready
         self.head = head
+        self.near = near
         self.latest_s = math.inf
         self.reply: Reply | None = None
 

@@ -14,7 +14,7 @@ from edged.tensors import Signature, TensorSpec
 from edged.worker.formats import elements
 from edged.worker.formats.decoded import NO_CLASSES, NOTHING, Array, Decoded, bad_input, target
 
-_NO_SHARED_MEMORY: Final = "Send the tensor in the request, as JSON or as raw bytes."
+_NO_REGION: Final = "Register it first, over HTTP or gRPC and on this box, or send the tensor in the request."
 _NAMES: Final = "`edged inspect`, or the model's metadata, lists its inputs and outputs."
 
 
@@ -121,7 +121,9 @@ def _tensors(
         parameters = tensor.parameters or _NO_INPUT_PARAMETERS
         size = parameters.binary_data_size
         if parameters.shared_memory_region is not None:
-            raise bad_input(f"input {name}: shared memory regions are not served", _NO_SHARED_MEMORY)
+            raise bad_input(
+                f"input {name}: there is no shared memory region {parameters.shared_memory_region[:80]!r}", _NO_REGION
+            )
         if (size is None) is (len(tensor.data) == 0):
             _neither_or_both(name, both=size is not None)
         if size is None:
@@ -227,7 +229,8 @@ def _wanted(
     for wanted in outputs:
         parameters = wanted.parameters or _NO_OUTPUT_PARAMETERS
         if parameters.shared_memory_region is not None:
-            raise bad_input(f"output {wanted.name}: shared memory regions are not served", _NO_SHARED_MEMORY)
+            region = parameters.shared_memory_region[:80]
+            raise bad_input(f"output {wanted.name}: there is no shared memory region {region!r}", _NO_REGION)
         if parameters.classification:
             _check_classes(next(spec for spec in signature.outputs if spec.name == wanted.name))
             classes[wanted.name] = parameters.classification

@@ -21,6 +21,7 @@ from edged.messages import Admission, Answer, Input
 from edged.observe.executions import Spent, Statistics
 from edged.oip.backend import Backend
 from edged.oip.listeners import Listener
+from edged.oip.regions import Regions
 from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
 from edged.transports.rest.limits import Limits
@@ -86,6 +87,7 @@ class Double:
         self.control_calls: list[tuple[str, str]] = []
         self.control_arguments: list[dict[str, Any]] = []
         self.asked_by: list[str] = []
+        self.regions = Regions()
 
     def backend(self) -> Backend:
         return Backend(
@@ -97,6 +99,7 @@ class Double:
             control=self.control,
             refused=self._count,
             statistics=lambda _view: (Statistics(inferences=7, executions=2, success=Spent(3, 9)), 4096),
+            regions=self.regions,
         )
 
     def _count(self, model: str, code: str) -> None:

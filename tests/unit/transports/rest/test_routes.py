@@ -30,6 +30,14 @@ from edged.transports.rest.routes import CONTROL, VERBS, Target, target
         (b"/v2/models/digits/versions/12/stats", Target("statistics", "digits", "12")),
         (b"/v2/models/stats", Target("statistics")),
         (b"/v2/models/stats/stats", Target("statistics", "stats")),
+        (b"/v2/systemsharedmemory/status", Target("shared_status")),
+        (b"/v2/systemsharedmemory/region/a%20b/status", Target("shared_status", region="a b")),
+        (b"/v2/systemsharedmemory/region/r/register", Target("shared_register", region="r")),
+        (b"/v2/systemsharedmemory/region/r/unregister", Target("shared_unregister", region="r")),
+        (b"/v2/systemsharedmemory/unregister", Target("shared_unregister")),
+        (b"/v2/cudasharedmemory/status", Target("cuda_status")),
+        (b"/v2/trace/setting", Target("trace")),
+        (b"/v2/models/digits/trace/setting", Target("trace", "digits")),
         (b"/v2/repository/index", Target("index")),
         (b"/v2/repository/models/digits/load", Target("load", "digits")),
         (b"/v2/repository/models/digits/unload", Target("unload", "digits")),
@@ -81,6 +89,11 @@ def test_what_is_served(path: bytes, expected: Target) -> None:
         b"/edged/install/chunk/" + b"0a" * 31,
         b"/edged/install/chunk/" + b"0a" * 32 + b"/",
         b"/v2/models/a/b/infer",
+        b"/v2/systemsharedmemory/register",
+        b"/v2/systemsharedmemory/region//status",
+        b"/v2/systemsharedmemory/region/status",
+        b"/v2/systemsharedmemory/r/register",
+        b"/v2/systemsharedmemory/region/r/s/register",
         b"/v2/models/a/versions/\xd9\xa1",  # an Arabic digit
     ],
 )
@@ -99,13 +112,15 @@ def test_any_bytes_are_a_target_with_a_verb(path: bytes) -> None:
     assert found.kind in {*VERBS, "nothing"}
     assert found.version == "" or found.version.isdigit()
     of_a_model = {"model", "model_ready", "infer", "config", "rollback", "pin", "unpin", "install", "load", "unload"}
-    assert bool(found.model) == (found.kind in of_a_model) or found.kind == "statistics"
+    assert bool(found.model) == (found.kind in of_a_model) or found.kind in ("statistics", "trace")
+    assert not found.region or found.kind.startswith(("shared_", "cuda_"))
     assert bool(found.sha256) == (found.kind == "chunk")
 
 
 def test_what_changes_the_box_is_not_for_everybody() -> None:
     """Of the addresses below /edged only the status is open to whoever may use the models."""
     assert {kind for kind in VERBS if kind not in CONTROL} == {
+        *("shared_status", "shared_register", "shared_unregister", "cuda_status", "cuda_unregister"),
         *(
             "server",
             "live",
@@ -118,5 +133,5 @@ def test_what_changes_the_box_is_not_for_everybody() -> None:
             "config",
             "statistics",
             "index",
-        )
+        ),
     }

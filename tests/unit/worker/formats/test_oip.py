@@ -124,7 +124,7 @@ def test_unknown_members_and_parameters_are_left_alone() -> None:
         ([{**X, "data": [1, 2]}], ("takes 4 elements, `data` has 2",)),
         ([{**X, "parameters": {"binary_data_size": 16}}], ("both `data` and binary_data_size",)),
         ([{"name": "x", "shape": [1, 4], "datatype": "FP32"}], ("neither `data` nor binary_data_size",)),
-        ([binary(16, parameters={"shared_memory_region": "r"})], ("shared memory regions are not served",)),
+        ([binary(16, parameters={"shared_memory_region": "r"})], ("there is no shared memory region",)),
         ([binary(-1)], ("binary_data_size",)),
         ([binary(2**62)], ("binary_data_size is 4611686018427387904",)),
         ([binary(2**63)], ("binary_data_size",)),
@@ -178,7 +178,7 @@ def test_outputs_that_cannot_be_given_are_refused() -> None:
     refused(request(inputs, outputs=[{"name": "Y"}]), one(), "no output 'Y', only y")
     refused(request(inputs, outputs=[{"name": "y"}, {"name": "y"}]), one(), "asked for twice")
     shared = {"name": "y", "parameters": {"shared_memory_region": "r"}}
-    refused(request(inputs, outputs=[shared]), one(), "shared memory regions are not served")
+    refused(request(inputs, outputs=[shared]), one(), "there is no shared memory region")
 
 
 def test_classes_of_an_output() -> None:
