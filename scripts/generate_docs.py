@@ -89,6 +89,7 @@ BY_HAND: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "mqtt": ("mqtt", schema.Mqtt),
     "sockets": ("sockets", schema.Sockets),
     "push": ("push", schema.Push),
+    "push.mqtt": ("push.mqtt", schema.Courier),
     "models": ("models.NAME", schema.Model),
     "models.NAME.inputs": ("models.NAME.inputs[]", schema.Input),
 }

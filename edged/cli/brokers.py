@@ -88,8 +88,9 @@ def _configured(file: str | None) -> Mqtt | None:
     from edged.config.mistakes import ConfigErrors
 
     try:
-        return load(find(file)).mqtt
+        config = load(find(file))
     except ConfigErrors:
         if file:
             raise
         return None  # there is none here: an operator's own machine
+    return config.push.mqtt or config.mqtt

@@ -136,6 +136,9 @@ def _mqtt(facts: dict[str, object] | None) -> Iterator[str]:
     else:
         why = plain(facts.get("last_error") or "")
         yield f"MQTT away from {url}{': ' + why if why else ''}"
+    if facts.get("pushes_url") and facts.get("pushes_url") != url:
+        state = "connected to" if facts.get("pushes_connected") else "away from"
+        yield f"     pushes: {state} {plain(facts['pushes_url'])}"
     yield from _outbox(facts.get("outbox"))
     for name, meaning in (("refused", "the broker refused the subscription"), ("quarantined", "not subscribed")):
         topics = facts.get(name)

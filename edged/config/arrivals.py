@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from edged.config import files, hours, keys, nodes, schema
+from edged.config import broker, files, hours, keys, nodes, schema
 from edged.config.keys import Key
 from edged.config.nodes import line_of
 from edged.config.reader import Reader
+from edged.topics import Tree
 
 _INSTALL: Final = Annotated[
     tuple[str, ...],
@@ -24,11 +25,14 @@ _INSTALL: Final = Annotated[
     ),
 ]
 # What it is written with, where that is not the struct's own fields.
-WRITTEN: Final[dict[str, Any]] = {**keys.fields(schema.Push), "install": _INSTALL}
+WRITTEN: Final[dict[str, Any]] = {**keys.fields(schema.Push), "install": _INSTALL, "mqtt": nodes.Node}
 
 
-def section(reader: Reader, node: nodes.Node) -> schema.Push:
+def section(reader: Reader, node: nodes.Node, tree: Tree | None) -> schema.Push:
+    """`tree` None: there is no broker for anything else."""
     found = reader.members(node, "push", schema.Push, WRITTEN)
+    if "mqtt" in found:
+        found["mqtt"] = _broker(reader, found["mqtt"], tree)
     if "install" in found:
         _install(reader, node, found)
     if "trust" in found:
@@ -42,6 +46,15 @@ def section(reader: Reader, node: nodes.Node) -> schema.Push:
         what = "a model that this file does not name takes a signed release, and nobody's signature counts here"
         reader.refuse(line_of(node, "models"), "push.models", what, "name the root of trust: push.trust")
     return schema.Push(**found)
+
+
+def _broker(reader: Reader, node: nodes.Node, tree: Tree | None) -> schema.Courier | None:
+    if tree is None:
+        what = "is for a second broker, and there is no first"
+        reader.refuse(node.line, "push.mqtt", what, "a box with one broker has it below mqtt")
+        return None
+    found = broker.of_pushes(reader, node, tree.device)
+    return None if found is None else msgspec.structs.replace(found, base=tree.base)
 
 
 def _install(reader: Reader, node: nodes.Node, found: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ _BY_HAND: Final[dict[tuple[type, str], Schema]] = {
     (schema.Config, "mqtt"): _ref("mqtt"),
     (schema.Config, "sockets"): _ref("sockets"),
     (schema.Config, "push"): _ref("push"),
+    (schema.Push, "mqtt"): _ref("courier"),
     (schema.Config, "defaults"): _ref("defaults"),
     (schema.Config, "models"): {
         "type": ["object", "null"],
@@ -51,6 +52,7 @@ def document() -> Schema:
             "mqtt": _section(schema.Mqtt),
             "sockets": _section(schema.Sockets),
             "push": _section(schema.Push),
+            "courier": _section(schema.Courier),
             "model": _section(schema.Model),
             "defaults": _section(schema.Model, sections.DEFAULTS),
             "input": _section(schema.Input),

@@ -14,5 +14,5 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Sockets: frozenset({"fast", "grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
     schema.Input: frozenset({"window"}),
-    schema.Push: frozenset({"mqtt", "connection"}),
+    schema.Push: frozenset({"connection"}),
 }

@@ -81,6 +81,10 @@ class Mqtt(msgspec.Struct, frozen=True):
     outbox: Outbox = Outbox()
 
 
+class Courier(Mqtt, frozen=True):
+    """The broker that pushes come from, where it is another one. `base` is `mqtt.base`; no session is kept there."""
+
+
 class Tls(msgspec.Struct, frozen=True):
     """Who this box is to those who connect to it, and whom it asks for a certificate."""
 
@@ -305,6 +309,7 @@ class Push(msgspec.Struct, frozen=True):
         ),
     ] = ("ping", "install", "log")
     probation: Probation = Probation()
+    mqtt: Courier | None = None
 
 
 class Telemetry(msgspec.Struct, frozen=True):

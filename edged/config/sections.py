@@ -31,6 +31,7 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
     schema.Mqtt: broker.WRITTEN,
     schema.Sockets: doors.WRITTEN,
     schema.Push: arrivals.WRITTEN,
+    schema.Courier: broker.OF_PUSHES,
     schema.Model: {name: note for name, note in keys.fields(schema.Model).items() if name != "name"} | _BY_HAND,
     schema.Input: {name: note for name, note in keys.fields(schema.Input).items() if name != "form"}
     | {"field": _FIELD}
@@ -56,7 +57,7 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
     if "sockets" in found:
         sockets = doors.section(reader, found.pop("sockets"), sockets)
     if "push" in found:
-        found["push"] = arrivals.section(reader, found["push"])
+        found["push"] = arrivals.section(reader, found["push"], tree)
         if found["push"].models == "any":
             found["arriving"] = _arriving(reader, defaults)
     return schema.Config(device=device, sockets=sockets, mqtt=mqtt, models=models, **found)

@@ -14,7 +14,8 @@ class Facts(msgspec.Struct, frozen=True):
     tried last, of `urls` in their order. `version` is "" while there is no connection; `waiting` are inputs
     that a full lane left waiting; `queued` are messages that the broker has not confirmed, those among them that lie
     on the disk are the `outbox`; `refused` and `quarantined` are filters. `namesake` is the host of another machine
-    that is online under our name, while we wait for it. `pushes_refused` counts subscriptions of the connection of
+    that is online under our name, while we wait for it. `pushes_url` is the broker that pushes
+    come from; `pushes_refused` counts subscriptions of the connection of
     pushes that the broker refused.
     """
 
@@ -34,6 +35,7 @@ class Facts(msgspec.Struct, frozen=True):
     last_error: str
     namesake: str
     pushes_connected: bool
+    pushes_url: str
     pushes_refused: int
 
 

@@ -1,4 +1,4 @@
-"""A connection in a thread of its own that goes where the data connection is, and not before that one was greeted.
+"""A connection in a thread of its own: where the data connection is, once that was greeted, or at brokers of its own.
 
 paho is called in the thread alone. What the connection is for is its duty's to know.
 """
@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
+from edged.transports.mqtt.brokers import Brokers
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
 from edged.transports.mqtt.packets import Greeting, greeting
 from edged.transports.mqtt.stream import StreamingClient
@@ -48,15 +49,24 @@ class Duty(Protocol):
     def answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
         """The SUBACK to the SUBSCRIBE with this packet identifier."""
 
+    def leaving(self, client: Client) -> None:
+        """We are about to say goodbye: the connection ends on purpose, and not soon to come again here."""
+
     def down(self) -> bool:
         """The connection has ended. Whether it was of use: then the next one comes soon, however short its life."""
 
 
 class Follower:
-    """`follow`, `hold`, `let_go`, `renew`, `nudge` and `stop` are the loop's; `in_loop` and `tell` the thread's."""
+    """`in_loop` and `tell` are the thread's, everything else that is public the loop's.
 
-    def __init__(self, dialer: Dialer, duty: Duty, what: str) -> None:
+    With brokers of its `own`, those of the dialer in their order (brokers.py), it takes `start` instead of `follow`.
+    """
+
+    def __init__(self, dialer: Dialer, duty: Duty, what: str, *, own: bool = False) -> None:
         self._dialer = dialer
+        self._own = Brokers(dialer.brokers, dialer.settings.version) if own else None
+        self._going = False  # to one of its own
+        self._look_s = 0.0  # when those before the one that serves are looked for
         self._duty = duty
         self._what = what  # of the journal's lines
         self._renew = False
@@ -79,6 +89,14 @@ class Follower:
         """Connects to this broker from now on, and to no other. The data connection was greeted in this version."""
         self._preferred = version
         self._target, self._held = broker, False
+        self._begin()
+
+    def start(self) -> None:
+        """Connects to its own brokers from now on."""
+        self._going = True
+        self._begin()
+
+    def _begin(self) -> None:
         self._wake.set()
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
@@ -96,7 +114,7 @@ class Follower:
 
     def let_go(self) -> None:
         """The name is another machine's: its messages are not ours."""
-        self._target = None
+        self._target, self._going = None, False
         self._wake.set()
 
     def renew(self, dialer: Dialer) -> None:
@@ -121,6 +139,12 @@ class Follower:
     @property
     def connected(self) -> bool:
         return self._connected
+
+    @property
+    def url(self) -> str:
+        """Of the broker that it is connected to, or tries; "" before there is one."""
+        place = self._place()
+        return "" if place is None else place.url
 
     def alive(self) -> bool:
         return self._stop.is_set() or self._thread is None or self._thread.is_alive()
@@ -147,13 +171,19 @@ class Follower:
         while not taken.wait(_TURN_S) and not self._stop.is_set():
             pass
 
+    def _place(self) -> Broker | None:
+        """Where to connect to; None = nowhere."""
+        if self._own is None:
+            return self._target
+        return self._own.current if self._going else None
+
     def _run(self) -> None:
         useful = False
         while True:
             self._wake.clear()  # before anything is looked at, so that no change is slept through
             if self._stop.is_set():
                 return
-            broker = self._target
+            broker = self._place()
             if broker is None or (self._held and not useful):
                 self._wake.wait()
                 continue
@@ -163,16 +193,38 @@ class Follower:
             if preferred is not None:
                 versions.prefer(preferred)
             text, how, useful = self._connection(broker, versions)
-            if self._stop.is_set() or broker != self._target:
+            if self._stop.is_set() or broker != self._place():
                 continue
-            if how is None and (useful or time.monotonic() - started_s > _SETTLED_S):
+            good = how is None and (useful or time.monotonic() - started_s > _SETTLED_S)
+            if good:
                 self._backoff.reset()
             at_once = how is not None and versions.failed(how)
+            if self._own is not None and not at_once:
+                at_once = self._next_one(self._own, good=good)
             delay_s = 0.0 if at_once else self._backoff.next_s()
             level = logging.WARNING if text != self.last_error else logging.DEBUG
             _log.log(level, "%s over %s: %s", self._what, broker.url, text)
             self.last_error = text
             self._wake.wait(delay_s)
+
+    @staticmethod
+    def _next_one(own: Brokers, *, good: bool) -> bool:
+        """The next of its own brokers after a connection that ended; whether to dial it at once."""
+        if good:
+            own.lost()
+            return False
+        return own.failed()
+
+    def _found(self) -> bool:
+        """Whether a broker that comes before this one is there again; then it is the one to connect to."""
+        if self._own is None or not self._own.better or time.monotonic() < self._look_s:
+            return False
+        self._look_s = time.monotonic() + self._own.look_s
+        found = next((one for one in self._own.better if self._dialer.answers(one)), None)
+        if found is not None:
+            _log.info("%s takes connections again: %s go back to it", found.url, self._what)
+            self._own.go_back(found)
+        return found is not None
 
     def _connection(self, broker: Broker, versions: Versions) -> tuple[str, Ending | None, bool]:
         """One connection from dialling on: why it ended, how when no good CONNACK came, and whether it was of use."""
@@ -208,7 +260,9 @@ class Follower:
     def _serve(self, client: StreamingClient, broker: Broker, versions: Versions) -> bool:
         """Runs the connection until it ends or another is wanted; False when the broker said nothing at all."""
         deadline_s = time.monotonic() + _SILENCE_S
-        while not self._stop.is_set() and not self._renew and self._target == broker:
+        self._look_s = time.monotonic() + (0.0 if self._own is None else self._own.look_s)
+        moving = False
+        while not self._stop.is_set() and not self._renew and self._place() == broker:
             try:
                 if not client.turn(_TURN_S, self._bell):
                     return True
@@ -218,6 +272,7 @@ class Follower:
                     self._duty.up(client, self._greeting)
                 if self._connected:
                     self._duty.turn()
+                    moving = self._found()
             except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
                 _log.exception("the connection for %s failed on what the broker sent", self._what)
                 client.connect_async("closed")
@@ -225,6 +280,8 @@ class Follower:
             if self._greeting is None and time.monotonic() > deadline_s:
                 client.connect_async("closed")  # the documented way to drop a connection at once
                 return False
+        if self._connected and (moving or self._stop.is_set()):
+            self._duty.leaving(client)
         client.disconnect()
         return True
 

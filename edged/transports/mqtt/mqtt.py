@@ -109,7 +109,6 @@ class Mqtt:
         self._open_number = 0  # of the last one on which all is subscribed
         self._pushes = Pushes(
             settings,
-            f"{self._name}-ota",
             tree,
             models,
             push,
@@ -156,8 +155,9 @@ class Mqtt:
     async def start(self) -> None:
         """Returns at once; connecting goes on for as long as it takes."""
         self._outlet.start()
-        self._outlet.retain(self._tree.status, b"online")
+        self.retain(self._tree.status, b"online")
         self._link.start()
+        self._pushes.start()
 
     def adopt(
         self,
@@ -204,10 +204,12 @@ class Mqtt:
         if topic == self._tree.info:
             self._info = payload
         self._outlet.retain(topic, payload)
+        self._pushes.retain(topic, payload)
 
     def publish(self, topic: str, payload: bytes, qos: int) -> None:
         """A message that is not retained. QoS 0 is dropped while there is no connection."""
         self._outlet.publish(Publication(topic, payload, qos))
+        self._pushes.tell(topic, payload)
 
     @property
     def courier(self) -> Pushes:
@@ -247,6 +249,7 @@ class Mqtt:
             last_error=self._link.last_error,
             namesake=self._link.namesake,
             pushes_connected=self._pushes.line.connected,
+            pushes_url=self._pushes.line.url,
             pushes_refused=self._pushes.refused,
         )
 
@@ -257,7 +260,7 @@ class Mqtt:
         # What another broker still holds does not come again from this one.
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
-        self._pushes.line.follow(self._link.broker, said.version)
+        self._pushes.follow(self._link.broker, said.version)
         self._subscriptions.begin(shares=said.shares)
         for batch in self._subscriptions.stale() if said.session_present else ():
             self._unsubscribe(batch)
@@ -267,7 +270,7 @@ class Mqtt:
 
     def down(self) -> None:
         self._unopened = None
-        self._pushes.line.hold()
+        self._pushes.hold()
         self._outlet.lost()
         if twice := self._subscriptions.lost():
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))

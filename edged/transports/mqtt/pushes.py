@@ -1,5 +1,7 @@
 """Pushed models and signed documents come on a connection of their own, in a thread of its own (RULES 18, 20).
 
+Where `push.mqtt` names a broker of its own, it goes there, and what the operator's side reads is told there, too.
+
 A message of 100 MiB keeps paho busy for 400 ms (measured), which must not be the loop's. The thread
 hands one message to the loop and waits until it was taken before it reads on, so at most one is held here.
 """
@@ -10,18 +12,21 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config import schema
+from edged.config.addresses import Broker
 from edged.errors import Fault, fault
 from edged.topics import Ota, Tree
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.follower import Follower
+from edged.transports.mqtt.notices import Notices
 from edged.transports.mqtt.packets import Greeting, subscribe_arguments, user_property
 from edged.transports.mqtt.subscriptions import Subscription
+from edged.transports.mqtt.versions import Version
 from edged.transports.mqtt.wanted import Wanted, step
 
 DOCUMENT_MOST: Final = 4 * 2**20  # bytes; the largest chunk that a release may be cut into (delivery/documents.py)
@@ -54,7 +59,6 @@ class Pushes:
     def __init__(
         self,
         settings: schema.Mqtt,
-        client_id: str,
         tree: Tree,
         models: Sequence[schema.Model],
         push: schema.Push,
@@ -65,8 +69,8 @@ class Pushes:
         on_courier: OnCourier,
         drop: Callable[[str], None],
     ) -> None:
-        self._settings = settings
-        self._client_id = client_id
+        self._settings = push.mqtt or settings
+        self._own = push.mqtt is not None
         self._tree = tree
         self._max_size = push.max_size
         self._on_push = on_push
@@ -74,7 +78,8 @@ class Pushes:
         self._on_document = on_document
         self._on_courier = on_courier
         self._drop = drop
-        self.line: Final = Follower(self._dialer(), self, "pushes")
+        self._notices = Notices(tree, lambda reason: self.line.tell(drop, reason)) if self._own else None
+        self.line: Final = Follower(self._dialer(), self, "pushes", own=self._own)
         # Replaced in the loop, read in the thread.
         self._wanted = Wanted().serving(tree, models)
         self._numbers = itertools.count(1)
@@ -98,7 +103,37 @@ class Pushes:
 
     def _dialer(self) -> Dialer:
         limit = packet_limit(max(self._max_size, DOCUMENT_MOST))
-        return Dialer(self._settings, self._client_id, 0, limit, _RECEIVE_MAXIMUM)
+        identity = f"{self._settings.client_id or f'edged-{self._tree.device}'}-ota"
+        will = self._tree.status if self._own else ""
+        return Dialer(self._settings, identity, 0, limit, _RECEIVE_MAXIMUM, will=will)
+
+    # --- the data connection, as far as the way goes by it ---------------------------------------------
+
+    def start(self) -> None:
+        if self._own:
+            self.line.start()
+
+    def follow(self, broker: Broker, version: Version) -> None:
+        """The data connection was greeted."""
+        if self._own:
+            self.line.start()  # the name is ours, if it was not before
+        else:
+            self.line.follow(broker, version)
+
+    def hold(self) -> None:
+        """The data connection is away."""
+        if not self._own:
+            self.line.hold()
+
+    def retain(self, topic: str, payload: bytes) -> None:
+        """A state of this box."""
+        if self._notices is not None and self._notices.retain(topic, payload):
+            self.line.nudge()
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        """A message of this box."""
+        if self._notices is not None and self._notices.tell(topic, payload):
+            self.line.nudge()
 
     # --- the courier, in the loop (delivery/fetcher.py) ----------------------------------------------
 
@@ -124,7 +159,14 @@ class Pushes:
         self._unanswered.clear()
         self._needs.clear()
         self._useful = False
+        if self._notices is not None:
+            self._notices.up()
+            client.on_publish = self._published
         self.line.tell(self._on_courier, True)
+
+    def _published(self, _client: Client, _data: Any, mid: int, _reason: ReasonCode, _properties: Any) -> None:
+        if self._notices is not None:
+            self._notices.confirmed(mid)
 
     def turn(self) -> None:
         wanted = self._wanted
@@ -133,9 +175,17 @@ class Pushes:
             self._subscribe(wanted)
         while self._needs:
             self._publish(self._needs.popleft())
+        if self._notices is not None and self._client is not None and self._said is not None:
+            self._notices.publish(self._client, self._said.packet_limit)
+
+    def leaving(self, client: Client) -> None:
+        if self._notices is not None:
+            self._notices.leaving(client)
 
     def down(self) -> bool:
         self._client = None
+        if self._notices is not None:
+            self._notices.down()
         self.line.tell(self._on_courier, False)
         return self._useful
 

@@ -127,3 +127,26 @@ def test_what_arrives_has_no_inputs_for_a_topic_with_levels(trusting: Folder) ->
     found = trusting.mistake(text)
     assert found.startswith("3: defaults.output.topic: {cell} is no level of an input")
     trusting.load(text.replace(", models: any", ""))
+
+
+def test_pushes_may_have_a_broker_of_their_own(folder: Folder) -> None:
+    push = "push:\n  mqtt: {url: [mqtt://a, mqtt://b], username: me}\n"
+    text = f"device: box\nmqtt: {{url: mqtt://plant, base: plant/edged}}\n{push}"
+    found = folder.load(text).push.mqtt
+    assert found is not None
+    assert (found.url, found.username, found.base) == (("mqtt://a", "mqtt://b"), "me", "plant/edged")
+    assert found.client_id.startswith("edged-box-")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("push:\n  mqtt: {url: mqtt://a}\n", "2: push.mqtt: is for a second broker, and there is no first"),
+        ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b, session: 1h}\n", "3: push.mqtt.session: unknown key"),
+        ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b, ca: x}\n", "3: push.mqtt.ca: has no use without TLS"),
+        ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {username: b}\n", "push.mqtt"),
+        ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b, password: x}\n", "3: push.mqtt.password: there is no"),
+    ],
+)
+def test_mistakes_about_it_name_it(folder: Folder, text: str, expected: str) -> None:
+    assert expected in folder.mistake(text)

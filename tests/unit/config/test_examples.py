@@ -56,7 +56,9 @@ def test_every_setting_that_the_shipped_file_shows_is_valid(tmp_path: Path) -> N
     assert found.mqtt is not None
     assert found.mqtt.url == ("mqtts://broker.plant:8883",)
     assert found.models[0].preprocess[0] == Scale(0.0625)
-    assert found.push == Push(trust=str(tmp_path / "trust.json"))
+    assert found.push.mqtt is not None
+    assert found.push.mqtt.url == ("mqtts://fleet.example:8883",)
+    assert found.push == Push(trust=str(tmp_path / "trust.json"), mqtt=found.push.mqtt)
     assert found.telemetry == Telemetry()
 
 
