@@ -5,7 +5,7 @@
     with proxied(broker.port, rate=4e6) as proxy:  # in a thread of its own
 
 Each second every connection is reset with probability `cut`, all at once, by a generator of its own. `rate` is in
-bytes a second to the clients, for all of them together.
+bytes a second to the clients, for all of them together. `watch(connection, data, up)` is told what passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 _PIECE: Final = 16 * 1024
@@ -32,8 +32,16 @@ class Connection:
 
 class Proxy:
     def __init__(
-        self, port: int, *, rate: float | None = None, cut: float = 0.0, seed: int = 0, period_s: float = 1.0
+        self,
+        port: int,
+        *,
+        rate: float | None = None,
+        cut: float = 0.0,
+        seed: int = 0,
+        period_s: float = 1.0,
+        watch: Callable[[Connection, bytes, bool], None] = lambda _connection, _data, _up: None,
     ) -> None:
+        self._watch = watch
         self.cuts = 0
         self.cutting = True
         self.connections: list[Connection] = []
@@ -111,6 +119,7 @@ class Proxy:
             while data := await connection.reader.read(_PIECE):
                 connection.first = connection.first or data
                 connection.up += len(data)
+                self._watch(connection, data, True)
                 broker.write(data)
                 await broker.drain()
 
@@ -122,6 +131,7 @@ class Proxy:
                     self._free_s = max(self._free_s, loop.time()) + len(data) / self._rate
                     await asyncio.sleep(self._free_s - loop.time())
                 connection.down += len(data)
+                self._watch(connection, data, False)
                 connection.writer.write(data)
                 await connection.writer.drain()
 

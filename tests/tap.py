@@ -1,4 +1,4 @@
-"""What a box and its broker say to each other at QoS 1, read off the wire (MQTT 3.1.1): who has confirmed what, and when.
+"""What a box and its broker say to each other at QoS 1, read off the wire (MQTT 3.1.1): who has confirmed what.
 
 tap = Tap(); Proxy(broker.port, watch=tap)
 """
@@ -14,7 +14,7 @@ _PUBLISH, _PUBACK = 3, 4
 
 
 class Tap:
-    """`steps` are (what, topic) in the order on the wire: `taken` and `acknowledged` inputs, `sent` and `confirmed` results.
+    """`steps` are (what, topic, payload), in order: inputs `taken` and `acknowledged`, results `sent` and `confirmed`.
 
     An input is a message to the box, a result one from it. Those whose QoS is 0 are left out.
     """

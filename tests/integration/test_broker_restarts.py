@@ -1,7 +1,7 @@
-"""A broker that is killed and started again, over and over, under load at QoS 1: nothing is lost, and the outbox is in order.
+"""A broker that is killed and started again, over and over, under load at QoS 1: nothing is lost, all is in order.
 
-The box and the broker are heard on the wire. What a broker forgets when it is killed (Mosquitto confirms a message, then
-writes it down) never reaches the box: that much of the sender's count is the broker's.
+The box and the broker are heard on the wire. What a broker forgets when it is killed (Mosquitto confirms a message,
+then writes it down) never reaches the box: that much of the sender's count is the broker's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from paho.mqtt.client import Client
@@ -45,7 +46,7 @@ class Load:
 
     def __init__(self, port: int, one: Box) -> None:
         self.answered: list[int] = []
-        self._numbers: dict[int, int] = {}  # of inputs, by packet identifier
+        self.sent: dict[int, int] = {}  # of inputs, by packet identifier
         self._mids: set[int] = set()  # that the broker has confirmed
         self._box = one
         self._leave = threading.Event()
@@ -57,9 +58,9 @@ class Load:
 
     @property
     def confirmed(self) -> set[int]:
-        return {number for mid, number in self._numbers.items() if mid in self._mids}
+        return {number for mid, number in self.sent.items() if mid in self._mids}
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._client.loop_start()
         for thread in self._threads:
             thread.start()
@@ -74,7 +75,7 @@ class Load:
         number = 0
         while not self._leave.wait(0.02):
             mid = self._client.publish(f"cells/{number}/scan", PIXELS, 1).mid
-            self._numbers[mid] = number
+            self.sent[mid] = number
             number += 1
 
     def _ask(self) -> None:
@@ -123,30 +124,34 @@ def restarted(broker: Mosquitto, one: Box, every_s: float) -> None:
     time.sleep(every_s)
 
 
-def scenario(tmp_path: Path, restarts: int, every_s: float) -> None:
+def scenario(folder: Path, restarts: int, every_s: float) -> str:
     tap = Tap()
-    with kept(tmp_path / "broker") as broker, proxied(broker.port, watch=tap) as proxy:
-        with box(CONFIG.format(url=proxy.url, model=MODEL)) as one:
-            one.wait(lambda: one.status()["daemon"]["mqtt"]["connected"])
-            load = Load(broker.port, one)
-            with load:
-                time.sleep(1)
-                for _ in range(restarts):
-                    restarted(broker, one, every_s)
-            try:
-                one.wait(lambda: len(load.confirmed) == len(load._numbers), 60)
-                one.wait(lambda: not one.status()["daemon"]["mqtt"]["queued"], 60 + 5 * restarts)
-                taken = {cell(topic) for topic, _ in tap.of("taken", "/scan")}
-                one.wait(lambda: taken <= {cell(topic) for topic, _ in tap.of("confirmed", "/digit")}, 60)
-                facts = one.status()["daemon"]["mqtt"]
-            finally:
-                load.close()
-    judge(tap, load)
+    with (
+        kept(folder / "broker") as broker,
+        proxied(broker.port, watch=tap) as proxy,
+        box(CONFIG.format(url=proxy.url, model=MODEL)) as one,
+    ):
+        one.wait(lambda: one.status()["daemon"]["mqtt"]["connected"])
+        load = Load(broker.port, one)
+        with load:
+            time.sleep(1)
+            for _ in range(restarts):
+                restarted(broker, one, every_s)
+        try:
+            one.wait(lambda: len(load.confirmed) == len(load.sent), 60)
+            taken = {cell(topic) for topic, _ in tap.of("taken", "/scan")}
+            one.wait(lambda: taken <= {cell(topic) for topic, _ in tap.of("confirmed", "/digit")}, 60)
+            one.wait(lambda: not one.status()["daemon"]["mqtt"]["queued"], 120)
+            facts = one.status()["daemon"]["mqtt"]
+        finally:
+            load.close()
     assert facts["reconnects"] == restarts
     assert set(facts["dropped"]) <= {"offline"}  # telemetry, QoS 0
+    return judge(tap, load)
 
 
-def judge(tap: Tap, load: Load) -> None:
+def judge(tap: Tap, load: Load) -> str:
+    """What came of it, in words."""
     sent: set[str] = set()
     for what, topic, _ in tap.steps:
         if what == "sent":
@@ -163,7 +168,7 @@ def judge(tap: Tap, load: Load) -> None:
     assert set(load.answered) <= {int(json.loads(payload)["id"]) for topic, payload in tap.of("confirmed", RESULT)}
     assert is_in_order(asked)
     twice = len(asked) - len(set(asked))
-    print(
+    return (
         f"inputs {len(load.confirmed)} confirmed to their sender, {len(taken)} reached the box, {len(forgotten)} the "
         f"broker forgot; {len(confirmed)} answered; over HTTP {len(load.answered)}, {twice} sent twice"
     )
@@ -176,5 +181,7 @@ def test_nothing_is_lost_over_six_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_nothing_is_lost_in_ten_minutes_of_restarts(tmp_path: Path) -> None:
-    scenario(tmp_path, 30, 18.0)
+def test_nothing_is_lost_in_ten_minutes_of_restarts(
+    tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    record_property("soak", scenario(tmp_path, 30, 18.0))

@@ -39,7 +39,6 @@ class Outlet:
         self._counts = counts
         self._backlog = None if backlog is None else backlog(self.pump)
         self._outbox = Outbox(counts.drop, last=status, clock=clock, older=self._backlog)
-        self._open = False
         self._drained = asyncio.Event()
 
     def __len__(self) -> int:
@@ -68,15 +67,13 @@ class Outlet:
         return self._outbox.packet_limit
 
     def opened(self, said: Greeting) -> None:
-        self._open = True
         self._outbox.opened(said.receive_maximum, said.packet_limit)
         self.pump()
 
     def lost(self) -> None:
         self._outbox.lost()
-        if self._open and self._backlog is not None:
+        if self._backlog is not None:
             self._backlog.carry(self._outbox.waiting())
-        self._open = False
 
     def confirmed(self, mid: int, refusal: str) -> None:
         self._outbox.confirmed(mid, refusal)
@@ -98,7 +95,7 @@ class Outlet:
     def _publish(self, message: Publication) -> None:
         if self._backlog is None:
             self._outbox.put(message)
-        elif not self._open or self._outbox.full(message):
+        elif self._wire() is None or self._outbox.full(message):
             self._backlog.file(message)
             return
         else:
