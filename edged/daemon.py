@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edged import __version__
+from edged import __version__, listening
 from edged.config.identity import instance
 from edged.config.places import places
 from edged.config.schema import Config, Model, Push
@@ -88,6 +88,7 @@ class Daemon:
         self._tree = tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
         self._metrics = Metrics(model.name for model in config.models)
         self._starter = Starter()
+        self._sockets = config.sockets
         self._prepared = PreparedModels(self._place.cache)
         self._router = Router(map(partial(self._route, config.push), config.models))
         self._router.use_prepared(self._prepared)
@@ -162,6 +163,8 @@ class Daemon:
             await self._installer.open()
             await self._reload.restore(self._installer.arrived)
             await self._trail.open()
+        for route in self._router:
+            route.door.open()
         self._trail.add(Decision("started", f"edged {__version__} has started"))
         self._spawn(self._trail.run())
         for route in self._router:
@@ -263,7 +266,11 @@ class Daemon:
     # --- models -------------------------------------------------------------------------------------
 
     def _route(self, push: Push, model: Model) -> Route:
-        route = Route(model, self._starter, self._metrics, record=push.record)
+        fast = self._sockets.fast
+        listen = None
+        if fast is not None and fast.direct:
+            listen = partial(listening.unix, Path(fast.of(model.name)), "sockets.fast")
+        route = Route(model, self._starter, self._metrics, record=push.record, listen=listen)
         route.processes.prepared = self._prepared
         return route
 
@@ -324,7 +331,13 @@ class Daemon:
             **msgspec.structs.asdict(self._machine),
             "groups": config.groups,
             "models": [
-                {"name": one.name, "state": one.state, "version": one.version, "message_limit": one.message_limit}
+                {
+                    "name": one.name,
+                    "state": one.state,
+                    "version": one.version,
+                    "message_limit": one.message_limit,
+                    **({"direct": one.direct} if one.direct else {}),
+                }
                 for one in self._router.views()
             ],
             "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},

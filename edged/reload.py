@@ -232,6 +232,7 @@ class Reload:
         route.processes.neighbours = lambda: models
         installation = await self._installer.newcomer(model, route)
         ready.coming[model.name] = route, installation  # before it starts: a start that fails is called off too
+        route.door.open()
         release = installation.boot_release()
         if release is not None:
             await route.serve(release)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from edged.config import addresses, certificates, files, keys, nodes, schema
+from edged.config import addresses, certificates, checks, files, keys, nodes, schema
 from edged.config.keys import Key
 from edged.config.mistakes import Refusal
 from edged.config.nodes import line_of
@@ -51,12 +51,29 @@ def section(reader: Reader, node: nodes.Node, default: schema.Sockets) -> schema
     sockets = msgspec.structs.replace(default, **found)
     _check_twice(reader, node, sockets)
     _check_open(reader, node, sockets)
+    if sockets.fast is not None and not sockets.fast.direct:
+        what = "the fast lane through the daemon is not in this version of edged"
+        reader.refuse(line_of(node, "fast"), "sockets.fast", what, f"{{path: {sockets.fast.path}, direct: true}}")
     return sockets
+
+
+def check_direct(reader: Reader, node: nodes.Node, sockets: schema.Sockets, models: Iterable[schema.Model]) -> None:
+    """Each model's own socket has a path of its own, which is not too long."""
+    if sockets.fast is None or not sockets.fast.direct:
+        return
+    for model in models:
+        try:
+            checks.socket_path(sockets.fast.of(model.name))
+        except ValueError as error:
+            line = line_of(node, "sockets", "fast")
+            reader.refuse_error(line, f"sockets.fast: {sockets.fast.of(model.name)}", error)
 
 
 def _check_twice(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> None:
     """No two doors in one place; within one list the reader has seen to it."""
     taken = {f"unix:{sockets.unix}": "sockets.unix", **dict.fromkeys(sockets.http, "sockets.http")}
+    if sockets.fast is not None and (where := taken.get(f"unix:{sockets.fast.path}")) is not None:
+        reader.refuse(line_of(node, "fast"), "sockets.fast", f"{sockets.fast.path} is in {where} already")
     if f"unix:{sockets.unix}" in sockets.http:
         reader.refuse(line_of(node, "http"), "sockets.http", f"{sockets.unix} is sockets.unix already")
     for one in sockets.metrics:

@@ -105,7 +105,9 @@ def _value(what: keys.Kind) -> Schema:
     if get_origin(what.type) is tuple:
         return _list(what)
     if isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
-        return _section(what.type)
+        first = next(iter(keys.fields(what.type).values()))
+        section = _section(what.type)
+        return {"anyOf": [_value(keys.kind(first)), section]} if what.key.one else section
     if what.type is str:
         return _ref("text")
     return {"anyOf": [*_scalar(what), _ref("variable")]}

@@ -105,6 +105,8 @@ class Reader:
         if get_origin(what.type) is tuple:
             return self._list(node, path, what)
         if isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
+            if what.key.one and isinstance(node, nodes.Scalar):
+                return self._short(node, path, what.type)
             return self.struct(node, path, what.type)
         if not isinstance(node, nodes.Scalar):
             self.refuse(
@@ -119,6 +121,12 @@ class Reader:
             self.refuse_error(node.line, path, error)
             return UNSET
         return value
+
+    def _short(self, node: nodes.Scalar, path: str, owner: type[msgspec.Struct]) -> Any:
+        """A struct of which only the first key is said, without its name."""
+        name, annotation = next(iter(keys.fields(owner).items()))
+        value = self.value(node, path, annotation)
+        return UNSET if value is UNSET else make(owner, {name: value})
 
     def resolved(self, node: nodes.Scalar) -> nodes.Scalar:
         """The scalar with its `${NAME}`s replaced; what came from the environment counts as written without quotes."""

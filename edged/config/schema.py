@@ -99,6 +99,20 @@ class Tls(msgspec.Struct, frozen=True):
     ] = ""
 
 
+class Fast(msgspec.Struct, frozen=True):
+    """The fast lane's door; `direct` asks for one of each model."""
+
+    path: Annotated[str, Key("the fast lane's UNIX socket", check=checks.socket_path)]
+    direct: Annotated[
+        bool,
+        Key("each model has a socket of its own, which its process serves itself: `fast.MODEL.sock` for `fast.sock`"),
+    ] = False
+
+    def of(self, model: str) -> str:
+        """The path of a model's own socket."""
+        return f"{self.path.removesuffix('.sock')}.{model}.sock"
+
+
 class Sockets(msgspec.Struct, frozen=True):
     """The doors of this box. `unix` is filled in by load.py where the file does not say; "" = no token is asked for."""
 
@@ -129,6 +143,7 @@ class Sockets(msgspec.Struct, frozen=True):
     tls: Tls = Tls()
     token: str = ""
     admin_token: str = ""
+    fast: Annotated[Fast | None, Key("the fast lane: see docs/fast.md", one=True, default="off")] = None
 
 
 class Input(msgspec.Struct, frozen=True):

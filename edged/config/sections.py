@@ -56,6 +56,7 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
     sockets = default_sockets(reader)
     if "sockets" in found:
         sockets = doors.section(reader, found.pop("sockets"), sockets)
+        doors.check_direct(reader, node, sockets, models)
     if "push" in found:
         found["push"] = arrivals.section(reader, found["push"], tree)
         if found["push"].models == "any":

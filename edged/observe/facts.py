@@ -9,7 +9,10 @@ from edged.errors import Fault
 
 
 class ModelFacts(Protocol):
-    """One model now. `state`: serving, starting, waiting, failed; version and sha256 "" when none is loaded."""
+    """One model now. `state`: serving, starting, waiting, failed; version and sha256 "" when none is loaded.
+
+    `direct` is the path of its own socket, "" for none.
+    """
 
     @property
     def name(self) -> str: ...
@@ -25,6 +28,8 @@ class ModelFacts(Protocol):
     def queue(self) -> int: ...
     @property
     def in_flight(self) -> int: ...
+    @property
+    def direct(self) -> str: ...
     @property
     def pid(self) -> int | None: ...
 

@@ -35,7 +35,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     """One model. Counts since the daemon started; `rate` (per second), p50 and p99 of the last 10 to 20 s.
 
     `memory_bytes` and `cpu_s` are the process's own, null while there is none. `dropped` is by reason,
-    `fault` has code, message and hint.
+    `fault` has code, message and hint. `direct` is the path of its own socket, "" for none.
     """
 
     name: str
@@ -56,6 +56,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     in_flight: int
     fault: dict[str, str] | None
     install: Install | None
+    direct: str = ""
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -137,6 +138,7 @@ def _model(
         queue=facts.queue,
         in_flight=facts.in_flight,
         fault=as_json(facts.fault) if facts.fault else None,
+        direct=facts.direct,
         install=msgspec.convert(dict(install), Install) if install else None,
     )
 

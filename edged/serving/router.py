@@ -18,6 +18,7 @@ class ModelView(msgspec.Struct, frozen=True):
     """One model as others may see it. `state`: serving, starting, waiting or failed; sizes in inputs.
 
     `unloaded`: it is waiting because somebody has said so. `batch` are the settings of the release that serves.
+    `direct`: the path of its own socket, "" for none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelView(msgspec.Struct, frozen=True):
     batch: Batch = Batch()
     providers: tuple[str, ...] = ()
     unloaded: bool = False
+    direct: str = ""
 
 
 class Router:
@@ -115,4 +117,5 @@ def _view(route: Route) -> ModelView:
         batch=(release.under(settings) if release else settings).batch,
         providers=live.facts.providers if live and live.facts else (),
         unloaded=route.unloaded,
+        direct=route.door.address,
     )

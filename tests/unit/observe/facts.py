@@ -16,6 +16,7 @@ class Facts(msgspec.Struct, frozen=True):
     queue: int = 0
     in_flight: int = 0
     pid: int | None = None
+    direct: str = ""
 
 
 class Outbox(msgspec.Struct, frozen=True):

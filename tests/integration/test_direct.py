@@ -1,0 +1,130 @@
+"""`sockets: {fast: {path: .., direct: true}}` with a real daemon: answers, counters, pushes, reloads, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import psutil
+
+from edged import frames
+from tests.box import DIGITS, Box, box
+from tests.callers import ask_all
+from tests.waiting import until
+
+V1, V2 = DIGITS / "digits_v1_int8.onnx", DIGITS / "digits_v2_int8.onnx"
+
+
+def configured(folder: str = "FOLDER") -> str:
+    return f"""
+device: box
+sockets: {{fast: {{path: {folder}/run/fast.sock, direct: true}}}}
+models:
+  digits: {{file: {V1}}}
+"""
+
+
+def started(one: Box, configuration: str | None = None) -> str:
+    """Starts the box; the path of the model's own socket."""
+    one.config.write_text((configuration or configured()).replace("FOLDER", str(one.folder)))
+    one.start()
+    return str(one.model("digits")["direct"])
+
+
+def scan(seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).random((1, 1, 8, 8), np.float32)
+
+
+def asked(path: str, count: int = 1) -> list[tuple[frames.Head, bytes, bytes]]:
+    return asyncio.run(ask_all(path, [scan(number) for number in range(count)], name="image"))
+
+
+def logits(body: bytes) -> list[float]:
+    found: list[float] = np.frombuffer(body[-40:], np.float32).tolist()
+    return found
+
+
+class Load(threading.Thread):
+    """Asks again and again until it is over; every answer is kept as (kind, version)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.over = False
+        self.answers: list[tuple[int, bytes]] = []
+
+    def run(self) -> None:
+        while not self.over:
+            self.answers += [(head.kind, version) for head, version, _ in asked(self.path, 20)]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+        self.join(60)
+
+
+def test_a_model_s_own_socket_answers_as_http_does_and_is_counted() -> None:
+    with box("", start=False) as one:
+        path = started(one)
+        assert path == str(one.folder / "run" / "fast.digits.sock")
+        assert Path(path).stat().st_mode & 0o777 == 0o660
+        assert not (one.folder / "run" / "fast.sock").exists()
+        answers = asked(path, 20)
+        for number in (0, 19):
+            tensor = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": scan(number).ravel().tolist()}
+            code, said = one.infer("digits", [tensor])
+            assert code == 200
+            assert np.allclose(logits(answers[number][2]), said["outputs"][0]["data"], rtol=1e-6)
+        one.wait(lambda: one.model("digits")["requests"] == 22)
+        metrics = one.request("GET", "/metrics")[1].decode()
+        label = f'model="digits",outcome="ok",version="{one.model("digits")["version"]}"'
+        assert f"edged_inference_requests_total{{{label}}} 22.0" in metrics
+        assert 'edged_inference_duration_seconds_count{model="digits"} 22.0' in metrics
+        assert one.model("digits")["p99_ms"] is not None
+        assert one.stop() == 0
+        assert not Path(path).exists()
+
+
+def test_a_reload_that_changes_a_model_or_takes_it_away() -> None:
+    with box("", start=False) as one:
+        path = started(one)
+        with Load(path) as load:
+            until(lambda: len(load.answers) > 50)
+            text = one.config.read_text()
+            one.config.write_text(text.replace("digits_v1", "digits_v2") + f"  more: {{file: {V1}}}\n")
+            assert one.process is not None
+            one.process.send_signal(signal.SIGHUP)
+            one.wait(lambda: len(one.status()["models"]) == 2 and not one.status()["daemon"]["reload"]["code"])
+            seen = len(load.answers)
+            until(lambda: len(load.answers) > seen + 50)
+        assert {kind for kind, _ in load.answers} == {frames.RESULT}
+        other = str(one.folder / "run" / "fast.more.sock")
+        assert asked(other)[0][0].kind == frames.RESULT
+        one.config.write_text(text.replace("digits_v1", "digits_v2"))
+        one.process.send_signal(signal.SIGHUP)
+        one.wait(lambda: len(one.status()["models"]) == 1)
+        until(lambda: not Path(other).exists())
+        one.config.write_text(text.replace("direct: true", "direct: false"))
+        one.process.send_signal(signal.SIGHUP)
+        one.wait(lambda: one.status()["daemon"]["reload"]["code"] in ("needs_restart", "bad_config"))
+
+
+def test_no_worker_outlives_a_daemon_that_is_killed() -> None:
+    with box("", start=False) as one:
+        path = started(one)
+        workers = one.workers()
+        with Load(path) as load:
+            until(lambda: len(load.answers) > 50)
+            load.over = True
+        one.kill()
+        psutil.wait_procs(workers, timeout=10)
+        assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+        one.start()
+        assert asked(path)[0][0].kind == frames.RESULT, "a socket that was left behind is replaced"
