@@ -43,6 +43,7 @@ from edged.oip.backend import Backend
 from edged.oip.regions import Regions
 from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
+from edged.serving.refusals import NOTHING_YET
 from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
@@ -208,6 +209,8 @@ class Daemon:
             self._mqtt.stop_taking()
         if self._rest is not None:
             await self._rest.stop(DRAIN_S)
+        for route in self._router:
+            route.door.close()
         left_s = max(0.0, drained_s - time.monotonic())
         await asyncio.gather(*(route.drain(left_s) for route in self._router))
         self._trail.add(Decision("stopped", "edged stops", code="internal" if self.fell else ""))
@@ -282,6 +285,8 @@ class Daemon:
             await route.serve(release)
         elif problem is not None:
             route.fail(problem)
+        else:
+            route.door.refuse(NOTHING_YET)
         self._reporter.model_changed(name)
 
     def _backend(self) -> Backend:

@@ -33,6 +33,7 @@ from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input
 from edged.observe.notify import notify
 from edged.observe.status import Reloaded
+from edged.serving.refusals import NOTHING_YET
 from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.terms import Terms
@@ -236,6 +237,8 @@ class Reload:
         release = installation.boot_release()
         if release is not None:
             await route.serve(release)
+        elif installation.boot_fault is None:
+            route.door.refuse(NOTHING_YET)
         problem = route.fault or installation.boot_fault
         if problem is not None:
             raise EdgedError(problem.code, problem.message, problem.hint)
@@ -289,6 +292,7 @@ class Reload:
         """A model that is gone answers what it has taken."""
         name = route.settings.name
         await self._installer.remove(name)
+        route.door.close()
         await route.drain(DRAIN_S)
         await route.stop(fault("unknown_model", f"{name} was taken out of the configuration"))
         self._followers.went(name)

@@ -15,8 +15,8 @@ class Key(msgspec.Struct, frozen=True):
     """One key: what it is `about`, for people, and what it takes beyond its type.
 
     `low` and `high` bound a number (each item of a list), both included. `check` raises ValueError for
-    a value that the type allows and we do not. `one` lets a list of one be written without brackets, and a section as its first key's value alone;
-    `distinct` refuses a list in which an item comes twice.
+    a value that the type allows and we do not. `one` lets a list of one be written without brackets, and
+    a section as its first key's value alone; `distinct` refuses a list in which an item comes twice.
     `default` says in words what applies when the key is absent and the field's own default does not
     say it. `later` are words that a coming version takes; `word` is one that stands for None.
     """

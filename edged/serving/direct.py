@@ -1,7 +1,7 @@
 """The direct lane, as the daemon sees it: a model's own socket, and which of its processes serves it.
 
 - The socket is opened here and stays here: a connect is never refused while the model is configured. Whoever comes
-  while no process serves it waits for the next one.
+  while no process serves it waits for the next one, or is told why there is none.
 - The process that answers is told to serve it. At a switch the one before is told to leave: it answers what it has
   read.
 - What was under way on the socket when a process ended is suspect, and runs alone in the next; what ends a process
@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -20,9 +21,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
+from edged import frames
 from edged.channel import InputHead
 from edged.config.schema import Model
 from edged.door import Leave, Listen, Tallies, Underway
+from edged.errors import Fault
 from edged.messages import FAST
 from edged.serving.generation import Generation
 
@@ -52,6 +55,7 @@ class Listener(Protocol):
 class Observer(Protocol):
     """What is told to the counters; observe.metrics.Metrics is one."""
 
+    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
     def tallied(
         self,
         model: str,
@@ -85,6 +89,7 @@ class Door:
         self._leaving: dict[Generation, asyncio.Future[None]] = {}
         self._suspects: tuple[int, ...] = ()
         self._died_s = 0.0
+        self._refusal: Fault | None = None
         self._poison: dict[tuple[int, int], float] = {}
 
     @property
@@ -99,9 +104,35 @@ class Door:
 
     def close(self) -> None:
         """Nobody new connects; those who wait for a process are sent away."""
+        self._refuse_nobody()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+    def refuse(self, problem: Fault) -> None:
+        """No process is going to serve it soon: who connects, or waits already, is told why, until one does."""
+        if self._listener is not None:
+            self._refusal = problem
+            self._listener.socket.setblocking(False)
+            self._loop.add_reader(self._listener.socket.fileno(), self._send_off)
+
+    def _refuse_nobody(self) -> None:
+        if self._refusal is not None and self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+        self._refusal = None
+
+    def _send_off(self) -> None:
+        """One client: the loop calls again while there are more."""
+        if self._listener is None or self._refusal is None:
+            return
+        try:
+            client, _ = self._listener.socket.accept()
+        except OSError:
+            return
+        with client, contextlib.suppress(OSError):
+            client.setblocking(False)
+            client.send(frames.error(0, self._refusal))
+        self._observer.answered(self._model, "", self._refusal.code, 0.0)
 
     def adopt(self, settings: Model) -> None:
         """Other settings from now on."""
@@ -111,6 +142,8 @@ class Door:
     def serve_by(self, generation: Generation | None) -> None:
         """`generation` serves it from now on, and the one before leaves; None: nobody does."""
         before, self._server = self._server, generation if self._listener is not None else None
+        if generation is not None:
+            self._refuse_nobody()
         if before is not None and before is not generation:
             self._send_away(before)
         self._tell_server()

@@ -143,6 +143,7 @@ class Route:
         if self.release is None:
             leaving = self._leave()
             self.feeder.abandon(UNLOADED)
+            self.door.refuse(UNLOADED)
             await self.door.left()
             await self.processes.end(leaving)
             self.on_change(self.settings.name)
@@ -157,6 +158,7 @@ class Route:
     def _give_up(self, problem: Fault) -> None:
         self._given_up = True
         self.feeder.abandon(failed(self.fault or problem))
+        self.door.refuse(failed(self.fault or problem))
 
     def adopt(self, terms: Terms) -> None:
         """Other settings from now on, also for what waits and for what would run again."""
@@ -248,7 +250,6 @@ class Route:
     async def drain(self, limit_s: float) -> None:
         """Waits until nothing is queued or running; at most `limit_s`, and not for a model that is not live."""
         until_s = time.monotonic() + limit_s
-        self.door.close()
         self.door.serve_by(None)
         await self.door.left(limit_s)
         # A poll, once, at the end: an event for it would be set by every answer of the daemon's life.

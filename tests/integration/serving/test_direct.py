@@ -260,6 +260,7 @@ def test_who_leaves_answers_what_it_has_read(play: Play, short_path: Path) -> No
             caller.send(request(1, np.array([2_000_000], np.int64), name="given"))
             await bench.until(lambda: bench.route.door.running(live))
             started_s = time.monotonic()
+            bench.route.door.close()
             await bench.route.drain(30)
             assert (await caller.frame())[0].kind == frames.RESULT
             with pytest.raises(asyncio.IncompleteReadError):
@@ -269,3 +270,53 @@ def test_who_leaves_answers_what_it_has_read(play: Play, short_path: Path) -> No
 
     play(scenario, Model("m", limits=Limits(run=Duration(60))), listen=at(short_path))
     assert not any(short_path.glob("*.sock"))
+
+
+def test_who_asks_a_model_that_was_unloaded_is_told_so_until_it_is_back(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        release = bench.route.release
+        assert release is not None
+        async with calling(address) as before:
+            assert (await before.ask(1, row(1, 2, 3, 4)))[0].kind == frames.RESULT
+            await bench.route.unload(30)
+            with pytest.raises(asyncio.IncompleteReadError):
+                await before.frame()
+        async with calling(address) as caller:
+            head, _, body = await caller.frame()
+            assert (head.kind, head.id, json.loads(body)["code"]) == (frames.ERROR, 0, "starting")
+        await bench.route.serve(release)
+        assert (await ask_all(address, [row(1, 2, 3, 4)]))[0][0].kind == frames.RESULT
+
+    play(scenario, listen=at(short_path))
+
+
+def test_requests_that_are_alike_are_answered_as_those_that_are_not(play: Play, short_path: Path) -> None:
+    """Of one row and of two, with NaN and without, in one stream: each gets its own answer, and its own flag."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        live = bench.route.live
+        assert live is not None
+        async with calling(address) as caller:
+            for _ in range(3):
+                arrays = [row(number, 0, 0, 0) for number in range(40)]
+                arrays[7] = np.array([[7, 1, 2, 3], [8, 1, 2, 3]], np.float32)
+                arrays[9][0, 2] = np.nan
+                arrays[30] = np.zeros((1, 3), np.float32)
+                caller.send(*(request(number, array) for number, array in enumerate(arrays)))
+                for number, array in enumerate(arrays):
+                    head, _, body = await caller.frame()
+                    assert head.id == number
+                    assert head.kind == (frames.ERROR if number == 30 else frames.RESULT)
+                    assert bool(head.flags & frames.NONFINITE) is (number == 9)
+                    if number != 30:
+                        tensor = frames.read_body(frames.described(body)).tensors[0]
+                        assert tensor.shape == array.shape
+                        found = np.frombuffer(body, np.float32, offset=tensor.start).reshape(tensor.shape)
+                        np.testing.assert_array_equal(found, array)
+        await bench.until(lambda: bench.counters.outcomes["ok"] == 117)
+        assert live.tally.nonfinite == 3
+        assert max(bench.counters.runs) > 1, "some shared a run"
+
+    play(scenario, listen=at(short_path))

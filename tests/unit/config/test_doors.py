@@ -104,3 +104,20 @@ def test_what_is_no_certificate_or_key_is_refused(folder: Folder, authority: Aut
     authority.issue("other")
     found = folder.mistake(f"sockets:\n  tls: {tls}\n")
     assert found.startswith(f"2: sockets.{what.format(folder=folder.path)}")
+
+
+def test_the_direct_lane_has_a_socket_for_each_model(folder: Folder) -> None:
+    fast = folder.load("sockets: {fast: {path: /run/edged/fast.sock, direct: true}}\n").sockets.fast
+    assert fast is not None
+    assert fast.direct
+    assert fast.of("digits") == "/run/edged/fast.digits.sock"
+
+
+def test_what_the_fast_lane_s_socket_must_not_be(folder: Folder) -> None:
+    named = "sockets: {unix: /run/a.sock, fast: {path: PATH, direct: true}}\nmodels: {cam: {}}\n"
+    assert folder.mistake(named.replace("PATH", "/run/a.sock")) == (
+        "1: sockets.fast: /run/a.sock is in sockets.unix already"
+    )
+    long = f"/run/{'x' * 95}.sock"  # which fits, but for the model's name
+    assert "a socket's path has at most 107 bytes" in folder.mistake(named.replace("PATH", long))
+    assert "not in this version" in folder.mistake("sockets: {fast: /run/fast.sock}\n")

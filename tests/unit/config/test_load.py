@@ -430,7 +430,6 @@ def test_an_unknown_key_says_what_was_meant(folder: Folder, text: str) -> None:
 LATER = {
     "mqtt:\n  url: mqtt://b\n  home_assistant: true\n": "3: mqtt.home_assistant",
     "sockets: {grpc: 127.0.0.1:8081}\n": "1: sockets.grpc",
-    "sockets: {fast: /run/x}\n": "1: sockets.fast",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
     "push: {connection: shared}\n": "1: push.connection",
 }
