@@ -63,6 +63,11 @@ def test_a_candidate_loads_behind_everything_else(play: Play, threads: int) -> N
         if GROUPS_SESSIONS:
             assert nice_session(bench.route.live.pid) == 0
             assert nice_session(candidate.pid) == entry.CANDIDATES_ARE_NICER_BY
+        # Sessions of their own: workers in one would wait for each other where the kernel shares the CPU among them.
+        assert [os.getsid(one) for one in (bench.route.live.pid, candidate.pid)] == [
+            bench.route.live.pid,
+            candidate.pid,
+        ]
         assert oom_score(candidate.pid) == entry.OOM_SCORE_OF_CANDIDATES
         await bench.route.switch(candidate)
         live = bench.route.live
