@@ -68,6 +68,7 @@ class Backlog:
         self._clock = clock
         self._stock = Stock(settings.size, settings.overflow)
         self._pool = ThreadPoolExecutor(1, "edged-mqtt-outbox")
+        self._opened = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ending = False
@@ -209,7 +210,7 @@ class Backlog:
     # --- the work, one thing at a time ------------------------------------------------------------------
 
     async def _work(self) -> None:
-        await self._opened()
+        await self._open()
         while not self._ending:
             await self._step()
             try:
@@ -222,13 +223,18 @@ class Backlog:
         await self._try(partial(self._segments.mark, *self._stock.mark))
         await self._try(self._segments.close)
 
-    async def _opened(self) -> None:
+    async def _open(self) -> bool:
+        """Looks at what an earlier daemon has left, once the disk lets it; whether it has."""
+        if self._opened:
+            return True
         found = await self._try(self._segments.open, writes=True)
         if found is not None:
+            self._opened = True
             parts, damaged = found
             self._stock.found(parts)
             for _ in range(self._stock.lost + damaged):
                 self._dropped("outbox_damaged")
+        return self._opened
 
     async def _step(self) -> None:
         await self._put_down()
@@ -246,7 +252,7 @@ class Backlog:
 
     async def _put_down(self) -> None:
         carry, self._carry = self._carry, None
-        if carry is not None:
+        if carry is not None and await self._open():
             now, now_s = self._now(), self._clock()
             await self._try(lambda: self._segments.carry(encoded(carry, now, now_s), now.boot), writes=True)
 
@@ -264,6 +270,10 @@ class Backlog:
             self._writing_bytes -= sum(message.size for message in group)
 
     async def _file(self, group: list[Publication], size: int) -> None:
+        if not await self._open():
+            for message in group:
+                self._drop(message, _FAILED)
+            return
         gone = self._stock.room(size)
         if gone is None:
             for message in group:

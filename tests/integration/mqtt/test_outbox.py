@@ -279,3 +279,52 @@ def test_an_input_is_acknowledged_when_its_result_is_safe(broker: Mosquitto, tmp
             await until(lambda: box.connected)
 
     run(scenario)
+
+
+def test_a_folder_that_cannot_be_made_at_the_start_is_tried_again(broker: Mosquitto, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "state").write_text("in its place")
+        async with running(Box(broker.url, ALL, folder=tmp_path / "state" / "outbox", outbox=FAST)) as box:
+            broker.kill()
+            await until(lambda: not box.mqtt.facts().connected)
+            ask(box, 1)
+            await until(lambda: box.mqtt.facts().dropped.get("outbox_failed") == 1)
+            assert "Not a directory" in box.mqtt.facts().outbox.fault
+            (tmp_path / "state").unlink()
+            ask(box, 2)
+            await filed(box, 1)
+            assert not box.mqtt.facts().outbox.fault
+            broker.start()
+            with User(broker.port, RESULT) as user:
+                await until(lambda: numbers(user) == [2])
+
+    run(scenario)
+
+
+def test_what_was_under_way_when_the_broker_went_again_is_sent_again(broker: Mosquitto, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = schema.Outbox(rate=Rate(100))
+        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=settings)) as box:
+            broker.kill()
+            await until(lambda: not box.mqtt.facts().connected)
+            ask(box, *range(100))
+            await filed(box, 100)
+            broker.start()
+            with User(broker.port, RESULT) as user:
+                await until(lambda: len(user.messages) > 20)
+                outlet = box.mqtt._outlet
+                outlet.confirmed = lambda *_: None  # type: ignore[method-assign]  # no word of it comes any more
+                await until(lambda: len(outlet._outbox._flight) > 5)
+                broker.kill()
+                await until(lambda: not box.mqtt.facts().connected)
+                del outlet.confirmed
+                first = numbers(user)
+            broker.start()
+            with User(broker.port, RESULT) as user:
+                await until(lambda: not stored(box))
+                await until(lambda: numbers(user)[-1:] == [99])
+                assert numbers(user)[0] <= first[-1] - 5  # those that were not confirmed come twice
+                assert numbers(user) == list(range(numbers(user)[0], 100))
+                assert first == list(range(len(first)))
+
+    run(scenario)
