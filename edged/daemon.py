@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from edged import __version__, listening
+from edged.config import schema
 from edged.config.identity import instance
 from edged.config.places import places
 from edged.config.schema import Config, Model, Push
@@ -39,7 +40,7 @@ from edged.observe.notify import notify
 from edged.observe.reporter import Reporter
 from edged.observe.resources import Sampler
 from edged.observe.watchdog import watch
-from edged.oip.backend import Backend
+from edged.oip.backend import Backend, Transport
 from edged.oip.regions import Regions
 from edged.reload import Reload
 from edged.serving.prepared import PreparedModels
@@ -48,6 +49,8 @@ from edged.serving.route import Route
 from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
 from edged.topics import Ota, Tree
+from edged.transports.fast.listeners import bind as bind_fast
+from edged.transports.fast.server import Fast
 from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
@@ -150,14 +153,15 @@ class Daemon:
             )
             self._router.on_room(self._mqtt.on_room)
             self._installer.orders.use(self._mqtt.courier)
-        self._rest: Rest | None = None
+        self._listening: list[Transport] = []
+        self._regions = Regions()
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
         """Bottom-up: state, processes, listeners, broker. Returns when every model answers, waits or failed."""
         with _using(self._place.state):
             self._place.state.mkdir(parents=True, exist_ok=True)
-        self._rest = Rest(bind(self._reload.config.sockets), self._backend())
+        self._listen(self._reload.config.sockets)
         clear_leftovers(self._place.runtime)
         await self._starter.warm()
         with _using(self._place.state):
@@ -171,7 +175,8 @@ class Daemon:
         for route in self._router:
             route.on_change = self._reporter.model_changed
         models = asyncio.gather(*(self._serve(route) for route in self._router))
-        await self._rest.start()
+        for transport in self._listening:
+            await transport.start()
         if self._mqtt is not None:
             await self._mqtt.start()
         await self._loaded(models)
@@ -207,8 +212,7 @@ class Daemon:
             task.remove_done_callback(self._ended)
         if self._mqtt is not None:
             self._mqtt.stop_taking()
-        if self._rest is not None:
-            await self._rest.stop(DRAIN_S)
+        await asyncio.gather(*(transport.stop(DRAIN_S) for transport in self._listening))
         for route in self._router:
             route.door.close()
         left_s = max(0.0, drained_s - time.monotonic())
@@ -248,8 +252,8 @@ class Daemon:
             route.feeder.record(on=config.push.record)
         if self._mqtt is not None:
             self._mqtt.adopt(config.models, config.groups, config.push, renumbered)
-        if self._rest is not None:
-            self._rest.adopt()
+        for transport in self._listening:
+            transport.adopt()
         self._reporter.interval_s = float(config.telemetry.interval)
         self._reporter.info_changed()
 
@@ -289,7 +293,12 @@ class Daemon:
             route.door.refuse(NOTHING_YET)
         self._reporter.model_changed(name)
 
-    def _backend(self) -> Backend:
+    def _listen(self, sockets: schema.Sockets) -> None:
+        self._listening.append(Rest(bind(sockets), self._backend("http")))
+        if sockets.fast is not None:
+            self._listening.append(Fast(bind_fast(sockets.fast.path), self._backend("fast")))
+
+    def _backend(self, transport: str) -> Backend:
         return Backend(
             offer=self._offer,
             view=self._router.view,
@@ -297,17 +306,17 @@ class Daemon:
             metrics=self._reporter.scrape,
             status=self._reporter.status,
             control=self._control.local,
-            refused=self._refused,
+            refused=partial(self._refused, transport),
             statistics=self._reporter.statistics,
-            regions=Regions(),
+            regions=self._regions,
         )
 
     def _offer(self, item: Input) -> Admission:
         return self._router.offer(item if self._mqtt is None else self._mqtt.also(item))
 
-    def _refused(self, model: str, code: str) -> None:
+    def _refused(self, transport: str, model: str, code: str) -> None:
         if code == "internal":
-            self._metrics.fault("http")
+            self._metrics.fault(transport)
         self._metrics.answered(model, "", code, 0.0)
 
     # --- what the box says --------------------------------------------------------------------------

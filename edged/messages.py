@@ -78,7 +78,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     """One undecoded input. `reply` is called exactly once, in the loop, with its final outcome.
 
     `form` is the index of the model's `inputs` entry that describes the payload, -1 for none, JOINED for several,
-    FAST for the fast lane's own.
+    FAST for the fast lane's own. A payload that is no bytes is the sender's again once `reply` has been called.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
     `start_by_s`: when it is answered `deadline` if its run has not begun. `priority`: 1 goes first, 0 is as 2.
@@ -88,7 +88,7 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     """
 
     model: str
-    payload: bytes
+    payload: bytes | memoryview
     source: Source
     reply: Callable[[Outcome], None]
     arrived_s: float

@@ -122,6 +122,11 @@ def _answer(file: Path, errors: ConfigErrors | None = None, config: Config | Non
     return answer if config is None else {**answer, "runs": runs(config)}
 
 
+def fast(config: Config) -> tuple[str, ...]:
+    """Where the fast lane listens."""
+    return config.sockets.fast.path if config.sockets.fast is not None else ()
+
+
 def runs(config: Config) -> dict[str, Any]:
     """What would run, without any secret."""
     mqtt = config.mqtt
@@ -130,7 +135,7 @@ def runs(config: Config) -> dict[str, Any]:
         "groups": list(config.groups),
         "mqtt": mqtt
         and {"url": list(mqtt.url), "username": mqtt.username or None, "client_id": mqtt.client_id, "base": mqtt.base},
-        "sockets": [config.sockets.unix, *config.sockets.http, *config.sockets.metrics],
+        "sockets": [config.sockets.unix, *config.sockets.http, *config.sockets.metrics, *fast(config)],
         "models": [
             {
                 "name": model.name,
@@ -157,6 +162,8 @@ def describe(config: Config) -> Iterator[str]:
         yield f"  socket  {socket}"
     for socket in config.sockets.metrics:
         yield f"  metrics {socket}"
+    for socket in fast(config):
+        yield f"  fast    {socket}"
     for model in config.models:
         yield f"  model   {model.name}: {model.file or 'waits for its first push'}"
         for one in model.inputs:

@@ -99,6 +99,17 @@ def place(text: str) -> Place:
     return Place(host, port)
 
 
+def fast(text: str) -> Place:
+    """The same for the fast lane, which has neither token nor TLS: a path with or without `unix:`, or loopback."""
+    found = place(f"unix:{text}" if text.startswith("/") else text)
+    if not found.local:
+        raise Refusal(
+            f"{found.host} is not this box alone, and the fast lane has neither a token nor TLS",
+            f"did you mean 127.0.0.1:{found.port}? For others there are sockets.http and sockets.grpc",
+        )
+    return found
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -51,15 +51,14 @@ def section(reader: Reader, node: nodes.Node, default: schema.Sockets) -> schema
     sockets = msgspec.structs.replace(default, **found)
     _check_twice(reader, node, sockets)
     _check_open(reader, node, sockets)
-    if sockets.fast is not None and not sockets.fast.direct:
-        what = "the fast lane through the daemon is not in this version of edged"
-        reader.refuse(line_of(node, "fast"), "sockets.fast", what, f"{{path: {sockets.fast.path}, direct: true}}")
+    if sockets.fast is not None:
+        _check_fast(reader, node, sockets.fast.path, direct=sockets.fast.direct)
     return sockets
 
 
 def check_direct(reader: Reader, node: nodes.Node, sockets: schema.Sockets, models: Iterable[schema.Model]) -> None:
     """Each model's own socket has a path of its own, which is not too long."""
-    if sockets.fast is None or not sockets.fast.direct:
+    if sockets.fast is None or not sockets.fast.direct or not addresses.fast(sockets.fast.path[0]).path:
         return
     for model in models:
         try:
@@ -72,13 +71,16 @@ def check_direct(reader: Reader, node: nodes.Node, sockets: schema.Sockets, mode
 def _check_twice(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> None:
     """No two doors in one place; within one list the reader has seen to it."""
     taken = {f"unix:{sockets.unix}": "sockets.unix", **dict.fromkeys(sockets.http, "sockets.http")}
-    if sockets.fast is not None and (where := taken.get(f"unix:{sockets.fast.path}")) is not None:
-        reader.refuse(line_of(node, "fast"), "sockets.fast", f"{sockets.fast.path} is in {where} already")
     if f"unix:{sockets.unix}" in sockets.http:
         reader.refuse(line_of(node, "http"), "sockets.http", f"{sockets.unix} is sockets.unix already")
+    taken |= {one: "sockets.metrics" for one in sockets.metrics if one not in taken}
     for one in sockets.metrics:
-        if one in taken:
+        if taken[one] != "sockets.metrics":
             reader.refuse(line_of(node, "metrics"), "sockets.metrics", f"{one} is in {taken[one]} already")
+    for one in sockets.fast.path if sockets.fast is not None else ():
+        address = f"unix:{one}" if one.startswith("/") else one
+        if address in taken:
+            reader.refuse(line_of(node, "fast"), "sockets.fast", f"{one} is in {taken[address]} already")
 
 
 def _check_open(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> None:
@@ -95,6 +97,17 @@ def _check_open(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> No
                 words = " and ".join(f"sockets.{key}" for key in missing)
                 what = f"{where.host} is not this box alone, which takes {words}"
                 reader.refuse(*_item(node, name, index), what, f"did you mean 127.0.0.1:{where.port}?")
+
+
+def _check_fast(reader: Reader, node: nodes.Node, path: tuple[str, ...], *, direct: bool) -> None:
+    """The fast lane knows no token: over TCP it would be a way round the one that is asked for elsewhere."""
+    line, instead = line_of(node, "fast"), "use a UNIX socket, such as /run/edged/fast.sock"
+    if direct and not addresses.fast(path[0]).path:
+        reader.refuse(line, "sockets.fast", f"direct takes a UNIX socket first, not {path[0]}", instead)
+    for one in path:
+        if nodes.has(node, "token_file") and not addresses.fast(one).path:
+            what = f"{one}: the fast lane asks for no token, and everything else on TCP does here"
+            reader.refuse(line, "sockets.fast", what, instead)
 
 
 def _item(node: nodes.Node, name: str, index: int) -> tuple[int, str]:

@@ -105,7 +105,7 @@ class Reader:
         if get_origin(what.type) is tuple:
             return self._list(node, path, what)
         if isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
-            if what.key.one and isinstance(node, nodes.Scalar):
+            if what.key.one and isinstance(node, nodes.Scalar | nodes.Sequence):
                 return self._short(node, path, what.type)
             return self.struct(node, path, what.type)
         if not isinstance(node, nodes.Scalar):
@@ -122,7 +122,7 @@ class Reader:
             return UNSET
         return value
 
-    def _short(self, node: nodes.Scalar, path: str, owner: type[msgspec.Struct]) -> Any:
+    def _short(self, node: nodes.Node, path: str, owner: type[msgspec.Struct]) -> Any:
         """A struct of which only the first key is said, without its name."""
         name, annotation = next(iter(keys.fields(owner).items()))
         value = self.value(node, path, annotation)

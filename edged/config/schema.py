@@ -102,15 +102,23 @@ class Tls(msgspec.Struct, frozen=True):
 class Fast(msgspec.Struct, frozen=True):
     """The fast lane's door; `direct` asks for one of each model."""
 
-    path: Annotated[str, Key("the fast lane's UNIX socket", check=checks.socket_path)]
+    path: Annotated[
+        tuple[str, ...],
+        Key(
+            "where: `/run/edged/fast.sock`, `127.0.0.1:8082` for this box alone, or a list of both",
+            check=addresses.fast,
+            one=True,
+            distinct=True,
+        ),
+    ]
     direct: Annotated[
         bool,
         Key("each model has a socket of its own, which its process serves itself: `fast.MODEL.sock` for `fast.sock`"),
     ] = False
 
     def of(self, model: str) -> str:
-        """The path of a model's own socket."""
-        return f"{self.path.removesuffix('.sock')}.{model}.sock"
+        """The path of a model's own socket, beside the first one."""
+        return f"{self.path[0].removeprefix('unix:').removesuffix('.sock')}.{model}.sock"
 
 
 class Sockets(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -36,3 +36,16 @@ class Backend(msgspec.Struct, frozen=True):
     refused: Callable[[str, str], None]
     statistics: Callable[[ModelView], tuple[Statistics, int | None]]
     regions: Regions
+
+
+class Transport(Protocol):
+    """A transport that listens, as the daemon sees it."""
+
+    async def start(self) -> None:
+        """Returns when every listener accepts clients."""
+
+    def adopt(self) -> None:
+        """The models are others, or their limits are: from the next request on."""
+
+    async def stop(self, deadline_s: float) -> None:
+        """Closes the listeners, waits for what is under way, and answers `stopping` to what is left."""

@@ -281,6 +281,8 @@ class Feeder:
         now_s = time.monotonic()
         tally.cpu_s.append(answers.cpu_ns / 1e9 / len(batch))
         tally.runs += len(batch)
+        if self._record:
+            self._remember(batch, answers)
         answered, waited_s, end = 0, 0.0, 0
         for ticket, head in zip(batch, answers.heads, strict=True):
             start, end = end, end + head.size
@@ -300,8 +302,6 @@ class Feeder:
                 if head.fault.code == "too_old":
                     self._observer.dropped(self._settings.name, "too_old")
             self._settle(ticket, outcome, version, now_s)
-        if self._record:
-            self._remember(batch, answers)
         spent_ns = answers.decode_ns, answers.run_ns, answers.encode_ns
         self._observer.ran(self._settings.name, version, answered, waited_s, spent_ns, answers.rows)
         if self._paused and not self._running:
@@ -309,8 +309,9 @@ class Feeder:
         self._dispatch()
 
     def _remember(self, batch: list[Ticket], answers: Answers) -> None:
+        """Before they are settled: from then on a payload may be its sender's again, and other bytes."""
         for ticket, head in zip(batch[-MOST:], answers.heads[-MOST:], strict=True):
-            if head.fault is None:
+            if head.fault is None and not ticket.settled:
                 self._recent.add(_head(ticket.item), ticket.item.payload)
 
     def _suspect(self, batch: list[Ticket], reason: Fault | None) -> bool:

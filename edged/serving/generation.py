@@ -49,6 +49,7 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 Done = Callable[[Answers | None, memoryview], None]
+Payloads = Sequence[bytes | memoryview]
 
 
 class Flight(msgspec.Struct, frozen=True):
@@ -153,7 +154,7 @@ class Generation:
         except TimeoutError as error:
             raise EdgedError("too_slow", f"{what} took longer than {limit_s:g} s") from error
 
-    def submit(self, heads: Sequence[InputHead], payloads: Sequence[bytes], done: Done, *, probe: bool = False) -> bool:
+    def submit(self, heads: Sequence[InputHead], payloads: Payloads, done: Done, *, probe: bool = False) -> bool:
         """Sends a batch; False when the channel is full just now (`when_writable` tells)."""
         rings = self._rings
         if rings is None:
@@ -275,7 +276,7 @@ class Generation:
             raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
         return head, bytes(payload)
 
-    def _send(self, message: Batch | Generate | Compare | Gild, payloads: Sequence[bytes], rings: Rings) -> bool:
+    def _send(self, message: Batch | Generate | Compare | Gild, payloads: Payloads, rings: Rings) -> bool:
         """Sends what has its slots; they are free again when that fails."""
         sent = False
         try:

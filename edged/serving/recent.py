@@ -22,11 +22,11 @@ class Recent:
         self._kept: collections.deque[tuple[InputHead, bytes]] = collections.deque()
         self._bytes = 0
 
-    def add(self, head: InputHead, payload: bytes) -> None:
+    def add(self, head: InputHead, payload: bytes | memoryview) -> None:
         """Keeps an input, and lets go of the oldest ones that have no room beside it."""
         if len(payload) > MOST_BYTES:
             return
-        self._kept.append((head, payload))
+        self._kept.append((head, bytes(payload)))  # a copy only of what is the sender's again
         self._bytes += len(payload)
         while len(self._kept) > MOST or self._bytes > MOST_BYTES:
             self._bytes -= len(self._kept.popleft()[1])

@@ -55,7 +55,7 @@ MODELS = ("echo", "seen", "held", "slow", "lost", "bug", "full", "late")
 def echo(item: Input) -> Answer:
     """The input's tensors as outputs, binary when the request asks for it; bad bytes answer nothing good."""
     end = item.json_length if item.json_length >= 0 else len(item.payload)
-    request = json.loads(item.payload[:end])
+    request = json.loads(bytes(item.payload[:end]))
     binary = request.get("parameters", {}).get("binary_data_output", False)
     asked = {one["name"]: one.get("parameters", {}).get("binary_data", binary) for one in request.get("outputs", [])}
     outputs, raw, start = [], [], end

@@ -60,7 +60,9 @@ class Lane:
         self.seen: list[Input] = []
         self.on_room: Callable[[str], None] = lambda _model: None
         self.answer: Callable[[Input], Outcome] = lambda item: Answer(
-            b'{"model_name":"digits","text":' + msgspec.json.encode(item.payload[:64].decode(errors="replace")) + b"}",
+            b'{"model_name":"digits","text":'
+            + msgspec.json.encode(bytes(item.payload[:64]).decode(errors="replace"))
+            + b"}",
             0,
             "1",
         )

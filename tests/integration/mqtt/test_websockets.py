@@ -55,7 +55,7 @@ def test_large_messages_both_ways(tmp_path: Path) -> None:
             User(broker.plain, RESULT) as user,
         ):
             async with running(Box(broker.url, LARGE)) as box:
-                box.lane.answer = lambda item: Answer(b'{"a":"' + item.payload * 8 + b'"}', 0, "1")
+                box.lane.answer = lambda item: Answer(b'{"a":"' + bytes(item.payload) * 8 + b'"}', 0, "1")
                 for letter in "ab":
                     user.send(INFER, letter * 100_000)
                 await until(lambda: len(user.on(RESULT)) == 2, 30)

@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 from edged.config.certificates import server_context
+from edged.config.schema import Fast
 from tests.certificates import Authority
 from tests.unit.config.folder import Folder
 
@@ -120,4 +121,35 @@ def test_what_the_fast_lane_s_socket_must_not_be(folder: Folder) -> None:
     )
     long = f"/run/{'x' * 95}.sock"  # which fits, but for the model's name
     assert "a socket's path has at most 107 bytes" in folder.mistake(named.replace("PATH", long))
-    assert "not in this version" in folder.mistake("sockets: {fast: /run/fast.sock}\n")
+    tcp = "sockets: {fast: {path: 127.0.0.1:8082, direct: true}}\nmodels: {cam: {}}\n"
+    assert "takes a UNIX socket first" in folder.mistake(tcp)
+
+
+def test_the_fast_lane_is_for_this_box_alone(folder: Folder) -> None:
+    assert folder.load("sockets: {fast: /run/x}\n").sockets.fast == Fast(("/run/x",))
+    several = folder.load("sockets: {fast: ['unix:/run/x', '127.0.0.1:8082', '[::1]:8082', 'localhost:1']}\n")
+    assert several.sockets.fast == Fast(("unix:/run/x", "127.0.0.1:8082", "[::1]:8082", "localhost:1"))
+    assert folder.load("sockets: {http: 127.0.0.1:8080}\n").sockets.fast is None
+    said = folder.mistake("sockets: {fast: 0.0.0.0:8082}\n")
+    assert said.startswith("1: sockets.fast: 0.0.0.0 is not this box alone")
+    assert "127.0.0.1:8082" in said
+
+
+@pytest.mark.usefixtures("authority")
+def test_a_fast_lane_over_tcp_would_be_a_way_round_the_token(folder: Folder) -> None:
+    assert folder.load("sockets:\n  token_file: token\n  fast: /run/x\n").sockets.fast == Fast(("/run/x",))
+    said = folder.mistake("sockets:\n  token_file: token\n  fast: [/run/x, '127.0.0.1:8082']\n")
+    assert said.startswith("3: sockets.fast: 127.0.0.1:8082: the fast lane asks for no token")
+
+
+@pytest.mark.parametrize(
+    ("sockets", "where"),
+    [
+        ("unix: /run/x\n  fast: /run/x", "sockets.unix"),
+        ("unix: /run/x\n  fast: 'unix:/run/x'", "sockets.unix"),
+        ("http: 127.0.0.1:8080\n  fast: 127.0.0.1:8080", "sockets.http"),
+        ("metrics: 127.0.0.1:8080\n  fast: 127.0.0.1:8080", "sockets.metrics"),
+    ],
+)
+def test_the_fast_lane_has_a_place_of_its_own(folder: Folder, sockets: str, where: str) -> None:
+    assert folder.mistake(f"sockets:\n  {sockets}\n").endswith(f"is in {where} already")

@@ -117,7 +117,7 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
         "/tmp/e.sock",
         ("127.0.0.1:8080", "[::]:8443", "unix:/run/other.sock"),
         ("0.0.0.0:9464",),
-        Tls(*(str(folder.path / name) for name in ("box.crt", "box.key", "ca.crt"))),
+        tls=Tls(*(str(folder.path / name) for name in ("box.crt", "box.key", "ca.crt"))),
         token="a" * 16,
         admin_token="b" * 16,
     )

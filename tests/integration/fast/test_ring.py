@@ -1,0 +1,223 @@
+"""A client's ring: tensors and results in shared memory, and whatever a client may do with it (RULES 12)."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edged import frames
+from edged.messages import Answer
+from tests.integration.fast.double import Served, ended, infer, placed, receive
+from tests.waiting import until
+
+SIZE = 1 << 20
+FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+RING = frames.head(frames.RING, 0, 77)
+
+
+@contextmanager
+def memory(size: int = SIZE, seals: int = FIXED, flags: int = 0) -> Iterator[tuple[int, mmap.mmap]]:
+    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING | flags)
+    try:
+        os.ftruncate(descriptor, size)
+        mapped = mmap.mmap(descriptor, size) if size else mmap.mmap(-1, 1)
+        if seals:
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        yield descriptor, mapped
+        mapped.close()  # it has a descriptor of its own
+    finally:
+        os.close(descriptor)
+
+
+def hand_over(client: socket.socket, descriptors: Sequence[int], data: bytes = RING) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    client.sendmsg([data], rights)
+
+
+@contextmanager
+def with_ring(served: Served) -> Iterator[tuple[socket.socket, mmap.mmap]]:
+    with memory() as (descriptor, mapped), served.connect() as client:
+        hand_over(client, [descriptor])
+        assert receive(client).head == (0, frames.RINGED, 0, 0, 77, 0)
+        yield client, mapped
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_tensors_and_results_lie_in_the_ring(short_path: Path, loop: str) -> None:
+    with Served(short_path, loop=loop) as served, with_ring(served) as (client, mapped):
+        data = bytes(range(250)) * 400
+        mapped[4096 : 4096 + len(data)] = data
+        client.sendall(placed("echo", 4096, len(data), 500_000, 200_000, id=5))
+        answer = receive(client)
+        assert (answer.head.flags, answer.head.id, answer.name) == (frames.IN_RING, 5, b"3")
+        assert struct.unpack("<QQ", answer.body) == (500_000, len(data))
+        assert mapped[500_000:600_000] == data
+        client.sendall(placed("echo", 4096, len(data), 500_000, 99_999, id=6))
+        assert receive(client).body == data  # it has no room there
+        client.sendall(placed("echo", 4096, 100, 500_000, 200_000, id=7))
+        assert receive(client).body == data[:100]  # not worth it
+        client.sendall(placed("echo", SIZE, 0, 0, 0, id=8) + infer("echo", b"beside it", 9))
+        assert [receive(client).body, receive(client).body] == [b"", b"beside it"]
+
+
+@pytest.mark.parametrize(
+    ("at", "size", "room_at", "room"),
+    [
+        (SIZE, 1, 0, 0),
+        (0, SIZE + 1, 0, 0),
+        (2**64 - 1, 2, 0, 0),
+        (0, 8, SIZE - 1, 2),
+        (0, 8, 2**64 - 1, 2**64 - 1),
+        (2**63, 2**63, 0, 0),
+    ],
+)
+def test_places_outside_are_refused(served: Served, at: int, size: int, room_at: int, room: int) -> None:
+    with with_ring(served) as (client, _):
+        client.sendall(placed("echo", at, size, room_at, room, id=3))
+        answer = receive(client)
+        assert (answer.head.id, answer.problem["code"]) == (3, "bad_input")
+        assert str(SIZE) in answer.problem["message"]
+        client.sendall(infer("echo", b"on", 4))
+        assert receive(client).body == b"on"
+
+
+def test_what_is_no_ring_is_refused(served: Served, tmp_path: Path) -> None:
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(file, SIZE)
+
+    def refused(passed: Sequence[int], words: str, code: str = "bad_input") -> None:
+        with served.connect() as client:
+            hand_over(client, passed)
+            answer = receive(client)
+            assert (answer.head.id, answer.problem["code"]) == (77, code)
+            assert words in answer.problem["message"]
+            client.sendall(placed("echo", 0, 8, id=2) + infer("echo", b"goes on", 3))
+            assert "no ring was handed over" in receive(client).problem["message"]
+            assert receive(client).body == b"goes on"
+
+    refused([], "0 descriptors")
+    refused([file], "no memfd")
+    with memory() as (one, _), memory() as (other, _):
+        refused([one, other], "2 descriptors")
+        refused([one, one, one, one, one, one], "descriptors")
+    for seals in (0, fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW):
+        with memory(seals=seals) as (one, _):
+            refused([one], "not sealed")
+    with memory(0) as (one, _):
+        refused([one], "0 bytes", "too_large")
+    with memory(2**30) as (one, _):
+        refused([one], "1073741824", "too_large")
+    os.close(file)
+
+
+def test_a_ring_sealed_against_writing_cannot_take_results(served: Served) -> None:
+    with memory(seals=0) as (one, mapped), served.connect() as client:
+        mapped.close()
+        fcntl.fcntl(one, fcntl.F_ADD_SEALS, FIXED | fcntl.F_SEAL_WRITE)
+        hand_over(client, [one])
+        assert "cannot be mapped" in receive(client).problem["message"]
+
+
+def test_huge_pages_are_refused_where_there_are_some(served: Served) -> None:
+    try:
+        one = os.memfd_create("huge", os.MFD_HUGETLB | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        pytest.skip(f"no huge pages here: {error}")
+    os.ftruncate(one, 2 * 2**20)
+    fcntl.fcntl(one, fcntl.F_ADD_SEALS, FIXED)
+    with served.connect() as client:
+        hand_over(client, [one])
+        assert "huge pages" in receive(client).problem["message"]
+    os.close(one)
+
+
+def test_a_ring_comes_first_and_once(served: Served) -> None:
+    with memory() as (one, _), served.connect() as client, served.connect() as late:
+        hand_over(client, [one])
+        receive(client)
+        hand_over(client, [one])
+        assert "once" in receive(client).problem["message"]
+        late.sendall(infer("echo", b"", 1))
+        receive(late)
+        hand_over(late, [one])
+        assert receive(late).problem["code"] == "bad_input"
+    with served.connect(tcp=True) as client:
+        client.sendall(RING)
+        assert "0 descriptors" in receive(client).problem["message"]
+
+
+def test_no_descriptor_and_no_memory_stays_behind(quick: Served) -> None:
+    with quick.connect() as client:  # whatever is opened once is
+        client.sendall(infer("echo", b"", 1))
+        receive(client)
+    until(lambda: not quick.fast._doors.gates[0].connections)
+    before = descriptors()
+    for data in (RING, infer("echo", b"", 1), RING[:5], b"\0" * 24):
+        with memory() as (one, _), quick.connect() as client:
+            hand_over(client, [one, one], data)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+    with memory() as (one, _), quick.connect() as client:
+        hand_over(client, [one])
+        receive(client)
+        assert quick.fast._app.rings == SIZE
+        hand_over(client, [one, one], infer("echo", b"later", 1))
+        assert receive(client).body == b"later"
+    until(lambda: descriptors() == before)
+    assert quick.fast._app.rings == 0
+
+
+def test_all_rings_together_have_a_limit(quick: Served) -> None:
+    with with_ring(quick), with_ring(quick), memory() as (one, _), quick.connect() as third:
+        hand_over(third, [one])
+        assert receive(third).problem["code"] == "over_memory"
+
+
+def test_what_a_client_does_to_its_ring_hurts_nobody_else(served: Served) -> None:
+    """It writes into what is under way, takes one place for two, cuts holes, and goes while its answers come."""
+    with served.connect() as good:
+        with with_ring(served) as (client, mapped):
+            mapped[:50_000] = b"a" * 50_000
+            client.sendall(placed("held", 0, 50_000, 100_000, 60_000, id=1))
+            client.sendall(placed("held", 0, 50_000, 100_000, 60_000, id=2))
+            until(lambda: len(served.double.held) == 2)
+            first, second = served.double.held
+            mapped[:50_000] = b"b" * 50_000
+            assert bytes(first.payload) == b"b" * 50_000  # read where it lies, and only copied for the run
+            mapped.madvise(mmap.MADV_REMOVE)  # type: ignore[attr-defined,unused-ignore]
+            assert bytes(second.payload) == bytes(50_000)
+            served.call(first.reply, Answer(b"1" * 50_000, 0, "3"))
+            served.call(second.reply, Answer(b"2" * 50_000, 0, "3"))
+            assert {receive(client).head.id, receive(client).head.id} == {1, 2}
+            assert mapped[100_000:150_000] == b"2" * 50_000
+            client.sendall(placed("held", 0, 50_000, 100_000, 60_000, id=3))
+            until(lambda: len(served.double.held) == 3)
+        until(lambda: served.double.refused["", "client_gone"])
+        third = served.double.held[2]
+        served.call(third.reply, Answer(b"3" * 50_000, 0, "3"))
+        good.sendall(infer("echo", b"fine", 1))
+        assert receive(good).body == b"fine"
+        served.double.held.clear()
+
+
+def test_a_body_of_another_size_is_no_place(served: Served) -> None:
+    with with_ring(served) as (client, _):
+        client.sendall(infer("echo", b"too short", 1, flags=frames.IN_RING))
+        assert "32 bytes" in receive(client).problem["message"]
+        client.sendall(infer("echo", bytes(200_000), 2, flags=frames.IN_RING)[:100_000])
+        assert receive(client).problem["code"] == "bad_input"
+        assert ended(client)
