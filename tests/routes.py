@@ -77,6 +77,7 @@ class MemoryRoute:
         self.release: Release | None = None
         self.signature: Signature | None = None
         self.fault: Fault | None = None
+        self.unloaded = False
         self.on_faulty: Callable[[Generation, Fault], bool] = lambda _generation, _fault: False
         self.inputs: list[tuple[InputHead, bytes]] = []
         self.started: list[str] = []

@@ -102,7 +102,7 @@ class Tryout:
     async def _examine(self, candidate: Stored) -> Examined:
         case, route = self._case, self._case.route
         until_s = case.clock() + LIVE_WAIT_S
-        while route.live is None and route.fault is None and case.shelf.active(case.ledger.record):
+        while route.live is None and not (route.fault or route.unloaded) and case.shelf.active(case.ledger.record):
             if case.clock() > until_s:
                 break
             await asyncio.sleep(0.05)

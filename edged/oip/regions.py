@@ -7,6 +7,7 @@ event loop's thread; `Window.read` and `write` may run in another.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
@@ -72,18 +73,22 @@ class Window:
 
     def read(self) -> bytes:
         """All of it. Raises EdgedError `bad_input` where the file has become shorter."""
-        at, left = self._region.listed.offset + self.offset, self.size
-        parts: list[bytes] = []
-        while left or not parts:  # one pread is nearly always all
+        buffer = io.BytesIO(bytes(self.size))  # gives out its bytes without a copy
+        with buffer.getbuffer() as place:
+            self.read_into(place)
+        return buffer.getvalue()
+
+    def read_into(self, place: memoryview) -> None:
+        """The same, into `size` bytes of memory."""
+        at, got = self._region.listed.offset + self.offset, 0
+        while got < self.size:  # once, nearly always
             try:
-                part = os.pread(self._region.file, left, at)
+                part = os.preadv(self._region.file, [place[got:]], at + got)
             except OSError as error:
                 raise _unusable(self.name, error) from error
-            if left and not part:
-                raise EdgedError("bad_input", f"the file of shared memory region {self.name!r} is shorter than it was")
-            parts.append(part)
-            at, left = at + len(part), left - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if not part:
+                raise _shorter(self.name)
+            got += part
 
     def write(self, data: bytes | memoryview) -> None:
         """To its beginning. Raises EdgedError `output_too_large`, or `bad_input` for a file that cannot take it."""
@@ -92,7 +97,7 @@ class Window:
             raise EdgedError("output_too_large", what, "Give it a larger shared_memory_byte_size.")
         view, at = memoryview(data), self._region.listed.offset + self.offset
         if os.fstat(self._region.file).st_size < at + len(data):  # else it would grow, at our cost
-            raise EdgedError("bad_input", f"the file of shared memory region {self.name!r} is shorter than it was")
+            raise _shorter(self.name)
         while view:
             try:
                 done = os.pwrite(self._region.file, view, at)
@@ -121,11 +126,12 @@ class Regions:
         edged's user may not read it, `queue_full` when there are too many.
         """
         if not 0 < len(name) <= _NAME:
-            raise EdgedError("bad_input", f"a region's name has 1 to {_NAME} characters")
+            raise EdgedError("bad_input", f"a region's name has 1 to {_NAME} characters", "Give it another one.")
         if name in self._regions:
             raise EdgedError("bad_input", f"there is a shared memory region {name!r} already", "Unregister it first.")
         if not (offset >= 0 and 0 < size <= LARGEST):
-            raise EdgedError("bad_input", f"offset {offset} and byte_size {size} name no part of a file")
+            what = f"offset {offset} and byte_size {size} name no part of a file"
+            raise EdgedError("bad_input", what, f"A region has 1 to {LARGEST} bytes.")
         self._make_room()
         file, writable = _open(self._folder, _file_name(key))
         found = os.fstat(file)
@@ -167,7 +173,8 @@ class Regions:
             )
         if not (offset >= 0 and size >= 0 and offset + size <= region.listed.byte_size):
             what = f"shared memory region {name!r} has {region.listed.byte_size} bytes"
-            raise EdgedError("bad_input", f"{what}, the tensor would be at {offset} to {offset + size}")
+            text = f"{what}, the tensor would be at {offset} to {offset + size}"
+            raise EdgedError("bad_input", text, "Register a larger one, or correct offset and size.")
         if write and not region.writable:
             what = f"edged may not write the file of shared memory region {name!r}"
             raise EdgedError("bad_input", what, "Give edged's user the right to: chmod, or the group edged.")
@@ -218,5 +225,12 @@ def _open(folder: str, name: str) -> tuple[int, bool]:
     return file, writable
 
 
+def _shorter(name: str) -> EdgedError:
+    what = f"the file of shared memory region {name!r} is shorter than when it was registered"
+    return EdgedError("bad_input", what, "Leave it as large as it is until the region is unregistered.")
+
+
 def _unusable(name: str, error: OSError) -> EdgedError:
-    return EdgedError("bad_input", f"shared memory region {name!r} cannot be used: {error.strerror}")
+    return EdgedError(
+        "bad_input", f"shared memory region {name!r} cannot be used: {error.strerror}", "Is /dev/shm full?"
+    )
