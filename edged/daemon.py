@@ -297,6 +297,10 @@ class Daemon:
         self._listening.append(Rest(bind(sockets), self._backend("http")))
         if sockets.fast is not None:
             self._listening.append(Fast(bind_fast(sockets.fast.path), self._backend("fast")))
+        if sockets.grpc:
+            from edged.transports.rpc import server as rpc  # half a megabyte that few boxes need
+
+            self._listening.append(rpc.Rpc(rpc.bind(sockets), self._backend("grpc")))
 
     def _backend(self, transport: str) -> Backend:
         return Backend(

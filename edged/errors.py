@@ -49,6 +49,16 @@ def http_status(code: str) -> int:
     return CODES[code].http
 
 
+def grpc_status(code: str) -> int:
+    """The number of gRPC's status: that of the HTTP status, but where gRPC has a word of its own."""
+    return GRPC_STATUS[grpc_word(code)]
+
+
+def grpc_word(code: str) -> str:
+    """The same as a word."""
+    return _GRPC_OF_CODE.get(code) or _GRPC_OF_HTTP[CODES[code].http]
+
+
 def as_json(problem: Fault, *, id: str = "") -> dict[str, str]:
     """The MQTT and fast-lane shape: {"id","code","message","hint"}; `id` only where there is one."""
     shape = {"code": problem.code, "message": problem.message, "hint": problem.hint}
@@ -59,6 +69,35 @@ def as_oip(problem: Fault) -> dict[str, str]:
     """The Open Inference Protocol's shape: `error`, plus `code` and `hint`."""
     return {"error": problem.message, "code": problem.code, "hint": problem.hint}
 
+
+GRPC_STATUS: Final = {
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "UNAUTHENTICATED": 16,
+}
+_GRPC_OF_HTTP: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "FAILED_PRECONDITION",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    507: "RESOURCE_EXHAUSTED",
+}
+_GRPC_OF_CODE: Final = {"deadline": "DEADLINE_EXCEEDED"}
 
 CODES: Final[dict[str, Meaning]] = {
     # --- an input ---------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ Outcome = Answer | Fault
 
 JOINED: Final = -2  # the `form` of an input that is made of several messages; its payload is what `pack` made
 FAST: Final = -3  # of an input whose payload is the body of a fast lane's frame; so is the payload of its Answer
+GRPC: Final = -4  # of one whose payload is a ModelInferRequest; its Answer has a ModelInferResponse, unless `binary`
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -78,7 +79,8 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     """One undecoded input. `reply` is called exactly once, in the loop, with its final outcome.
 
     `form` is the index of the model's `inputs` entry that describes the payload, -1 for none, JOINED for several,
-    FAST for the fast lane's own. A payload that is no bytes is the sender's again once `reply` has been called.
+    FAST for the fast lane's own, GRPC for gRPC's. A payload that is no bytes is the sender's again once `reply` has
+    been called.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
     OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
     `start_by_s`: when it is answered `deadline` if its run has not begun. `priority`: 1 goes first, 0 is as 2.

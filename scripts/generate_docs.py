@@ -20,7 +20,7 @@ import msgspec
 from edged.config import chain, keys, nodes, schema, sections, steps
 from edged.config.units import spelled
 from edged.delivery import rollout
-from edged.errors import CODES
+from edged.errors import CODES, grpc_word
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,14 +33,17 @@ def errors() -> str:
         "Made by `scripts/generate_docs.py` from `edged/errors.py`; change it there.",
         "",
         "Every error has a stable `code`, a `message` that says what happened and a `hint` that says what to do.",
-        'Over HTTP it is `{"error": message, "code", "hint"}` with the status below; over MQTT it is',
+        'Over HTTP it is `{"error": message, "code", "hint"}` with the status below, over gRPC the status and all',
+        "three in its details, and the code alone as `edged-code` in the trailers; over MQTT it is",
         '`{"id", "code", "message", "hint"}`; on the command line the program prints the same and exits 1,',
         "or 2 for `bad_config`. Scripts key on `code`.",
         "",
-        "| code | HTTP | means | hint, where nothing better is known |",
-        "|---|---|---|---|",
+        "| code | HTTP | gRPC | means | hint, where nothing better is known |",
+        "|---|---|---|---|---|",
     ]
-    lines += [f"| `{code}` | {one.http} | {one.means} | {one.hint} |" for code, one in CODES.items()]
+    lines += [
+        f"| `{code}` | {one.http} | {grpc_word(code)} | {one.means} | {one.hint} |" for code, one in CODES.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

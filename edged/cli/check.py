@@ -135,7 +135,13 @@ def runs(config: Config) -> dict[str, Any]:
         "groups": list(config.groups),
         "mqtt": mqtt
         and {"url": list(mqtt.url), "username": mqtt.username or None, "client_id": mqtt.client_id, "base": mqtt.base},
-        "sockets": [config.sockets.unix, *config.sockets.http, *config.sockets.metrics, *fast(config)],
+        "sockets": [
+            config.sockets.unix,
+            *config.sockets.http,
+            *config.sockets.grpc,
+            *config.sockets.metrics,
+            *fast(config),
+        ],
         "models": [
             {
                 "name": model.name,
@@ -160,6 +166,8 @@ def describe(config: Config) -> Iterator[str]:
         yield f"  broker  {', then '.join(config.mqtt.url)}{user}"
     for socket in (config.sockets.unix, *config.sockets.http):
         yield f"  socket  {socket}"
+    for socket in config.sockets.grpc:
+        yield f"  grpc    {socket}"
     for socket in config.sockets.metrics:
         yield f"  metrics {socket}"
     for socket in fast(config):

@@ -23,7 +23,8 @@ _FILES: Final = {
     "token_file": Annotated[
         str,
         Key(
-            f"a file with the token that every request to a TCP address of `http` has to bring; {schema.LOOKED_UP}",
+            "a file with the token that every request to a TCP address of `http` and `grpc` has to bring; "
+            f"{schema.LOOKED_UP}",
             default="none",
         ),
     ],
@@ -70,13 +71,14 @@ def check_direct(reader: Reader, node: nodes.Node, sockets: schema.Sockets, mode
 
 def _check_twice(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> None:
     """No two doors in one place; within one list the reader has seen to it."""
-    taken = {f"unix:{sockets.unix}": "sockets.unix", **dict.fromkeys(sockets.http, "sockets.http")}
-    if f"unix:{sockets.unix}" in sockets.http:
-        reader.refuse(line_of(node, "http"), "sockets.http", f"{sockets.unix} is sockets.unix already")
-    taken |= {one: "sockets.metrics" for one in sockets.metrics if one not in taken}
-    for one in sockets.metrics:
-        if taken[one] != "sockets.metrics":
-            reader.refuse(line_of(node, "metrics"), "sockets.metrics", f"{one} is in {taken[one]} already")
+    taken = {f"unix:{sockets.unix}": "sockets.unix"}
+    for name in ("http", "grpc", "metrics"):
+        for one in getattr(sockets, name):
+            if one in taken:
+                where = taken[one]
+                what = f"{sockets.unix} is" if where == "sockets.unix" else f"{one} is in"
+                reader.refuse(line_of(node, name), f"sockets.{name}", f"{what} {where} already")
+        taken |= dict.fromkeys(getattr(sockets, name), f"sockets.{name}")
     for one in sockets.fast.path if sockets.fast is not None else ():
         address = f"unix:{one}" if one.startswith("/") else one
         if address in taken:
@@ -86,8 +88,10 @@ def _check_twice(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> N
 def _check_open(reader: Reader, node: nodes.Node, sockets: schema.Sockets) -> None:
     """Whoever can be reached from elsewhere shows a certificate, and asks for a token."""
     has_tls, has_token = nodes.has(node, "tls"), nodes.has(node, "token_file")
+    both = [name for name, there in (("token_file", has_token), ("tls", has_tls)) if not there]
     needs = {
-        "http": [name for name, there in (("token_file", has_token), ("tls", has_tls)) if not there],
+        "http": both,
+        "grpc": both,
         "metrics": [] if has_tls else ["tls"],
     }
     for name, missing in needs.items():

@@ -11,7 +11,6 @@ _MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "captu
 KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Config: frozenset({"version"}),
     schema.Mqtt: frozenset({"home_assistant"}),
-    schema.Sockets: frozenset({"grpc"}),
     schema.Model: _MODEL_LATER | {"providers"},
     schema.Input: frozenset({"window"}),
     schema.Push: frozenset({"connection"}),

@@ -138,6 +138,16 @@ class Sockets(msgspec.Struct, frozen=True):
             default="off",
         ),
     ] = ()
+    grpc: Annotated[
+        tuple[str, ...],
+        Key(
+            "the same over gRPC: `127.0.0.1:8081`, `unix:/path`; where others can reach it with `token_file` and `tls`",
+            check=addresses.place,
+            one=True,
+            distinct=True,
+            default="off",
+        ),
+    ] = ()
     metrics: Annotated[
         tuple[str, ...],
         Key(

@@ -17,7 +17,8 @@ _TOLD: Final = 64  # connections above the limit that are told so; further ones 
 class Served(Protocol):
     """A connection; `untaken`: bytes of answers of which its client took nothing between the last two sweeps."""
 
-    untaken: int
+    @property
+    def untaken(self) -> int: ...
 
     def sweep(self, now_s: float) -> None:
         """Ends what took too long by `now_s`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from edged.config.certificates import server_context
 from edged.config.schema import Sockets
 from edged.errors import EdgedError
 from edged.listening import Bound
+from edged.oip.peers import peer_of
 from edged.oip.rights import Rights
 
 
@@ -35,6 +37,14 @@ class Listener(msgspec.Struct, frozen=True, eq=False):
     @property
     def local(self) -> bool:
         return self.bound.local
+
+    def controller(self, token: bytes, transport: asyncio.Transport | None) -> str:
+        """Who it is at the other end, for the audit; EdgedError `forbidden` for who may not control the box."""
+        if transport is None:
+            raise EdgedError("forbidden", "whoever asked for it has gone")
+        if self.local:
+            return self.rights.check_control(token, peer_of(transport.get_extra_info("socket")))
+        return f"{self.rights.check_control(token, None)}, from {transport.get_extra_info('peername')[0]}"
 
     def close(self) -> None:
         """Removes the socket's file and closes the socket."""

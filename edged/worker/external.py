@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edged.errors import EdgedError
-from edged.worker.protobuf import Buffer, fields, message, text
+from edged.protobuf import Buffer, fields, message, text
 
 _KEY: Final = "location"
 # Which fields of a message hold which other messages, down to the entries of external_data.

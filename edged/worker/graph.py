@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from edged.errors import EdgedError
-from edged.worker.protobuf import Buffer, fields, message, packed, text
+from edged.protobuf import Buffer, fields, message, packed, text
 
 _DEPTH: Final = 32  # subgraphs inside subgraphs
 

@@ -20,7 +20,7 @@ from edged.channel import AnswerHead, Answers, Batch, Compare, Generate, Gild, I
 from edged.config.steps import Form, ResultFormat
 from edged.door import Leave, Listen, Underway
 from edged.errors import EdgedError, fault
-from edged.messages import FAST, JOINED
+from edged.messages import FAST, GRPC, JOINED
 from edged.rings import Ring
 from edged.tensors import Signature
 from edged.worker import pictures
@@ -30,6 +30,7 @@ from edged.worker.cores import pin
 from edged.worker.direct.server import Server
 from edged.worker.direct.swift import Swift
 from edged.worker.external import check_beside
+from edged.worker.formats import rpc
 from edged.worker.formats.brief import encode_brief
 from edged.worker.formats.decoded import Decoded
 from edged.worker.formats.encode import Output, encode
@@ -352,7 +353,10 @@ class Worker:
             outputs = shown(decoded, job.outputs, self._all, self._labels)
             if job.head.form == FAST:
                 (payload, nonfinite), json_length = self._fast.encode(outputs, job.found if decoded.steps else None), 0
-            elif opening.result == "oip" or job.head.form == -1:
+            elif job.head.form == GRPC and not job.head.binary:
+                payload, nonfinite = rpc.encode(opening.model, opening.version, _id(job), outputs, job.found)
+                json_length = 0
+            elif opening.result == "oip" or job.head.form in (-1, GRPC):
                 payload, json_length, nonfinite = self._response(job, outputs)
             else:
                 (payload, nonfinite), json_length = self._brief(job, opening.result), 0
@@ -369,8 +373,7 @@ class Worker:
 
     def _response(self, job: Job, outputs: Sequence[Output]) -> tuple[bytes, int, bool]:
         opening, decimals = self._opening, self._decimals if _takes_steps(job) else {}
-        named = job.head.id if job.decoded is None else job.decoded.id or job.head.id
-        return encode(opening.model, opening.version, named, outputs, job.found, decimals)
+        return encode(opening.model, opening.version, _id(job), outputs, job.found, decimals)
 
     def _brief(self, job: Job, kind: ResultFormat) -> tuple[bytes, bool]:
         return encode_brief(kind, job.found, job.shown, self._decimals.get(self._shown), self._best)
@@ -382,6 +385,10 @@ class Worker:
         else:
             copy = self._brief(job, self._opening.result)[0]
         return (copy, len(copy)) if len(copy) <= room else (b"", -1)
+
+
+def _id(job: Job) -> str:
+    return job.head.id if job.decoded is None else job.decoded.id or job.head.id
 
 
 def _takes_steps(job: Job) -> bool:

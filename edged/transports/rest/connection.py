@@ -14,7 +14,6 @@ from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
 from edged.oip.bodies import Sized
-from edged.oip.peers import peer_of
 from edged.transports.rest import heads, replies
 from edged.transports.rest.application import HttpGate
 from edged.transports.rest.chunks import Chunks
@@ -226,12 +225,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _check_control(self, head: Head) -> str:
         """Who is at the other end, for the audit; EdgedError `forbidden` for who may not control the box."""
-        listener, transport = self._gate.listener, self._transport
-        if transport is None:
-            raise EdgedError("forbidden", "whoever asked for it has gone")
-        if listener.local:
-            return listener.rights.check_control(head.token, peer_of(transport.get_extra_info("socket")))
-        return f"{listener.rights.check_control(head.token, None)}, from {transport.get_extra_info('peername')[0]}"
+        return self._gate.listener.controller(head.token, self._transport)
 
     # --- answers ------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
         return _raw_body(form, head, payload, signature)
     request = _parse(head.json_length, payload)
     parameters = request.parameters or _NO_PARAMETERS
-    stepped = _stepped(form, signature) if parameters.steps else ""
+    stepped = stepped_of(form, signature) if parameters.steps else ""
     requested, binary, classes = _wanted(request.outputs, signature, all_binary=parameters.binary_data_output)
     return Decoded(
         _tensors(request.inputs, head.json_length, payload, signature, stepped),
@@ -104,7 +104,8 @@ def _parse(json_length: int, payload: memoryview) -> _Request:
         raise bad_input("the request's JSON is nested too deep") from error
 
 
-def _stepped(form: Form, signature: Signature) -> str:
+def stepped_of(form: Form, signature: Signature) -> str:
+    """The tensor that preprocess works on; "" where the model has several and none is named."""
     return target(form, signature).name if form.tensor or len(signature.inputs) == 1 else ""
 
 
@@ -232,14 +233,16 @@ def _wanted(
             region = parameters.shared_memory_region[:80]
             raise bad_input(f"output {wanted.name}: there is no shared memory region {region!r}", _NO_REGION)
         if parameters.classification:
-            _check_classes(next(spec for spec in signature.outputs if spec.name == wanted.name))
+            check_classes(wanted.name, signature)
             classes[wanted.name] = parameters.classification
         if parameters.binary_data or (all_binary and parameters.binary_data is None):
             binary.add(wanted.name)
     return tuple(names), frozenset(binary), classes
 
 
-def _check_classes(spec: TensorSpec) -> None:
+def check_classes(name: str, signature: Signature) -> None:
+    """Raises EdgedError bad_input for an output, one of the model's, that has no classes."""
+    spec = next(spec for spec in signature.outputs if spec.name == name)
     if spec.datatype in ("BOOL", "BYTES"):
         raise bad_input(f"output {spec.name} is {spec.datatype}: classification takes numbers")
 

@@ -10,8 +10,9 @@ import msgspec
 from edged.channel import InputHead
 from edged.config.steps import Form
 from edged.errors import EdgedError
+from edged.messages import GRPC
 from edged.tensors import Signature
-from edged.worker.formats import image, npy, oip, raw, values
+from edged.worker.formats import image, npy, oip, raw, rpc, values
 from edged.worker.formats.decoded import Decoded
 from edged.worker.pictures import JPEG, PNG
 
@@ -38,7 +39,8 @@ _PEEK: Final = msgspec.json.Decoder(_Peek)
 def decode(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:
     """One payload as tensors. Raises EdgedError: bad_input, or over_memory when it does not fit limits.memory."""
     try:
-        decoded = FORMATS[detect(form, head, payload)](form, head, payload, signature)
+        read = rpc.decode if head.form == GRPC else FORMATS[detect(form, head, payload)]
+        decoded = read(form, head, payload, signature)
     except MemoryError as error:
         raise EdgedError("over_memory", f"decoding {len(payload)} bytes takes more than limits.memory") from error
     if decoded.ts_ms is not None and head.oldest_ms and decoded.ts_ms < head.oldest_ms:

@@ -47,6 +47,26 @@ def test_an_address_for_others_takes_both(folder: Folder, without: str, what: st
 
 
 @pytest.mark.usefixtures("authority")
+def test_grpc_for_others_takes_both_too(folder: Folder) -> None:
+    there = OPEN.replace("http:", "grpc:")
+    assert folder.load(there).sockets.grpc == ("0.0.0.0:8443",)
+    expected = "2: sockets.grpc: 0.0.0.0 is not this box alone, which takes sockets.token_file and sockets.tls"
+    assert folder.mistake("sockets:\n  grpc: 0.0.0.0:8443\n").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        ("http: 127.0.0.1:1, grpc: 127.0.0.1:1", "sockets.grpc: 127.0.0.1:1 is in sockets.http already"),
+        ("grpc: 127.0.0.1:1, metrics: 127.0.0.1:1", "sockets.metrics: 127.0.0.1:1 is in sockets.grpc already"),
+        ("unix: /run/a, grpc: unix:/run/a", "sockets.grpc: /run/a is sockets.unix already"),
+    ],
+)
+def test_no_two_doors_in_one_place(folder: Folder, written: str, what: str) -> None:
+    assert folder.mistake(f"sockets: {{{written}}}\n") == f"1: {what}"
+
+
+@pytest.mark.usefixtures("authority")
 def test_metrics_for_others_take_no_token(folder: Folder) -> None:
     found = folder.load("sockets: {metrics: 0.0.0.0:9464, tls: {cert: box.crt, key: box.key}}\n").sockets
     assert (found.metrics, found.token) == (("0.0.0.0:9464",), "")

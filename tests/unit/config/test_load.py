@@ -51,6 +51,7 @@ mqtt:
 sockets:
   unix: /tmp/e.sock
   http: ["127.0.0.1:8080", "[::]:8443", "unix:/run/other.sock"]
+  grpc: ["127.0.0.1:8081", "unix:/run/grpc.sock"]
   metrics: 0.0.0.0:9464
   token_file: token
   admin_token_file: admin
@@ -116,6 +117,7 @@ def test_a_whole_file_becomes_values(folder: Folder) -> None:
     assert found.sockets == Sockets(
         "/tmp/e.sock",
         ("127.0.0.1:8080", "[::]:8443", "unix:/run/other.sock"),
+        ("127.0.0.1:8081", "unix:/run/grpc.sock"),
         ("0.0.0.0:9464",),
         tls=Tls(*(str(folder.path / name) for name in ("box.crt", "box.key", "ca.crt"))),
         token="a" * 16,
@@ -429,7 +431,6 @@ def test_an_unknown_key_says_what_was_meant(folder: Folder, text: str) -> None:
 
 LATER = {
     "mqtt:\n  url: mqtt://b\n  home_assistant: true\n": "3: mqtt.home_assistant",
-    "sockets: {grpc: 127.0.0.1:8081}\n": "1: sockets.grpc",
     "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
     "push: {connection: shared}\n": "1: push.connection",
 }

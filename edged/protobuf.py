@@ -1,12 +1,13 @@
-"""Protobuf's wire format, as far as an ONNX file needs it: the fields of a message, one after the other.
+"""Protobuf's wire format, as far as an ONNX file and gRPC need it: the fields of a message, one after the other.
 
 Everything is skipped that nobody asks for, so that a file's weights are never read (protobuf's encoding guide).
-Raises ValueError and IndexError for bytes that are no such message. Pure.
+What reads raises ValueError and IndexError for bytes that are no such message. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 Buffer = memoryview
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -67,3 +68,31 @@ def text(value: int | Buffer | bytes) -> str:
     if isinstance(value, int):
         raise ValueError("an integer where a text is expected")  # noqa: TRY004 - the file's fault, not the caller's
     return bytes(value).decode("utf-8", "replace")
+
+
+# --- to bytes ---------------------------------------------------------------------------------------
+
+_SIGN: Final = 2**64 - 1  # negative numbers are written as their two's complement
+
+
+def as_varint(number: int) -> bytes:
+    """A whole number, from -2^63 to 2^64 - 1."""
+    number &= _SIGN
+    if number < 0x80:
+        return bytes((number,))
+    found = bytearray()
+    while number >= 0x80:
+        found.append(0x80 | number & 0x7F)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def put(number: int, data: bytes) -> bytes:
+    """A field that is a text, bytes, a message or a packed list."""
+    return b"".join((as_varint(number << 3 | _BYTES), as_varint(len(data)), data))
+
+
+def put_number(number: int, value: int) -> bytes:
+    """A field that is a whole number, or true or false."""
+    return as_varint(number << 3 | _VARINT) + as_varint(value)

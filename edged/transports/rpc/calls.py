@@ -1,0 +1,79 @@
+"""One message that is owed its answer, and the one answer that it gets."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from edged.errors import Fault, fault
+from edged.messages import Outcome
+from edged.transports.rpc import answers
+
+if TYPE_CHECKING:
+    from edged.transports.rpc.heads import Head
+    from edged.transports.rpc.methods import Method
+    from edged.transports.rpc.session import Session
+    from edged.transports.rpc.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+
+class Call:
+    """`id` is the request's own, for an error in a stream. At `latest_s` of the clock it is answered `deadline`
+    come what may; the deadline itself is the lane's, this is the net below it.
+    """
+
+    __slots__ = ("_done", "_session", "_stream", "id", "latest_s")
+
+    def __init__(self, session: Session, stream: Stream) -> None:
+        self._session = session
+        self._stream = stream
+        self._done = False
+        self.id = b""
+        self.latest_s = math.inf
+
+    @property
+    def head(self) -> Head:
+        return self._stream.head
+
+    @property
+    def method(self) -> Method:
+        return self._stream.method
+
+    def controller(self) -> str:
+        """Who may control the box, for the audit. Raises EdgedError `forbidden`."""
+        return self._session.controller(self._stream.head)
+
+    def settle(self, outcome: Outcome) -> None:
+        """A model's outcome: the first one counts, and one for a client that went away is dropped."""
+        if self._done:
+            return
+        if isinstance(outcome, Fault):
+            self.fail(outcome)
+            return
+        try:
+            message = answers.inferred(outcome)
+        except Exception:  # the boundary of RULES 23: whoever settles has other requests to go on with
+            logger.exception("a bug while answering %r", self.head.path[:200])
+            self.fail(fault("internal", "edged failed to answer this request"))
+        else:
+            self.answer(message)
+
+    def answer(self, message: bytes) -> None:
+        """The first answer counts."""
+        if not self._done:
+            self._done = True
+            streamed = answers.streamed(message) if self.method.streaming else message
+            self._session.answer(self._stream, self, streamed)
+
+    def fail(self, problem: Fault) -> None:
+        """An error is the end of a call, and one message among others in a stream, as it is with Triton."""
+        if self._done:
+            return
+        if self.method.streaming:
+            self._done = True
+            self._session.answer(self._stream, self, answers.stream_error(problem, self.id))
+        else:
+            self._done = True
+            self._session.fail(self._stream, problem, self)

@@ -1,0 +1,42 @@
+"""How long a connection may go on as it does: the clock comes in as an argument. Pure."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from edged.transports.rpc.limits import Limits
+
+
+class Doing(enum.Enum):
+    """What a connection waits for."""
+
+    BEGIN = "the client has begun something, a frame or the connection itself"
+    SEND = "there are answers that the client does not take"
+    WORK = "calls are under way, each of which has its own time"
+    REST = "the client calls nothing"
+    END = "all is said"
+
+
+class Patience:
+    """Time starts anew when something else is waited for, or when the client has taken more of its answers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit_s = {
+            Doing.BEGIN: limits.header_s,
+            Doing.SEND: limits.body_s,
+            Doing.WORK: math.inf,
+            Doing.REST: limits.idle_s,
+            Doing.END: limits.linger_s,
+        }
+        self._doing: Doing | None = None
+        self._unsent = 0
+        self._due_s = math.inf
+
+    def over(self, now_s: float, doing: Doing, unsent: int) -> bool:
+        """Whether it has gone on for too long; `unsent` is bytes of answers."""
+        if doing is not self._doing or unsent < self._unsent:
+            self._doing = doing
+            self._due_s = now_s + self._limit_s[doing]
+        self._unsent = unsent
+        return now_s >= self._due_s
