@@ -18,9 +18,15 @@ from benchmarks.subjects import Target
 EDGED_UNIX: Final = "edged HTTP unix"
 EDGED_TCP: Final = "edged HTTP tcp"
 FASTAPI: Final = "fastapi HTTP tcp"
+EDGED_FAST: Final = "edged fast unix"
+EDGED_RING: Final = "edged fast ring"
+FLOOR: Final = "python unix"
+ECHO: Final = "echo unix"
 EDGED_MQTT: Final = "edged MQTT q{qos}"
 PAHO: Final = "paho MQTT q{qos}"
 BARE: Final = "onnxruntime"
+
+_WORTH_A_RING: Final = 16 * 1024
 
 Tell = Callable[[str], None]
 
@@ -57,6 +63,33 @@ def over_http(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
 
                 def load(target: Target, count: int, seconds: float) -> Report:
                     return clients.http(target.where, target.request, count, seconds)
+
+                yield from _measured(plan, model, targets, load, tell)
+
+
+def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterator[Row]:
+    """edged's fast lane, for large tensors with the client's ring too, and the least that Python can do on a socket."""
+    lane = folder / "fast.sock"
+    with contextlib.ExitStack() as stack:
+        box = stack.enter_context(subjects.edged(subjects.configuration(plan.models, fast=lane)))
+        assert box.process is not None
+        for model in plan.models:
+            floor, echo = folder / f"{model.name}.sock", folder / f"{model.name}-echo.sock"
+            with (
+                subjects.peer("unix_raw.py", model.file, floor) as one,
+                subjects.peer("unix_raw.py", "-", echo) as other,
+            ):
+                targets = {
+                    EDGED_FAST: subjects.fast_target(box.process.pid, lane, model, folder),
+                    FLOOR: subjects.fast_target(one, floor, model, folder),
+                    ECHO: subjects.fast_target(other, echo, model, folder, echo=True),
+                }
+                if model.input_file.stat().st_size >= _WORTH_A_RING:
+                    targets[EDGED_RING] = subjects.ring_target(targets[EDGED_FAST], model, folder)
+
+                def load(target: Target, count: int, seconds: float) -> Report:
+                    ring = Path(target.answers) if target.answers else None
+                    return clients.fast(target.where, target.request, count, seconds, ring)
 
                 yield from _measured(plan, model, targets, load, tell)
 

@@ -12,6 +12,8 @@ from benchmarks.swap import Swap, Trial
 
 _HTTP_TINY_US = {1: 85, 16: 45, 64: 40}  # hand-made FastAPI on the machine of these goals: 83, 77, 81
 _MQTT_TINY_US = {1: 110, 16: 50}
+_FAST_TINY_US = {1: 55, 16: 14, 64: 10}  # Python on a socket: 12 to 14 (the row `python unix`)
+_RING_TIMES_BARE = 1.1
 _QOS1_P99_MS = 7
 _IMAGE_TIMES_BARE = 1.15
 _SWAP_TIMES, _SWAP_MS = 3, 5
@@ -61,6 +63,12 @@ def goals(results: Results) -> Iterator[Goal]:
         for count, limit in _HTTP_TINY_US.items():
             if row := rows.get((path, "tiny", count)):
                 yield Goal(f"{path}, tiny, {count} in flight: CPU a request", row.cpu_us, limit, "us")
+    for count, limit in _FAST_TINY_US.items():
+        if row := rows.get((cost.EDGED_FAST, "tiny", count)):
+            yield Goal(f"{cost.EDGED_FAST}, tiny, {count} in flight: CPU a request", row.cpu_us, limit, "us")
+    rings = [row for row in results.rows if (row.subject, row.model) == (cost.EDGED_RING, "image")]
+    if times := [row.times_bare for row in rings if row.times_bare]:
+        yield Goal(f"{cost.EDGED_RING}, image: CPU x onnxruntime alone, the worst", max(times), _RING_TIMES_BARE, "x")
     path = cost.EDGED_MQTT.format(qos=0)
     for count, limit in _MQTT_TINY_US.items():
         if row := rows.get((path, "tiny", count)):

@@ -61,6 +61,11 @@ class Clients:
         """`target`: a port on loopback, or the path of a UNIX socket. `times`: where to keep every latency."""
         return self._run("hload", seconds, [target, request, in_flight, seconds], times)
 
+    def fast(self, target: str, request: Path, in_flight: int, seconds: float, ring: Path | None = None) -> Report:
+        """`target`: the path of a UNIX socket; `request`: a frame. `ring`: what each connection has in its ring."""
+        arguments: list[object] = [target, request, in_flight, seconds]
+        return self._run("hload", seconds, [*arguments, *([] if ring is None else ["-", ring])], None)
+
     def mqtt(
         self,
         port: int,

@@ -16,10 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.models import Model
+from edged import frames
+from edged.client import Client, EdgedError
 from tests.box import Box, UnixConnection, box
 from tests.brokers import Mosquitto
 from tests.ports import free_port
@@ -44,14 +47,20 @@ class Target:
 
 
 def configuration(
-    models: list[Model], *, http_port: int | None = None, broker: Mosquitto | None = None, qos: int = 1
+    models: list[Model],
+    *,
+    http_port: int | None = None,
+    fast: Path | None = None,
+    broker: Mosquitto | None = None,
+    qos: int = 1,
 ) -> str:
     """edged.yaml with these models, as somebody would write it who wants raw numbers over MQTT."""
     document: dict[str, Any] = {"device": "bench", "models": {}, "push": {"require_signature": False}}
     # A larger model on purpose: what its trial does to the live one is the question, not whether it is as fast.
     document["push"]["probation"] = {"time": "2s", "runs": 20, "max_latency": "1000x"}
-    if http_port is not None:
-        document["sockets"] = {"http": f"127.0.0.1:{http_port}"}
+    document["sockets"] = ({"http": f"127.0.0.1:{http_port}"} if http_port else {}) | (
+        {"fast": str(fast)} if fast else {}
+    )
     if broker is not None:
         document["mqtt"] = {"url": broker.url}
     for model in models:
@@ -133,6 +142,47 @@ def http_target(pid: int, where: str, model: Model, parts: tuple[str, dict[str, 
     request = folder / f"{model.name}-{path.count('/')}.http"
     request.write_bytes("\r\n".join([*lines, "", ""]).encode() + body)
     return Target(pid, where, request)
+
+
+def fast_target(pid: int, where: Path, model: Model, folder: Path, *, echo: bool = False) -> Target:
+    """The same for frames; an `echo` is no model's answer."""
+    raw = model.input_file.read_bytes()
+
+    def asked() -> bytes | None:
+        try:
+            with Client(str(where)) as client:
+                x = np.fromfile(model.input_file, np.float32).reshape(1, *model.shape)
+                return bytes(next(iter(client.infer(model.name, {"x": x}).values())).tobytes())
+        except OSError:
+            return None
+        except EdgedError as error:
+            if error.code == "starting":
+                return None
+            raise
+
+    answer = _until(asked)
+    if not echo:
+        _check(model, answer)
+    begin, _ = frames.describe([("x", "FP32", (1, *model.shape), len(raw))])
+    request = folder / f"{model.name}.frame"
+    request.write_bytes(frame(model, begin + raw))
+    return Target(pid, str(where), request)
+
+
+def ring_target(target: Target, model: Model, folder: Path) -> Target:
+    """The same with the tensors in the client's ring: `answers` is the file that lies there."""
+    body = target.request.read_bytes()[frames.HEAD.size + len(model.name) :]
+    ring, request = folder / f"{model.name}.ring", folder / f"{model.name}-ring.frame"
+    ring.write_bytes(body)
+    room = -(-len(body) // 4096) * 4096
+    request.write_bytes(frame(model, frames.PLACE.pack(0, len(body), room, 65536), frames.IN_RING))
+    return Target(target.pid, target.where, request, str(ring))
+
+
+def frame(model: Model, body: bytes, flags: int = 0) -> bytes:
+    """A whole infer frame."""
+    name = model.name.encode()
+    return frames.head(frames.INFER, len(name) + len(body), 1, flags=flags, name=len(name)) + name + body
 
 
 def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model) -> Target:

@@ -110,11 +110,16 @@ def error(id: int, problem: Fault) -> bytes:
 # --- bodies of requests and results -------------------------------------------------------------------
 
 
+def described_size(body: Buffer) -> int:
+    """How many bytes of a body say what its tensors are, by its own word; 0 for no body."""
+    return _BODY.size + int(_BODY.unpack_from(body)[3]) if len(body) >= _BODY.size else 0
+
+
 def described(body: Buffer) -> bytes:
     """The part of a body that says what its tensors are; read_body reads it. Raises Malformed."""
-    if len(body) < _BODY.size:
+    end = described_size(body)
+    if not end:
         raise Malformed(f"a body of {len(body)} bytes, it has {_BODY.size} at least")
-    end = _BODY.size + _BODY.unpack_from(body)[3]
     if end > len(body):
         raise Malformed(f"a body of {len(body)} bytes whose tensors are described in {end}")
     return bytes(body[:end])

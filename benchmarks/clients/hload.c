@@ -1,8 +1,10 @@
-/* Closed-loop HTTP/1.1 load: one fixed request, CONNECTIONS keep-alive connections, one thread.
+/* Closed-loop load over HTTP/1.1 or edged's fast lane: one fixed request, CONNECTIONS connections, one thread.
  *
- *     hload TARGET REQUEST CONNECTIONS SECONDS [TIMES]
+ *     hload TARGET REQUEST CONNECTIONS SECONDS [TIMES [RING]]
  *
- * TARGET is a port of 127.0.0.1 or the path of a UNIX socket, REQUEST a file with a whole request. It stops sending
+ * TARGET is a port of 127.0.0.1 or the path of a UNIX socket, REQUEST a file with a whole request, or a whole frame of
+ * docs/fast.md. RING: a file that each connection puts at the beginning of a ring of its own, of RING_SIZE bytes, for a
+ * request that says that its tensors are there; "-" as TIMES is none. It stops sending
  * after SECONDS and waits for what is in flight, so that the server's CPU time / answers is exact. samples.h prints.
  * build: gcc -O2 -o hload hload.c */
 #define _GNU_SOURCE
@@ -14,11 +16,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 65536, PATIENCE_S = 60 };
+enum { AT_ONCE = 65536, PATIENCE_S = 60, RING_SIZE = 1 << 20, FRAME_HEAD = 24 };
 
 struct connection {
     int fd, busy, status, chunked, to_end, closing;
@@ -29,8 +32,8 @@ struct connection {
 };
 
 static const char *target;
-static char *request;
-static size_t request_size;
+static char *request, *ring;
+static size_t request_size, ring_size;
 static int poll_fd;
 static struct samples samples;
 static long sent, bad, broken;
@@ -40,13 +43,34 @@ static void watch(struct connection *c, int operation, unsigned events) {
     epoll_ctl(poll_fd, operation, c->fd, &event);
 }
 
+/* Hands a sealed memfd to the other side, with the frame that says so; waits for its answer. */
+static int hand_over(int fd) {
+    char head[FRAME_HEAD] = {[4] = (char)0xED, [5] = 0x03}, answer[FRAME_HEAD], control[CMSG_SPACE(sizeof(int))] = {0};
+    int memory = memfd_create("hload", MFD_ALLOW_SEALING);
+    if (memory < 0 || ftruncate(memory, RING_SIZE) || pwrite(memory, ring, ring_size, 0) != (ssize_t)ring_size ||
+        fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
+        return -1;
+    struct iovec data = {head, sizeof head};
+    struct msghdr message = {
+        .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof memory);
+    memcpy(CMSG_DATA(rights), &memory, sizeof memory);
+    int failed = sendmsg(fd, &message, 0) != sizeof head || recv(fd, answer, sizeof answer, MSG_WAITALL) < FRAME_HEAD ||
+                 (unsigned char)answer[5] != 0x83;
+    close(memory);
+    return failed;
+}
+
 static int dial(struct connection *c) {
     int one = 1, failed;
     if (strchr(target, '/')) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         strncpy(address.sun_path, target, sizeof address.sun_path - 1);
         c->fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        failed = connect(c->fd, (void *)&address, sizeof address);
+        failed = connect(c->fd, (void *)&address, sizeof address) || (ring && hand_over(c->fd));
     } else {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(target))};
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -117,8 +141,18 @@ static void ended(struct connection *c) {
     hang_up(c);
 }
 
-/* Whether the header is complete; reads from it how the body ends. */
+/* Whether the header is complete; reads from it how the body ends. A frame's result counts as a 200. */
 static int read_head(struct connection *c) {
+    if (c->got > 4 && (unsigned char)c->answer[4] == 0xED) {
+        unsigned size;
+        if (c->got < FRAME_HEAD)
+            return 0;
+        memcpy(&size, c->answer, sizeof size);
+        c->head = FRAME_HEAD;
+        c->length = size;
+        c->status = (unsigned char)c->answer[5] == 0x81 ? 200 : (unsigned char)c->answer[5];
+        return 1;
+    }
     char *end = memmem(c->answer, c->got, "\r\n\r\n", 4);
     if (!end)
         return 0;
@@ -169,11 +203,13 @@ static void receive(struct connection *c) {
 
 int main(int argc, char **argv) {
     if (argc < 5) {
-        fputs("hload TARGET REQUEST CONNECTIONS SECONDS [TIMES]\n", stderr);
+        fputs("hload TARGET REQUEST CONNECTIONS SECONDS [TIMES [RING]]\n", stderr);
         return 2;
     }
     target = argv[1];
     request = read_file(argv[2], &request_size);
+    if (argc > 6)
+        ring = read_file(argv[6], &ring_size);
     int count = atoi(argv[3]);
     double seconds = atof(argv[4]);
     struct connection *all = need(calloc(count, sizeof *all));
@@ -202,6 +238,6 @@ int main(int argc, char **argv) {
                 receive(c);
         }
     }
-    samples_report(&samples, sent, bad, broken, argc > 5 ? argv[5] : NULL);
+    samples_report(&samples, sent, bad, broken, argc > 5 && strcmp(argv[5], "-") ? argv[5] : NULL);
     return 0;
 }

@@ -1,9 +1,9 @@
-"""Inputs that differ in their values alone: what their JSON says is read once, and several of them are one array.
+"""Inputs that differ in their values alone: what is said of them is read once, and several of them are one array.
 
-A client sends the same JSON with other raw tensors behind it again and again. What it comes to, checks
-included, is kept for the next such input: its tensors are views of its bytes then, those of a batch one
-copy, and the answers to a batch are written into one array. Nothing is kept of an input that any of that
-would not be right for: it goes the way of the first one, through `formats` and `steps`.
+A client sends the same JSON, or the same description over the fast lane, with other raw tensors behind it again
+and again. What it comes to, checks included, is kept for the next such input: its tensors are views of its bytes
+then, those of a batch one copy, and the answers to a batch are written into one array. Nothing is kept of an input
+that any of that would not be right for: it goes the way of the first one, through `formats` and `steps`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from edged import frames
 from edged.channel import AnswerHead, InputHead
+from edged.messages import FAST
 from edged.worker.formats import oip
 from edged.worker.formats.decoded import Array
 from edged.worker.formats.elements import DATATYPE_OF, DTYPES, has_nonfinite
@@ -75,23 +77,25 @@ class Alike:
     def learn(self, job: Job, payload: memoryview) -> None:
         """Keeps what an input came to, decoded and found right, when its JSON comes twice running."""
         head, decoded = job.head, job.decoded
-        if head.form != -1 or head.copy or head.memory or not 0 < head.json_length <= _LONGEST:
+        length = _said(head, payload)
+        if head.form not in (-1, FAST) or head.copy or head.memory or not 0 < length <= _LONGEST:
             return
         if decoded is None or decoded.steps:
             return
-        said = bytes(payload[: head.json_length])
+        said = bytes(payload[:length])
         if said != self._last:
             self._last = said
             return
-        places = oip.places(head.json_length, payload)
+        places = _places(said) if head.form == FAST else oip.places(length, payload)
         if places is None or any(datatype in _NOT_ANY_BYTES for _, datatype, *_ in places):
             return
         names = decoded.requested or self._outputs
+        raw = head.form == FAST or (decoded.binary.issuperset(names) and not decoded.classes)
         _room(self._plans)[said] = Plan(
             said,
             Job(head, msgspec.structs.replace(decoded, tensors={}), rows=job.rows),
             tuple(Tensor(name, DTYPES[datatype], shape, start, size) for name, datatype, shape, start, size in places),
-            names if decoded.binary.issuperset(names) and not decoded.classes else None,
+            names if raw else None,
             {},
         )
 
@@ -101,7 +105,8 @@ class Alike:
         `payload` is that of all, joined.
         """
         head, count = heads[0], len(heads)
-        plan = self._plans.get(bytes(payload[: head.json_length])) if 0 < head.json_length <= _LONGEST else None
+        length = _said(head, payload)
+        plan = self._plans.get(bytes(payload[:length])) if 0 < length <= _LONGEST else None
         if plan is None or plan.job.head != head:
             return None
         try:
@@ -153,12 +158,32 @@ class Alike:
         if count > 1 and any(array.shape[:1] != (count * plan.job.rows,) for array in arrays):
             return None
         first = [array[: plan.job.rows] if count > 1 else array for array in arrays]
+        if plan.job.head.form == FAST:
+            return _result(plan.asked or (), first)
         outputs = [
             (name, DATATYPE_OF[array.dtype], array, True) for name, array in zip(plan.asked or (), first, strict=True)
         ]
         named = plan.job.decoded.id if plan.job.decoded is not None else ""
         payload, json_length, _ = encode(*self._answers_as, named or plan.job.head.id, outputs)
         return Begin(payload[:json_length], AnswerHead(len(payload), json_length))
+
+
+def _said(head: InputHead, payload: memoryview) -> int:
+    """The bytes of an input that say what its tensors are: its JSON, or the description of the fast lane."""
+    return frames.described_size(payload[: head.size]) if head.form == FAST else head.json_length
+
+
+def _places(said: bytes) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """As oip.places, of a description that was found right."""
+    tensors = frames.read_body(said).tensors
+    return [(one.name, one.datatype, one.shape, one.start, one.size) for one in tensors]
+
+
+def _result(names: Sequence[str], arrays: Sequence[Array]) -> Begin | None:
+    """How a result of the fast lane begins; None where there is something between its tensors."""
+    outputs = list(zip(names, arrays, strict=True))
+    begin, gaps = frames.describe([(name, DATATYPE_OF[one.dtype], one.shape, one.nbytes) for name, one in outputs])
+    return None if any(gaps) else Begin(begin, AnswerHead(len(begin) + sum(one.nbytes for one in arrays)))
 
 
 def _room(kept: dict[Any, Any]) -> dict[Any, Any]:

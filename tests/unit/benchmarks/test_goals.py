@@ -36,6 +36,14 @@ def test_a_latency_is_held_at_qos_1_alone() -> None:
     assert (goal.value, goal.limit, goal.unit, goal.met) == (8, 7, "ms", False)
 
 
+def test_the_fast_lane_has_goals_for_small_inputs_and_for_its_ring() -> None:
+    rows = [row("edged fast unix", "tiny", 16, 15), row("python unix", "tiny", 16), row("edged fast unix", "image", 1)]
+    rows += [row("edged fast ring", "image", count, ratio=ratio) for count, ratio in [(1, 1.05), (16, 1.2)]]
+    small, ring = goals(Results(rows=rows))
+    assert (small.value, small.limit, small.met) == (15, 14, False)
+    assert (ring.value, ring.limit, ring.met) == (1.2, 1.1, False)
+
+
 def test_of_the_large_inputs_the_worst_counts() -> None:
     rows = [row("edged HTTP tcp", "image", count, ratio=ratio) for count, ratio in [(1, 1.1), (4, 1.2), (16, 1.05)]]
     assert one(Results(rows=rows)).value == 1.2

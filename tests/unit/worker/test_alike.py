@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from edged.channel import AnswerHead, InputHead
 from edged.config.steps import Form
 from edged.errors import EdgedError
-from edged.messages import JOINED
+from edged.messages import FAST, JOINED
 from edged.tensors import Signature
 from edged.worker import alike
 from edged.worker.alike import Alike, Plan
 from edged.worker.formats.decoded import Array
 from edged.worker.formats.elements import DATATYPE_OF, to_bytes
 from edged.worker.formats.encode import Output, encode
+from edged.worker.formats.fast import Fast
 from edged.worker.formats.oip import decode
 from edged.worker.job import Job
 from edged.worker.stack import Feeds, stack
 from edged.worker.steps.prepare import prepare
 from tests.unit.worker.formats.samples import NUMBERS, extremes, one, request, same, two
+from tests.unit.worker.formats.test_fast import body
 
 ROW = np.array([[1, 2, 3, 4]], np.float32)
 
@@ -291,3 +293,57 @@ def test_one_answer_may_have_any_shape(shape: tuple[int, ...]) -> None:
     got = answered(plans, plan_of(plans, request), {"y": y}, 1)
     assert got is not None
     assert got[0][1] == encode("m", "3", "", [("y", "FP32", y, True)])[0]
+
+
+def fast(tensors: dict[str, Array], signature: Signature, flags: int = 0) -> tuple[Job, bytes]:
+    """The same over the fast lane, as the worker reads it."""
+    payload = body(tensors, flags=flags)
+    decoded = Fast(signature).decode(memoryview(payload))
+    made, rows, _ = prepare(decoded, (), signature)
+    return Job(InputHead(len(payload), FAST), decoded, made, rows), payload
+
+
+@given(datatype=st.sampled_from(NUMBERS), seed=st.integers(0, 99), count=st.integers(1, 5), rows=st.integers(1, 3))
+def test_the_fast_lane_s_inputs_and_answers_are_those_that_each_alone_gives(
+    datatype: str, seed: int, count: int, rows: int
+) -> None:
+    signature = one(datatype, (-1, 4))
+    values = [np.resize(np.roll(extremes(datatype), seed + number), (rows, 4)) for number in range(count)]
+    plans = Alike("m", "3", ["y"], stacks=True)
+    for _ in range(2):
+        plans.learn(*_first(fast({"x": values[0]}, signature)))
+    jobs = [fast({"x": array}, signature) for array in values]
+    answer = plans.find([job.head for job, _ in jobs], memoryview(b"".join(payload for _, payload in jobs)))
+    assert answer is not None
+    plan, feeds = answer
+    assert same(feeds["x"], np.concatenate(values))
+    y = np.arange(count * rows * 3, dtype=np.float32).reshape(-1, 3)
+    encoded = plans.encode(plan, {"y": y}, count, 10**6)
+    assert encoded is not None
+    alone = [Fast(signature).encode([("y", "FP32", part, True)])[0] for part in np.split(y, count)]
+    assert b"".join(encoded[1]) == b"".join(alone)
+    assert encoded[0] == [AnswerHead(len(part)) for part in alone]
+    y[0, 0] = np.nan
+    assert plans.encode(plan, {"y": y}, count, 10**6) is None
+
+
+def _first(read: tuple[Job, bytes]) -> tuple[Job, memoryview]:
+    return read[0], memoryview(read[1])
+
+
+def test_what_is_not_kept_of_the_fast_lane() -> None:
+    """Inputs that ask for steps; and nothing is found for what is no body, or says other things."""
+    plans = Alike("m", "3", ["y"], stacks=True)
+    for _ in range(3):
+        plans.learn(*_first(fast({"x": ROW}, one(), flags=1)))
+    assert not plans._plans
+    for _ in range(2):
+        plans.learn(*_first(fast({"x": ROW}, one())))
+    (job, payload) = fast({"x": ROW}, one())
+    for other in (b"", payload[:5], payload[:20], bytes([payload[0] ^ 1]) + payload[1:]):
+        assert plans.find([InputHead(len(other), FAST)], memoryview(other)) is None
+    answer = plans.find([job.head], memoryview(payload))
+    assert answer is not None
+    two_outputs: dict[str, Array] = {"y": np.zeros((1, 3), np.float32), "z": np.zeros(1, np.int64)}
+    plan = msgspec.structs.replace(answer[0], asked=("y", "z"))
+    assert plans.encode(plan, two_outputs, 1, 10**6) is None  # four bytes lie between them
