@@ -109,6 +109,9 @@ class MemoryRoute:
             except EdgedError as error:
                 self.fault = error.fault
 
+    async def unload(self, _limit_s: float) -> None:
+        self.live, self.release, self.unloaded = None, None, True
+
     async def switch(self, to: MemoryGeneration) -> None:
         await asyncio.sleep(0)
         if self.refuses_switch or not to.alive:
@@ -129,5 +132,5 @@ class MemoryRoute:
         return self.inputs
 
     def _go_live(self, generation: MemoryGeneration) -> None:
-        self.live, self.release, self.fault = generation, generation.release, None
+        self.live, self.release, self.fault, self.unloaded = generation, generation.release, None, False
         self.signature = generation.facts.signature

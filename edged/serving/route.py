@@ -147,6 +147,8 @@ class Route:
             await self.door.left()
             await self.processes.end(leaving)
             self.on_change(self.settings.name)
+        elif self.live is not None:  # loaded again meanwhile: it never left
+            self.door.serve_by(self.live)
 
     def fail(self, problem: Fault) -> None:
         """Nothing can be served, and why."""

@@ -557,3 +557,38 @@ def test_an_unknown_model_is_nobodys(root: Path) -> None:
         assert at.statuses == before
 
     run(root, course)
+
+
+def test_nothing_is_unloaded_while_a_release_is_watched(root: Path) -> None:
+    """Both processes are needed for that; afterwards it is, until somebody loads it, or a push does."""
+
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        await at.until("probation")
+        with pytest.raises(EdgedError) as caught:
+            await at.installer.unload("m", "somebody")
+        assert caught.value.fault.code == "busy"
+        await at.answered_by(NEW)
+        assert (await at.fate(NEW))["verdict"] == "active"
+        await at.installer.unload("m", "somebody")
+        assert at.route.unloaded
+        assert at.route.live is None
+        await at.installer.load("m", "somebody")
+        assert not at.route.unloaded
+        assert at.route.live is not None
+        await at.installer.unload("m", "somebody")
+        at.push(b"good newer")
+        assert (await at.fate(b"good newer"))["verdict"] == "active"
+        assert not at.route.unloaded
+
+    run(root, course)
+
+
+def test_what_has_never_come_is_not_loaded(tmp_path: Path) -> None:
+    async def course(at: Bench) -> None:
+        with pytest.raises(EdgedError) as caught:
+            await at.installer.load("m", "somebody")
+        assert caught.value.fault.code == "starting"
+        await at.installer.unload("m", "somebody")  # there is nothing to end
+
+    run(tmp_path, course)
