@@ -13,7 +13,9 @@ import psutil
 
 from edged import frames
 from tests.box import DIGITS, Box, box
+from tests.brokers import Mosquitto
 from tests.callers import ask_all
+from tests.senders import push
 from tests.waiting import until
 
 V1, V2 = DIGITS / "digits_v1_int8.onnx", DIGITS / "digits_v2_int8.onnx"
@@ -114,6 +116,26 @@ def test_a_reload_that_changes_a_model_or_takes_it_away() -> None:
         one.config.write_text(text.replace("direct: true", "direct: false"))
         one.process.send_signal(signal.SIGHUP)
         one.wait(lambda: one.status()["daemon"]["reload"]["code"] in ("needs_restart", "bad_config"))
+
+
+def test_a_version_that_answers_nan_to_clients_of_its_socket_alone_goes_back(broker: Mosquitto) -> None:
+    """RULES 24, 26: it is tried on what they sent, and what it answers them is the model's own fault."""
+    settings = "require_signature: false, probation: {time: 60s, runs: 20, max_errors: 1%}"
+    with box("", start=False) as one:
+        path = started(one, configured() + f"mqtt: {{url: {broker.url}}}\npush: {{{settings}}}\n")
+        dark, bright = scan() / 2, np.ones((1, 1, 8, 8), np.float32)
+        answers = asyncio.run(ask_all(path, [dark] * 50, name="image"))
+        assert not any(head.flags & frames.NONFINITE for head, _, _ in answers)
+        before = one.model("digits")["version"]
+        push(broker.port, (DIGITS / "digits_v4_int8.onnx").read_bytes(), version="4")
+        one.wait(lambda: one.model("digits")["version"] == "4")
+        answers = asyncio.run(ask_all(path, [bright] * 40, name="image"))
+        assert any(head.flags & frames.NONFINITE for head, _, _ in answers)
+        one.wait(lambda: one.model("digits")["install"]["verdict"] == "rolled_back")
+        assert one.model("digits")["install"]["code"] == "nonfinite"
+        assert one.model("digits")["version"] == before
+        answers = asyncio.run(ask_all(path, [bright], name="image"))
+        assert not answers[0][0].flags & frames.NONFINITE
 
 
 def test_no_worker_outlives_a_daemon_that_is_killed() -> None:
