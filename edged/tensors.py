@@ -5,7 +5,7 @@ Pure values: the daemon holds signatures without importing numpy.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -94,6 +94,25 @@ class Compared(msgspec.Struct, frozen=True):
             return ""
         several = f"; {self.beyond} of {self.elements} elements are too far away" if self.beyond > 1 else ""
         return f"{self.where} is {self.given}, the golden one {self.golden}{several}"
+
+
+def metadata(model: str, version: str, signature: Signature) -> dict[str, Any]:
+    """A model's metadata, as the Open Inference Protocol has it."""
+    return {
+        "name": model,
+        "versions": [version],
+        "platform": "onnx_onnxv1",  # the specification's word for an ONNX file
+        "inputs": [_described(spec) for spec in signature.inputs],
+        "outputs": [_described(spec) for spec in signature.outputs],
+    }
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    parameters = ({"content_type": "application/json"} if spec.json else {}) | (
+        {"optional": True} if spec.optional else {}
+    )
+    return said | {"parameters": parameters} if parameters else said
 
 
 def contradictions(said: Signature, found: Signature) -> list[str]:

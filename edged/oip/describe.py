@@ -10,7 +10,6 @@ from edged.errors import EdgedError, Fault, as_oip, fault
 
 if TYPE_CHECKING:
     from edged.serving.router import ModelView
-    from edged.tensors import TensorSpec
 
 EXTENSIONS: Final = (  # only what is served
     "binary_tensor_data",
@@ -22,7 +21,6 @@ EXTENSIONS: Final = (  # only what is served
     "statistics",
     "system_shared_memory",
 )
-_PLATFORM: Final = "onnx_onnxv1"  # the specification's word for an ONNX file
 _MODELS_SHOWN: Final = 10
 _NAME_SHOWN: Final = 64
 
@@ -36,13 +34,7 @@ def model(view: ModelView) -> dict[str, Any]:
     check_serving(view)
     if view.signature is None:
         raise EdgedError("starting", f"{view.name} has not told its inputs and outputs yet")
-    return {
-        "name": view.name,
-        "versions": [view.version],
-        "platform": _PLATFORM,
-        "inputs": [_tensor(spec) for spec in view.signature.inputs],
-        "outputs": [_tensor(spec) for spec in view.signature.outputs],
-    }
+    return metadata(view.name, view.version, view.signature)
 
 
 def model_ready(view: ModelView) -> dict[str, Any]:
@@ -88,11 +80,3 @@ def ready(views: Iterable[ModelView], *, stopping: bool) -> tuple[int, dict[str,
     if problem is None:
         return 200, {"ready": True}
     return 503, {"ready": False, **as_oip(problem)}
-
-
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
-    parameters = ({"content_type": "application/json"} if spec.json else {}) | (
-        {"optional": True} if spec.optional else {}
-    )
-    return said | {"parameters": parameters} if parameters else said

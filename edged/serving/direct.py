@@ -36,7 +36,7 @@ _SUSPECT_S: Final = 60.0  # how long a process that starts is told what was unde
 _REMEMBERED_S: Final = 300.0  # how long poison is refused without being run
 _MOST_POISON: Final = 64
 _MOST_SUSPECTS: Final = 1024
-_NOT_RUN: Final = frozenset({"deadline", "input_too_large", "poison_input", "queue_full", "timeout", "unknown_model"})
+_NOT_RUN: Final = frozenset({"deadline", "poison_input", "queue_full", "timeout", "too_large", "unknown_model"})
 
 log = logging.getLogger("edged.serving")
 

@@ -159,7 +159,8 @@ class Worker:
         underway = Underway.attach(memory)
         os.close(memory)
         swift = Swift(self._model, self._opening.message_limit, usable=not self._shared)
-        Server(self, socket.socket(fileno=listener), underway, said, self._opening, self._most, swift).serve()
+        sock, signature = socket.socket(fileno=listener), self._model.signature
+        Server(self, sock, underway, said, self._opening, signature, self._most, swift).serve()
 
     def answers(self, heads: Sequence[InputHead], parts: Sequence[memoryview]) -> Answered:
         """Runs inputs together where that can be: their answers, in order, and the rows of each run."""

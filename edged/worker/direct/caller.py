@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from edged import frames
 from edged.errors import Fault, fault
-from edged.frames import HEAD, INFER, MAGIC, Malformed
+from edged.frames import DESCRIBE, DESCRIPTION, HEAD, INFER, MAGIC, Malformed
 from edged.worker.direct.limits import Limits, Room
 
 _HEAD: Final = HEAD.size
@@ -32,13 +32,17 @@ class Request(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What holds for all callers of a model. `message`: the largest body in bytes; `failed` counts, by code."""
+    """What holds for all callers of a model. `message`: the largest body in bytes; `failed` counts, by code.
+
+    `description` is what a DESCRIBE is answered.
+    """
 
     model: bytes
     message: int
     limits: Limits
     room: Room
     failed: Callable[[str], None]
+    description: bytes = b""
 
 
 class Caller:
@@ -124,7 +128,7 @@ class Caller:
             begin, stop = at + _HEAD + named, at + _HEAD + size
             if size - named > most:
                 what = f"a body of {size - named} bytes is above the limit of {most}"
-                at = self._refuse(number, fault("input_too_large", what), stop, end)
+                at = self._refuse(number, fault("too_large", what), stop, end)
                 continue
             if stop > end:
                 if stop - at > len(buffer) and not self._grow(stop - at, at):
@@ -138,6 +142,9 @@ class Caller:
                 self._fail(number, fault("unknown_model", what, "Each model has a socket of its own."))
             elif kind == INFER:
                 self.requests.append(Request(number, flags, view[begin:stop], deadline_ms))
+            elif kind == DESCRIBE and begin == stop:
+                said = self._terms.description
+                self.requests.append(frames.head(DESCRIPTION, len(said), number) + said)
             else:
                 what = f"there is no kind of frame {kind:#x} for clients to send"
                 self._fail(number, fault("bad_input", what, _HINT))

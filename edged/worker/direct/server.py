@@ -14,12 +14,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from edged import channel, frames
 from edged.channel import AnswerHead, InputHead, Open
 from edged.door import Leave, Listen, Underway
 from edged.errors import Fault, fault
 from edged.frames import HEAD, MAGIC, NONFINITE, RESULT, RETRIED
 from edged.messages import FAST
+from edged.tensors import Signature, metadata
 from edged.worker.direct.caller import Caller, Request, Terms
 from edged.worker.direct.counts import EVERY_S, Counts
 from edged.worker.direct.limits import Limits, Room
@@ -60,8 +63,9 @@ class Server:
         host: Host,
         listener: socket.socket,
         underway: Underway,
-        said: Listen,
+        terms: Listen,
         opening: Open,
+        signature: Signature,
         most: int,
         swift: Swift,
         limits: Limits | None = None,
@@ -80,7 +84,8 @@ class Server:
         self._counts = Counts(now_s)
         message = opening.message_limit
         room = Room(max(self._limits.frames, message + frames.HEAD.size + 255))
-        self._terms = Terms(opening.model.encode(), message, self._limits, room, self._counts.failed)
+        said = msgspec.json.encode(metadata(opening.model, opening.version, signature))
+        self._terms = Terms(opening.model.encode(), message, self._limits, room, self._counts.failed, said)
         self._swept_s, self._hurry = now_s, False
         self._batches = 0
         self._epoll = select.epoll()
@@ -88,7 +93,7 @@ class Server:
         listener.setblocking(False)
         self._epoll.register(listener.fileno(), _IN)
         self._deaf = False  # no descriptor was left for another client
-        self.adopt(said)
+        self.adopt(terms)
 
     def adopt(self, said: Listen) -> None:
         """What the daemon says, now or anew."""

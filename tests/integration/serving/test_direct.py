@@ -52,6 +52,10 @@ def test_a_worker_answers_its_own_clients(play: Play, short_path: Path) -> None:
                 head, version, body = await caller.ask(number, row(number, 2, 3, 4))
                 assert (head.kind, head.id, version) == (frames.RESULT, number, b"1")
                 assert values(body) == [number, 2, 3, 4]
+            caller.send(frames.head(frames.DESCRIBE, 0, 5))
+            head, _, body = await caller.frame()
+            assert (head.kind, head.id) == (frames.DESCRIPTION, 5)
+            assert json.loads(body)["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
             caller.send(*(request(number, row(number, 2, 3, 4)) for number in range(100)))
             assert [(await caller.frame())[0].id for _ in range(100)] == list(range(100))
         await bench.until(lambda: bench.counters.outcomes["ok"] == 105)
@@ -74,7 +78,7 @@ def test_a_mistake_is_answered_and_disturbs_nobody(play: Play, short_path: Path)
             answers = [await caller.frame() for _ in range(6)]
             assert [head.id for head, _, _ in answers] == list(range(6)), "in the order of what they answer"
             codes = [json.loads(body)["code"] for head, _, body in answers if head.kind == frames.ERROR]
-            assert codes == ["bad_input", "unknown_model", "bad_input", "input_too_large"]
+            assert codes == ["bad_input", "unknown_model", "bad_input", "too_large"]
             caller.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             head, _, body = await caller.frame()
             assert (head.id, json.loads(body)["code"]) == (0, "bad_input")
@@ -318,5 +322,27 @@ def test_requests_that_are_alike_are_answered_as_those_that_are_not(play: Play, 
         await bench.until(lambda: bench.counters.outcomes["ok"] == 117)
         assert live.tally.nonfinite == 3
         assert max(bench.counters.runs) > 1, "some shared a run"
+
+    play(scenario, listen=at(short_path))
+
+
+def test_garbage_ends_no_worker(play: Play, short_path: Path) -> None:
+    """Good frames with some bytes changed, cut anywhere, and bytes without sense: each client for itself."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        live, rng = bench.route.live, np.random.default_rng(5)
+        for _ in range(150):
+            data = bytearray(b"".join(request(number, row(1, 2, 3, 4)) for number in range(3)))
+            for _ in range(rng.integers(0, 6)):
+                data[rng.integers(0, len(data))] = rng.integers(0, 256)
+            data = data[: rng.integers(0, len(data) + 1)] + rng.bytes(rng.integers(0, 40))
+            async with calling(address) as caller:
+                with contextlib.suppress(ConnectionError):
+                    caller.send(bytes(data))
+                    await caller.writer.drain()
+            assert len(await ask_all(address, [row(1, 2, 3, 4)])) == 1
+        assert bench.route.live is live
+        assert bench.counters.restarts == 0
 
     play(scenario, listen=at(short_path))
