@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import edged
 from edged.errors import EdgedError, Fault, as_oip, fault
+from edged.tensors import metadata
 
 if TYPE_CHECKING:
     from edged.serving.router import ModelView

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from edged import frames
+from edged.client import Client
 from tests.box import DIGITS, Box, box
 from tests.brokers import Mosquitto
 from tests.callers import ask_all
@@ -77,18 +78,21 @@ def test_a_model_s_own_socket_answers_as_http_does_and_is_counted() -> None:
         path = started(one)
         assert path == str(one.folder / "run" / "fast.digits.sock")
         assert Path(path).stat().st_mode & 0o777 == 0o660
-        assert (one.folder / "run" / "fast.sock").exists()  # the daemon's own, for all models
+        with Client(path) as own, Client(str(one.folder / "run" / "fast.sock")) as shared:
+            assert own.describe("digits") == shared.describe("digits")
+            mine, theirs = own.infer("digits", {"image": scan(3)}), shared.infer("digits", {"image": scan(3)})
+            np.testing.assert_array_equal(mine["logits"], theirs["logits"])
         answers = asked(path, 20)
         for number in (0, 19):
             tensor = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": scan(number).ravel().tolist()}
             code, said = one.infer("digits", [tensor])
             assert code == 200
             assert np.allclose(logits(answers[number][2]), said["outputs"][0]["data"], rtol=1e-6)
-        one.wait(lambda: one.model("digits")["requests"] == 22)
+        one.wait(lambda: one.model("digits")["requests"] == 24)
         metrics = one.request("GET", "/metrics")[1].decode()
         label = f'model="digits",outcome="ok",version="{one.model("digits")["version"]}"'
-        assert f"edged_inference_requests_total{{{label}}} 22.0" in metrics
-        assert 'edged_inference_duration_seconds_count{model="digits"} 22.0' in metrics
+        assert f"edged_inference_requests_total{{{label}}} 24.0" in metrics
+        assert 'edged_inference_duration_seconds_count{model="digits"} 24.0' in metrics
         assert one.model("digits")["p99_ms"] is not None
         assert one.stop() == 0
         assert not Path(path).exists()

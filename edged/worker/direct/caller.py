@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from edged import frames
 from edged.errors import Fault, fault
-from edged.frames import DESCRIBE, DESCRIPTION, HEAD, INFER, MAGIC, Malformed
+from edged.frames import DESCRIBE, DESCRIPTION, HEAD, INFER, MAGIC, RING, Malformed
 from edged.worker.direct.limits import Limits, Room
 
 _HEAD: Final = HEAD.size
@@ -145,6 +145,8 @@ class Caller:
             elif kind == DESCRIBE and begin == stop:
                 said = self._terms.description
                 self.requests.append(frames.head(DESCRIPTION, len(said), number) + said)
+            elif kind == RING:
+                self._fail(number, fault("unsupported", "a model's own socket takes no ring", "Send without one."))
             else:
                 what = f"there is no kind of frame {kind:#x} for clients to send"
                 self._fail(number, fault("bad_input", what, _HINT))

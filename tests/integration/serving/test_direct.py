@@ -336,7 +336,7 @@ def test_garbage_ends_no_worker(play: Play, short_path: Path) -> None:
             data = bytearray(b"".join(request(number, row(1, 2, 3, 4)) for number in range(3)))
             for _ in range(rng.integers(0, 6)):
                 data[rng.integers(0, len(data))] = rng.integers(0, 256)
-            data = data[: rng.integers(0, len(data) + 1)] + rng.bytes(rng.integers(0, 40))
+            data = data[: rng.integers(0, len(data) + 1)] + rng.bytes(int(rng.integers(0, 40)))
             async with calling(address) as caller:
                 with contextlib.suppress(ConnectionError):
                     caller.send(bytes(data))
