@@ -145,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
             if start > stop or (end > stop and end - at <= _IN_PLACE):
                 break
             try:
-                name = bytes(data[at + HEAD.size : start])
+                name = bytes(view[at + HEAD.size : start])
                 if end > stop:
                     self._begin(head, name, view[start:stop])
                     return
