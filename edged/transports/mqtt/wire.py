@@ -77,6 +77,7 @@ class Wire:
         self._heard = False  # something that paho did not see, since the last beat
         self._writing = False
         self._stuck = False  # the socket did not take all that it was given
+        self._moved_s = time.monotonic()  # when it took something, or had nothing to take
         self._tick: asyncio.TimerHandle | None = None
         self._ticked_s = time.monotonic()
         self._pause: asyncio.TimerHandle | None = None
@@ -254,8 +255,11 @@ class Wire:
         stream = self._stream
         if stream is None:
             return
+        before = stream.unsent
         stream.flush()
         self._stuck = stream.unsent > 0
+        if not self._stuck or stream.unsent < before:
+            self._moved_s = time.monotonic()
         if self.client.want_write():
             self.client.loop_write()
         self._watch_writer()
@@ -277,6 +281,11 @@ class Wire:
     def _misc(self) -> None:
         """paho's keepalive, which would give a broker up that sends messages alone, as it sees none of them."""
         stream = self._stream
+        idle_s = time.monotonic() - self._moved_s
+        if self._stuck and idle_s > 2 * self.client.keepalive:
+            # It may be sending all the while, and each message would wait here for its acknowledgement to leave.
+            self.close(f"the broker has taken nothing for {idle_s:.0f} s")
+            return
         if self._heard and stream is not None and not stream.lent:
             self._heard = False
             stream.insert(_PINGRESP)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edged.config import schema
+from edged.messages import Answer
 from edged.transports.mqtt.namesake import first_look, signs
 from tests.brokers import Amqtt
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
@@ -201,6 +202,36 @@ def test_a_result_that_ends_the_connection_is_given_up_told_and_not_tried_for_ev
                 await asyncio.sleep(0.3)
                 assert len(connects) <= count + 1
                 assert box.connected
+
+    run(scenario)
+
+
+def test_a_broker_that_sends_and_does_not_read_is_left() -> None:
+    """Else what it is owed would grow with all that it sends."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = packets(reader)
+        _, body = await anext(asked)
+        if b"-test-" in body:  # the look whether the name is free
+            writer.close()
+            return
+        writer.write(CONNACK_311)
+        _, body = await anext(asked)
+        writer.write(b"\x90" + bytes([2 + len(filters(body[2:]))]) + body[:2] + b"\x01" * len(filters(body[2:])))
+        topic = TREE.infer("digits").encode()
+        message = len(topic).to_bytes(2, "big") + topic + b"\0\1" + b"x" * 50
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"\x32" + bytes([len(message)]) + message)
+                await asyncio.sleep(0.001)
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+        box = Box(f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}", version="3.1.1", keepalive=1)
+        box.lane.answer = lambda _item: Answer(b'{"a":"' + b"x" * 200_000 + b'"}', 0, "1")
+        async with running(box, wait=False):
+            await until(lambda: "has taken nothing" in box.mqtt.facts().last_error, 30)
+        server.close()
 
     run(scenario)
 

@@ -82,9 +82,19 @@ def test_wss(tmp_path: Path, mutual: bool) -> None:
                 box.mqtt.publish(INFER, b"to ourselves", 1)
                 await until(lambda: box.lane.seen)
                 assert box.lane.seen[0].payload == b"to ourselves"
+                settings = schema.Mqtt((broker.url,), ca=str(broker.ca), **rights)
+                assert await asyncio.to_thread(read, settings, TREE.status) == [b"online"]
             assert box.mqtt.facts().reconnects == 0
 
     run(scenario)
+
+
+def read(settings: schema.Mqtt, topic: str) -> list[bytes]:
+    """What is retained there, as an operator's command reads it."""
+    found: list[bytes] = []
+    with Publisher(settings, "operator", lambda _topic, payload, _retained: found.append(payload)) as publisher:
+        publisher.connect([topic])
+    return found
 
 
 def test_a_broker_that_was_killed_gets_everything_again(tmp_path: Path) -> None:
