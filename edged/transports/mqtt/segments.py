@@ -55,7 +55,9 @@ class Segments:
 
     def open(self) -> tuple[list[Part], int]:
         """What an earlier daemon has left, and how many segments could not be read: those are gone. Raises OSError."""
-        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o750, parents=True)
+            disk.sync_folder(self._folder.parent)
         firsts = sorted(int(path.stem) for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
         if self._carried.exists():
             part = self._scan(self._carried, 0)

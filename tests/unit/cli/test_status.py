@@ -130,3 +130,14 @@ def test_whoever_holds_a_model_is_named() -> None:
     install = {"phase": "idle", "verdict": "rolled_back", "code": "undone", "message": "", "held": {"by": "uid 0"}}
     lines = list(command.report(build(DaemonStatus("0.1.0", "x", 5, 1.0), [Facts("m")], {}, None, {"m": install})))
     assert lines[-1] == "m: uid 0 holds it at this version: no want counts until `edged unpin m`"
+
+
+def test_what_waits_for_the_broker_and_where_pushes_come_from() -> None:
+    outbox = {"messages": 12, "bytes": 4096, "fault": "the outbox cannot be written: No space left\x1b[2J"}
+    pushes = {"pushes_url": "mqtts://fleet:8883", "pushes_connected": False}
+    lines = list(
+        command.report(build(DaemonStatus("1", "x", 5, 1.0, {**MQTT, "outbox": outbox, **pushes}), [], {}, None, {}))
+    )
+    assert "     12 messages wait in the outbox, 4.0 KiB" in lines
+    assert "     the outbox cannot be written: No space left [2J" in lines
+    assert "     pushes: away from mqtts://fleet:8883" in lines
