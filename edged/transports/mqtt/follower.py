@@ -98,7 +98,7 @@ class Follower:
 
     def _begin(self) -> None:
         self._wake.set()
-        if self._thread is None:
+        if self._thread is None and not self._stop.is_set():
             self._loop = asyncio.get_running_loop()
             self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._thread = threading.Thread(target=self._run, name="edged-mqtt-push", daemon=True)

@@ -157,7 +157,7 @@ class Mqtt:
         self._outlet.start()
         self.retain(self._tree.status, b"online")
         self._link.start()
-        self._pushes.start()
+        self._pushes.start(lambda: not self._link.namesake)
 
     def adopt(
         self,

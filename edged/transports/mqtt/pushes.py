@@ -8,6 +8,7 @@ hands one message to the loop and waits until it was taken before it reads on, s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections import deque
@@ -33,6 +34,7 @@ DOCUMENT_MOST: Final = 4 * 2**20  # bytes; the largest chunk that a release may 
 # A fetch has four chunks under way. More would lie in front of a simple push, and be a broker's to hold.
 _RECEIVE_MAXIMUM: Final = 8
 _PUBLISH: Final = 16  # bytes of a PUBLISH besides topic and payload, at most
+_ALONE_S: Final = 10.0
 _NEEDS: Final = 4  # need lists that wait for the thread; what is still missing is asked for again
 
 OnDocument = Callable[[str, bytes, bool], None]
@@ -109,8 +111,15 @@ class Pushes:
 
     # --- the data connection, as far as the way goes by it ---------------------------------------------
 
-    def start(self) -> None:
+    def start(self, free: Callable[[], bool]) -> None:
+        """To a broker of its own when the data connection was greeted: the name is looked up first. Where that takes
+        too long, because no broker is there to ask, and nobody else has the name as far as known (`free`), without it.
+        """
         if self._own:
+            asyncio.get_running_loop().call_later(_ALONE_S, self._alone, free)
+
+    def _alone(self, free: Callable[[], bool]) -> None:
+        if free():
             self.line.start()
 
     def follow(self, broker: Broker, version: Version) -> None:

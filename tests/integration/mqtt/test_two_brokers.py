@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 
 from edged.config import schema
-from edged.transports.mqtt import brokers
+from edged.transports.mqtt import brokers, pushes
+from edged.transports.mqtt.namesake import Machine
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
 
@@ -133,6 +135,44 @@ def test_it_has_a_list_of_its_own(make: Make, monkeypatch: pytest.MonkeyPatch) -
             assert box.connected
             first.stop()
             await until(lambda: box.mqtt.facts().pushes_url == second.url and box.mqtt.facts().pushes_connected, 20)
+
+    run(scenario)
+
+
+def test_it_does_not_need_the_other_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushes, "_ALONE_S", 0.1)
+    plant, fleet = make("plant"), make("fleet")
+
+    async def scenario() -> None:
+        plant.stop()
+        async with running(Box(plant.url, push=pushed_from(fleet.url)), wait=False) as box:
+            await until(lambda: box.mqtt.facts().pushes_connected)
+            assert not box.connected
+
+    run(scenario)
+
+
+def test_a_second_machine_of_the_name_does_not_disturb_the_first_one_there(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushes, "_ALONE_S", 1.0)
+    plant, fleet = make("plant"), make("fleet")
+
+    async def scenario() -> None:
+        first, second = (
+            Box(plant.url, push=pushed_from(fleet.url), own=Machine(f"{number:016}", "press-07.plant"))
+            for number in (1, 2)
+        )
+        for box, number in ((first, 1), (second, 2)):
+            said = f'{{"instance":"{number:016}","host":"press-07.plant","telemetry_interval_s":10}}'
+            box.mqtt.retain(TREE.info, said.encode())
+        async with running(first):
+            await until(lambda: first.mqtt.facts().pushes_connected)
+            async with running(second, wait=False):
+                await until(lambda: second.mqtt.facts().namesake)
+                await asyncio.sleep(1.2)  # it would have gone there alone by now
+                assert not second.mqtt.facts().pushes_connected
+                assert first.courier == [True]
 
     run(scenario)
 
