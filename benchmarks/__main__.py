@@ -22,7 +22,7 @@ from benchmarks.goals import Goal, Results, goals
 from benchmarks.load import Clients
 
 _BUILD: Final = Path(__file__).parent.parent / "build" / "bench"
-_PARTS: Final = ("http", "fast", "mqtt", "start", "memory", "idle", "swap", "trial")
+_PARTS: Final = ("http", "fast", "grpc", "mqtt", "start", "memory", "idle", "swap", "trial")
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +80,8 @@ def _costs(args: argparse.Namespace, made: list[models.Model], clients: Clients,
             rows += cost.over_http(plan, clients, folder, tell)
         if "fast" in args.parts:
             rows += cost.over_fast(plan, clients, folder, tell)
+        if "grpc" in args.parts:
+            rows += cost.over_grpc(plan, clients, folder, tell)
         if "mqtt" in args.parts:
             for qos in (0, 1):
                 rows += cost.over_mqtt(plan, clients, folder, qos, tell)
@@ -115,7 +117,7 @@ def _measured(args: argparse.Namespace, folder: Path) -> Results:
     made = [models.made(name, _BUILD) for name in args.models]
     tiny, clients = models.made("tiny", _BUILD), Clients(_BUILD)
     found = Results()
-    if {"http", "fast", "mqtt"} & set(args.parts):
+    if {"http", "fast", "grpc", "mqtt"} & set(args.parts):
         found = _costs(args, made, clients, folder)
     if "start" in args.parts:
         _tell("", "start")

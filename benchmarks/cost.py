@@ -24,6 +24,7 @@ FLOOR: Final = "python unix"
 ECHO: Final = "echo unix"
 EDGED_MQTT: Final = "edged MQTT q{qos}"
 PAHO: Final = "paho MQTT q{qos}"
+EDGED_GRPC: Final = "edged gRPC tcp"
 BARE: Final = "onnxruntime"
 
 _WORTH_A_RING: Final = 16 * 1024
@@ -92,6 +93,20 @@ def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
                     return clients.fast(target.where, target.request, count, seconds, ring)
 
                 yield from _measured(plan, model, targets, load, tell)
+
+
+def over_grpc(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterator[Row]:
+    """edged alone: what it is compared with is in no requirements file."""
+    port = subjects.free_port()
+    with subjects.edged(subjects.configuration(plan.models, grpc_port=port)) as box:
+        assert box.process is not None
+        for model in plan.models:
+            target = subjects.grpc_target(box.process.pid, port, model, folder)
+
+            def load(target: Target, count: int, seconds: float) -> Report:
+                return clients.grpc(int(target.where), subjects.GRPC_PATH, target.request, count, seconds)
+
+            yield from _measured(plan, model, {EDGED_GRPC: target}, load, tell)
 
 
 def over_mqtt(plan: Plan, clients: Clients, folder: Path, qos: int, tell: Tell) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from benchmarks.footprint import Process
 from benchmarks.swap import Swap, Trial
 
 _HTTP_TINY_US = {1: 75, 16: 40, 64: 35}  # hand-made FastAPI on the machine of these goals: 83, 77, 81
+_GRPC_TINY_US = {1: 220, 16: 110, 64: 100}  # KServe's own on the machine of these goals: 366, 291, 289
 _MQTT_TINY_US = {1: 110, 16: 50}
 _FAST_TINY_US = {1: 55, 16: 14, 64: 10}  # Python on a socket: 12 to 14 (the row `python unix`)
 _RING_TIMES_BARE = 1.1
@@ -69,6 +70,9 @@ def goals(results: Results) -> Iterator[Goal]:
     rings = [row for row in results.rows if (row.subject, row.model) == (cost.EDGED_RING, "image")]
     if times := [row.times_bare for row in rings if row.times_bare]:
         yield Goal(f"{cost.EDGED_RING}, image: CPU x onnxruntime alone, the worst", max(times), _RING_TIMES_BARE, "x")
+    for count, limit in _GRPC_TINY_US.items():
+        if row := rows.get((cost.EDGED_GRPC, "tiny", count)):
+            yield Goal(f"{cost.EDGED_GRPC}, tiny, {count} in flight: CPU a request", row.cpu_us, limit, "us")
     path = cost.EDGED_MQTT.format(qos=0)
     for count, limit in _MQTT_TINY_US.items():
         if row := rows.get((path, "tiny", count)):

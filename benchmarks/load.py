@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import resource
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,30 @@ def parsed(line: str) -> Report:
         raise ValueError(f"not a load client's report: {line[:200]!r}") from error
 
 
+def logged(text: str, seconds: float, spent_s: float) -> Report:
+    """A log of h2load's: start, status and duration of each request, in microseconds; of a load of so many seconds,
+    for which the client has spent `spent_s` of CPU time. Raises ValueError for a log without a request.
+    """
+    rows = [tuple(map(int, line.split())) for line in text.splitlines()]
+    if not rows:
+        raise ValueError("h2load has sent nothing")
+    times_ms = sorted(took_us / 1000 for _, status, took_us in rows if status == 200)
+    ends_us = sorted(start + took for start, status, took in rows if status == 200)
+    good = len(times_ms)
+    return Report(
+        sent=len(rows),
+        answers=good,
+        bad=len(rows) - good,
+        broken=0,
+        rate=good / seconds,
+        p50_ms=times_ms[good // 2] if good else 0.0,
+        p99_ms=times_ms[good * 99 // 100] if good else 0.0,
+        max_ms=times_ms[-1] if good else 0.0,
+        gap_ms=max((after - before for before, after in itertools.pairwise(ends_us)), default=0) / 1000,
+        client_cpu_us=spent_s * 1e6 / max(good, 1),
+    )
+
+
 class Clients:
     """Both clients, built below `folder`."""
 
@@ -78,6 +104,18 @@ class Clients:
     ) -> Report:
         """`topics`: where inputs go, and where answers come from."""
         return self._run("mqload", seconds, [port, qos, *topics, body, in_flight, seconds], times)
+
+    def grpc(self, port: int, path: str, body: Path, in_flight: int, seconds: float) -> Report:
+        """h2load of nghttp2: one connection, `in_flight` calls of `path` at a time, each with the message in `body`."""
+        times = self._folder / "h2load.log"
+        times.unlink(missing_ok=True)
+        options = ["-c1", f"-m{in_flight}", f"-D{round(seconds * 1000)}ms", f"--log-file={times}", "-d", str(body)]
+        options += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}{path}"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(["h2load", *options], stdout=subprocess.DEVNULL, timeout=seconds + _PATIENCE_S, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return logged(times.read_text(), seconds, spent_s)
 
     def _run(self, name: str, seconds: float, arguments: list[object], times: Path | None) -> Report:
         command = [str(self._folder / name), *map(str, arguments), *([] if times is None else [str(times)])]

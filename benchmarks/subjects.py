@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.models import Model
-from edged import frames
+from edged import frames, protobuf
 from edged.client import Client, EdgedError
 from tests.box import Box, UnixConnection, box
 from tests.brokers import Mosquitto
@@ -29,6 +29,7 @@ from tests.ports import free_port
 
 _PEERS: Final = Path(__file__).parent / "peers"
 _PATIENCE_S: Final = 60.0
+GRPC_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 _QUIET: Final = "log_type none\nmax_queued_messages 10000\nmax_inflight_messages 1000"
 
 
@@ -51,6 +52,7 @@ def configuration(
     *,
     http_port: int | None = None,
     fast: Path | None = None,
+    grpc_port: int | None = None,
     broker: Mosquitto | None = None,
     qos: int = 1,
 ) -> str:
@@ -58,9 +60,10 @@ def configuration(
     document: dict[str, Any] = {"device": "bench", "models": {}, "push": {"require_signature": False}}
     # A larger model on purpose: what its trial does to the live one is the question, not whether it is as fast.
     document["push"]["probation"] = {"time": "2s", "runs": 20, "max_latency": "1000x"}
-    document["sockets"] = ({"http": f"127.0.0.1:{http_port}"} if http_port else {}) | (
-        {"fast": str(fast)} if fast else {}
-    )
+    ports = {"http": http_port, "grpc": grpc_port}
+    document["sockets"] = {name: f"127.0.0.1:{port}" for name, port in ports.items() if port}
+    if fast is not None:
+        document["sockets"]["fast"] = str(fast)
     if broker is not None:
         document["mqtt"] = {"url": broker.url}
     for model in models:
@@ -183,6 +186,17 @@ def frame(model: Model, body: bytes, flags: int = 0) -> bytes:
     """A whole infer frame."""
     name = model.name.encode()
     return frames.head(frames.INFER, len(name) + len(body), 1, flags=flags, name=len(name)) + name + body
+
+
+def grpc_target(pid: int, port: int, model: Model, folder: Path) -> Target:
+    """Keeps the message of each request as a file; that answers are right is for tests/integration/grpc to say."""
+    put, raw = protobuf.put, model.input_file.read_bytes()
+    shape = b"".join(map(protobuf.as_varint, (1, *model.shape)))
+    tensor = put(1, b"x") + put(2, b"FP32") + put(3, shape)
+    message = put(1, model.name.encode()) + put(5, tensor) + put(7, raw)
+    request = folder / f"{model.name}.grpc"
+    request.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    return Target(pid, str(port), request)
 
 
 def mqtt_target(pid: int, port: int, topics: tuple[str, str], model: Model) -> Target:

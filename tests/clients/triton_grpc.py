@@ -142,6 +142,7 @@ async def refusals(client: Any, x: np.ndarray[Any, Any]) -> dict[str, Any]:
         "trace": await refusal(client.get_trace_settings),
         "log": await refusal(client.get_log_settings),
         "cuda": await refusal(client.get_cuda_shared_memory_status),
+        "shared": await refusal(client.get_system_shared_memory_status),
         "too_large": await refusal(lambda: client.infer("small", [tensor("x", np.zeros((1000, 4), np.float32))])),
         "deadline": await refusal(lambda: client.infer("slow", [one], client_timeout=0.02)),
         "control": await refusal(lambda: client.unload_model("same")),

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _BUG: Final = "a bug while answering %r"
 _INTERNAL: Final = fault("internal", "edged failed to answer this request")
+_NOT_HERE: Final = frozenset({"system_shared_memory"})  # of what HTTP announces
 _SERVING, _NOT_SERVING = 1, 2  # of grpc.health.v1
 
 
@@ -153,7 +154,9 @@ class App:
             case "health":
                 return shapes.encode(shapes.HEALTH, {"status": _SERVING if self._ready() else _NOT_SERVING})
             case "server":
-                return shapes.encode(shapes.SERVER, describe.server())
+                said = describe.server()
+                served = [name for name in said["extensions"] if name not in _NOT_HERE]
+                return shapes.encode(shapes.SERVER, {**said, "extensions": served})
             case "index":
                 rows = repository.index(
                     self._backend.views(), ready=repository.wants_ready(_read(shapes.INDEX, payload))

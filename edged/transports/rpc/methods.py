@@ -17,6 +17,7 @@ class Method(msgspec.Struct, frozen=True):
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _NO_GPU: Final = "memory of a GPU is not shared"
+_NO_REGIONS: Final = "shared memory is for HTTP alone"
 _NO_TRACE: Final = "requests are not traced"
 _NO_LOG: Final = "the journal's settings are systemd's"
 
@@ -35,6 +36,9 @@ METHODS: Final[dict[bytes, Method]] = {
         "RepositoryModelUnload": Method("unload"),
         "ModelInfer": Method("infer"),
         "ModelStreamInfer": Method("infer", streaming=True),
+        "SystemSharedMemoryStatus": Method("unserved", unserved=_NO_REGIONS),
+        "SystemSharedMemoryRegister": Method("unserved", unserved=_NO_REGIONS),
+        "SystemSharedMemoryUnregister": Method("unserved", unserved=_NO_REGIONS),
         "CudaSharedMemoryStatus": Method("unserved", unserved=_NO_GPU),
         "CudaSharedMemoryRegister": Method("unserved", unserved=_NO_GPU),
         "CudaSharedMemoryUnregister": Method("unserved", unserved=_NO_GPU),

@@ -51,7 +51,8 @@ def triton(told: dict[str, dict[str, Any]], request: pytest.FixtureRequest) -> d
 def test_health_and_metadata(triton: dict[str, Any]) -> None:
     health = ("live", "ready", "model_ready", "version_ready", "no_model_ready")
     assert [triton[name] for name in health] == [True, True, True, True, False]
-    assert triton["server"] == {"name": "edged", "version": edged.__version__, "extensions": list(EXTENSIONS)}
+    served = [name for name in EXTENSIONS if name != "system_shared_memory"]
+    assert triton["server"] == {"name": "edged", "version": edged.__version__, "extensions": served}
     assert triton["model"] == {
         "name": "linear",
         "versions": ["1"],
@@ -106,6 +107,7 @@ def test_configuration_statistics_and_index(triton: dict[str, Any]) -> None:
         ("trace", "UNIMPLEMENTED", "unsupported: requests are not traced"),
         ("log", "UNIMPLEMENTED", "unsupported: the journal's settings are systemd's"),
         ("cuda", "UNIMPLEMENTED", "unsupported: memory of a GPU is not shared"),
+        ("shared", "UNIMPLEMENTED", "unsupported: shared memory is for HTTP alone"),
         ("too_large", "RESOURCE_EXHAUSTED", "input_too_large: "),
         ("deadline", "DEADLINE_EXCEEDED", ""),
         ("control", "PERMISSION_DENIED", "forbidden: control is not served over TCP"),

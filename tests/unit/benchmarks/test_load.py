@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.load import Report, parsed
+from benchmarks.load import Report, logged, parsed
 
 GOOD = {
     "sent": 100,
@@ -36,3 +36,13 @@ def test_a_connection_that_was_refused_is_a_fault_though_nothing_was_sent() -> N
 def test_anything_else_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"Expecting value|not a load client"):
         parsed(line)
+
+
+def test_h2loads_log_is_read() -> None:
+    text = "".join(f"{1000 * at}\t200\t{500 + at}\n" for at in range(100)) + "100000\t-1\t9\n"
+    found = logged(text, seconds=2.0, spent_s=0.001)
+    assert (found.sent, found.answers, found.lost, found.rate) == (101, 100, 1, 50)
+    assert (found.p50_ms, found.p99_ms, found.max_ms, found.gap_ms) == (0.55, 0.599, 0.599, 1.001)
+    assert found.client_cpu_us == pytest.approx(10)
+    with pytest.raises(ValueError, match="sent nothing"):
+        logged("", 1.0, 0.0)
