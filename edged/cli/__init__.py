@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "status": "edged.cli.status",
     "infer": "edged.cli.infer",
     "inspect": "edged.cli.describe",
+    "tune": "edged.cli.tune",
     "push": "edged.cli.push",
     "keys": "edged.cli.keys",
     "trust": "edged.cli.trust",

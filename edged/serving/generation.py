@@ -194,6 +194,11 @@ class Generation:
             json_length=first.json_length,
         )
 
+    async def run(self, heads: Sequence[InputHead], payloads: Sequence[bytes]) -> Answers:
+        """Runs one batch beside ordinary work, and keeps no result. Raises Died when the process ended meanwhile."""
+        answers, _ = await self._ask(lambda done: self.submit(heads, payloads, done))
+        return answers
+
     async def generate(self, seed: int) -> tuple[bytes, int]:
         """One made-up input as an Open Inference Protocol binary request: (payload, length of its JSON).
 

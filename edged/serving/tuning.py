@@ -1,0 +1,134 @@
+"""Measures a model on this box: how many inputs a second it answers, by threads of a run and inputs in a batch.
+
+In worker processes as the daemon starts them, one for each number of threads, with made-up inputs and two batches under
+way at a time, as a lane sends them. What the figures mean for a configuration is `choose`'s, which is pure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from edged.channel import InputHead
+from edged.config.schema import Batch, Model
+from edged.errors import EdgedError
+from edged.serving.generation import Died, Generation
+from edged.serving.rehearsal import stage
+from edged.serving.release import Release
+
+BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
+NEAR: Final = 0.9  # of the best: within the noise of it, and what asks for less is better
+_IN_FLIGHT: Final = 2  # batches (RULES 10)
+_INPUTS: Final = 4  # made up, and sent in turn
+_LEAST: Final = 3  # batches that a figure rests on, however long they take
+_BYTES: Final = 32 * 2**20  # of a batch: above it memory is what is measured
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One number of threads, one size of batch. `rate`: inputs a second. `batch_ms`: until a batch alone is answered,
+    the median. `cpu_us`: what an input takes of the worker.
+    """
+
+    threads: int
+    batch: int
+    rate: float
+    batch_ms: float
+    cpu_us: float
+
+
+def threads_for(cores: int) -> tuple[int, ...]:
+    """1, 2, 4 .. and as many as there are cores, at most 64."""
+    most = min(max(cores, 1), 64)
+    return (*(count for count in (1, 2, 4, 8, 16, 32) if count < most), most)
+
+
+def choose(rows: Sequence[Row]) -> Row:
+    """The fewest threads, and with these the smallest batch, that answer NEAR as many inputs as the best.
+
+    What brings less than that takes a core from other models, or time from whoever waits for an answer.
+    """
+    best = max(row.rate for row in rows)
+    return min((row for row in rows if row.rate >= NEAR * best), key=lambda row: (row.threads, row.batch))
+
+
+def measure(settings: Model, threads: Sequence[int], limit_s: float, tell: Callable[[Row], None]) -> list[Row]:
+    """All rows, in about `limit_s`; each is told as it comes. Not for a running loop.
+
+    Raises EdgedError when the model cannot be loaded, or what it made of an input that was made up for it.
+    """
+    return asyncio.run(_measure(settings, threads, limit_s, tell))
+
+
+async def _measure(settings: Model, threads: Sequence[int], limit_s: float, tell: Callable[[Row], None]) -> list[Row]:
+    rows: list[Row] = []
+    for count in threads:
+        changed = msgspec.structs.replace(settings, threads=count, batch=Batch(max=BATCHES[-1]))
+        async with stage(changed) as route:
+            generation = await route.start(Release(settings.name, "0", "", settings.file, None))
+            try:
+                async for row in _rows(generation, count, limit_s / len(threads)):
+                    rows.append(row)
+                    tell(row)
+            except Died as error:
+                why = generation.reason.message if generation.reason else "it crashed"
+                raise EdgedError("model_failed", f"with {count} threads its process ended: {why}") from error
+            finally:
+                generation.close()
+    return rows
+
+
+async def _rows(generation: Generation, threads: int, limit_s: float) -> AsyncIterator[Row]:
+    """Batches of each size that the worker would stack: it has found out which those are."""
+    inputs = [await generation.generate(seed) for seed in range(_INPUTS)]
+    size = max(len(payload) for payload, _ in inputs)
+    batches = [count for count in BATCHES if count == 1 or (count <= generation.batch_max and count * size <= _BYTES)]
+    until_s = time.monotonic() + limit_s
+    for left, count in zip(range(len(batches), 0, -1), batches, strict=True):
+        sent = [inputs[index % len(inputs)] for index in range(count)]
+        load = _Load(generation, sent)
+        alone_s = [await load.once() for _ in range(_LEAST)]
+        rate, cpu_s = await load.keep(max(0.0, until_s - time.monotonic()) / left)
+        yield Row(threads, count, rate, 1000 * statistics.median(alone_s), 1e6 * cpu_s)
+
+
+class _Load:
+    """The same batch again and again. Its methods raise Died, and EdgedError for a fault of the model's."""
+
+    def __init__(self, generation: Generation, inputs: Sequence[tuple[bytes, int]]) -> None:
+        self._generation: Final = generation
+        self._heads: Final = [InputHead(len(payload), json_length=json_length) for payload, json_length in inputs]
+        self._payloads: Final = [payload for payload, _ in inputs]
+        self._batches = 0
+        self._cpu_ns = 0
+
+    async def once(self) -> float:
+        """How long it took, in s."""
+        began_s = time.monotonic()
+        answers = await self._generation.run(self._heads, self._payloads)
+        for head in answers.heads:
+            if head.fault is not None:
+                raise EdgedError(head.fault.code, f"an input that was made up: {head.fault.message}", head.fault.hint)
+        self._batches += 1
+        self._cpu_ns += answers.cpu_ns
+        return time.monotonic() - began_s
+
+    async def keep(self, limit_s: float) -> tuple[float, float]:
+        """Two under way for so long, at least three in all: (inputs a second, CPU of the worker for one in s)."""
+        self._batches = self._cpu_ns = 0
+        began_s = time.monotonic()
+        until_s = began_s + limit_s
+
+        async def again() -> None:
+            while time.monotonic() < until_s or self._batches < _LEAST:
+                await self.once()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_IN_FLIGHT):
+                group.create_task(again())
+        inputs = self._batches * len(self._heads)
+        return inputs / (time.monotonic() - began_s), self._cpu_ns / 1e9 / inputs
