@@ -12,9 +12,11 @@ only, silent to MQTT 5. `Nats` is Debian's nats-server: 3.1.1 only, and says so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -47,12 +49,15 @@ def have_nats() -> bool:
 
 
 class Process:
-    """A broker's process: starts, is waited for until its port answers, and ends by its own pid."""
+    """A broker's process: starts, is waited for until its port answers, and ends with those that it has started."""
+
+    patience_s = 15.0
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
         self.log = folder / "broker.log"
+        self.environment: dict[str, str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -60,8 +65,10 @@ class Process:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
-        deadline = time.monotonic() + 15
+            self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, cwd=self.folder, env=self.environment, start_new_session=True
+            )
+        deadline = time.monotonic() + self.patience_s
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -95,14 +102,11 @@ class Process:
         process, self._process = self._process, None
         if process is None:
             return
-        if kill:
-            process.kill()
-        else:
-            process.terminate()
+        _signal(process, signal.SIGKILL if kill else signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _signal(process, signal.SIGKILL)
             process.wait(10)
 
     def __enter__(self) -> Self:
@@ -213,6 +217,11 @@ class Nats(Process):
     def __enter__(self) -> Self:
         self.start()
         return self
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _found(name: str) -> str | None:

@@ -22,16 +22,16 @@ settings.load_profile("edged")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what takes minutes too: the tests marked `soak`")
+    parser.addoption("--brokers", action="store_true", help="run the brokers of other people too: marked `brokers`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --soak the tests marked so are left out, whatever -m says."""
-    if config.getoption("--soak"):
-        return
-    long = [item for item in items if item.get_closest_marker("soak")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    """Without --soak the tests marked so are left out, whatever -m says; those of --brokers likewise."""
+    unasked = [mark for mark in ("soak", "brokers") if not config.getoption(f"--{mark}")]
+    left = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

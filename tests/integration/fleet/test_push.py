@@ -200,6 +200,15 @@ def later(act: Callable[[], None], condition: Callable[[], object]) -> threading
     return thread
 
 
+def settled(broker: Mosquitto) -> None:
+    """Until nobody has said anything to the broker for longer than a command pauses while it reads."""
+    size, since_s = -1, time.monotonic()
+    while time.monotonic() - since_s < 1.0:
+        if (now := broker.log.stat().st_size) != size:
+            size, since_s = now, time.monotonic()
+        time.sleep(0.02)
+
+
 def active(machine: Machine) -> dict[str, Any]:
     return {"verdict": "active", "active": {"version": "2", "release": machine.sha256}}
 
@@ -296,10 +305,13 @@ def test_waiting_goes_on_when_the_broker_was_restarted(
     watcher.put(*says("a"))
 
     def waits() -> bool:
-        return broker.log.read_text().count("edged/+/install/digits (QoS 0)") >= 2  # to order, and to follow
+        *_, last = broker.log.read_text().split("Received PUBLISH from edged-push")
+        ordered = "'edged/ota/want/digits/all'" in last.partition("\n")[0]
+        return ordered and "edged/+/install/digits (QoS 0)" in last
 
     def restart() -> None:
         want = watcher.kept(OTA.want("digits", "all"))
+        settled(broker)  # the command has read the fleet, and listens
         broker.kill()
         time.sleep(1.5)  # longer than the first attempt to reach it
         broker.start()
