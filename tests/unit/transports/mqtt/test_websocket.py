@@ -167,6 +167,7 @@ def test_a_ping_is_answered_at_once_and_between_frames(ends: Ends) -> None:
         unmasked(9, b"a ping in pieces", final=False),
         unmasked(9, b"x" * 126),
     ],
+    ids=["masked", "extended", "text", "unknown", "continues nothing", "interrupted", "ping in pieces", "long ping"],
 )
 def test_a_frame_that_a_broker_may_not_send_ends_it(ends: Ends, bad: bytes) -> None:
     one, broker = ends
