@@ -298,7 +298,7 @@ class Daemon:
         if sockets.fast is not None:
             self._listening.append(Fast(bind_fast(sockets.fast.path), self._backend("fast")))
         if sockets.grpc:
-            from edged.transports.rpc import server as rpc  # half a megabyte that few boxes need
+            from edged.transports.rpc import server as rpc  # 1.7 MB that few boxes need
 
             self._listening.append(rpc.Rpc(rpc.bind(sockets), self._backend("grpc")))
 

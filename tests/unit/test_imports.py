@@ -25,6 +25,12 @@ def test_the_daemon_loads_neither_numpy_nor_onnxruntime() -> None:
     assert not HEAVY & loaded("import edged.daemon, edged.cli.run, edged.config.load")
 
 
+def test_grpc_is_loaded_where_it_is_configured_alone() -> None:
+    late = "edged.transports.rpc.server"
+    code = f"import edged.daemon, sys; assert {late!r} not in sys.modules; import {late}"
+    assert not {"grpc", "google", *HEAVY} & loaded(code)
+
+
 def test_a_worker_loads_nothing_of_the_daemons() -> None:
     modules = loaded("import edged.worker.main")
     assert modules >= HEAVY
