@@ -22,7 +22,7 @@ from benchmarks.load import Clients, Report
 from benchmarks.models import Model
 from tests.brokers import Mosquitto
 
-IN_FLIGHT: Final = 4
+IN_FLIGHT: Final = 16
 _BEFORE_S: Final = 2.5  # of load until the push
 _AFTERMATH_S: Final = 0.5  # beyond the switch, still part of it
 _PATIENCE_S: Final = 60.0
@@ -142,7 +142,7 @@ def _p99_ms(samples: Sequence[Sample], from_s: float, to_s: float) -> float:
 
 
 def over_http(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
-    """A swap of `model` for another file while four connections ask it without a pause."""
+    """A swap of `model` for another file while IN_FLIGHT connections ask it without a pause."""
     with _box(model, folder) as (box, broker):
         parts = subjects.oip_request(model)
         target = subjects.http_target(box.process.pid, str(box.socket), model, parts, folder)
@@ -154,7 +154,7 @@ def over_http(model: Model, pushed: Path, clients: Clients, folder: Path, second
 
 
 def over_mqtt(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
-    """A swap of `model` for another file while four QoS 1 messages are always outstanding."""
+    """A swap of `model` for another file while IN_FLIGHT QoS 1 messages are always outstanding."""
     with _box(model, folder) as (box, broker):
         topics = (f"{model.name}/in", f"{model.name}/out")
         target = subjects.mqtt_target(box.process.pid, broker.port, topics, model)
