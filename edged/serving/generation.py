@@ -190,7 +190,7 @@ class Generation:
             nonfinite=first.nonfinite,
             cpu_s=answers.cpu_ns / 1e9,
             wall_s=time.monotonic() - sent_s,
-            payload=bytes(answer),
+            payload=answer,
             json_length=first.json_length,
         )
 
@@ -256,8 +256,9 @@ class Generation:
 
     # --- the channel --------------------------------------------------------------------------------
 
-    async def _ask(self, submit: Callable[[Done], bool]) -> tuple[Answers, memoryview]:
-        future: asyncio.Future[tuple[Answers, memoryview]] = self._loop.create_future()
+    async def _ask(self, submit: Callable[[Done], bool]) -> tuple[Answers, bytes]:
+        """The answer to what `submit` sends, copied while its slot is not used again. Raises Died."""
+        future: asyncio.Future[tuple[Answers, bytes]] = self._loop.create_future()
 
         def done(answers: Answers | None, payload: memoryview) -> None:
             if future.done():
@@ -265,7 +266,7 @@ class Generation:
             if answers is None:
                 future.set_exception(Died(self.release.version))
             else:
-                future.set_result((answers, payload))
+                future.set_result((answers, bytes(payload)))
 
         while not self.alive or not submit(done):
             if not self.alive:
@@ -274,12 +275,12 @@ class Generation:
         return await future
 
     async def _answered(self, submit: Callable[[Done], bool]) -> tuple[AnswerHead, bytes]:
-        """The one answer to what `submit` sends, copied. Raises its fault, and Died."""
+        """The one answer to what `submit` sends. Raises its fault, and Died."""
         answers, payload = await self._ask(submit)
         head = answers.heads[0]
         if head.fault is not None:
             raise EdgedError(head.fault.code, head.fault.message, head.fault.hint)
-        return head, bytes(payload)
+        return head, payload
 
     def _send(self, message: Batch | Generate | Compare | Gild, payloads: Payloads, rings: Rings) -> bool:
         """Sends what has its slots; they are free again when that fails."""

@@ -57,7 +57,7 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
 
 def test_mistakes_have_their_lines(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "mqtt:\n  url: http://broker\nkey: keys\ntrust: [a]\n") == [
-        "fleet.yaml:2: mqtt.url: http:// is no address of a broker (did you mean mqtt://broker?)",
+        "fleet.yaml:2: mqtt.url: http:// is no address of a broker (did you mean ws://broker?)",
         "fleet.yaml:3: key: unknown key (did you mean keys?)",
         "fleet.yaml:4: trust: expected text, found a list",
     ]
