@@ -28,6 +28,13 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             assert not anchor or anchor in anchors(found), target
 
 
+def test_no_two_decisions_have_one_number() -> None:
+    names = sorted(path.name for path in (ROOT / "docs/adr").glob("*.md"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+    for name in names:
+        assert (ROOT / "docs/adr" / name).read_text().startswith(f"# {int(name[:4])}. "), name
+
+
 def test_every_rule_that_the_code_names_is_written_down() -> None:
     numbers = {int(number) for number in re.findall(r"^\| (\d+) \|", RULES, re.MULTILINE)}
     assert numbers == set(range(1, max(numbers) + 1))
