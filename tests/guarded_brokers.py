@@ -148,21 +148,14 @@ class Erlang(Guarded):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, free_port())
-        self._map: subprocess.Popen[bytes] | None = None
-        places = {"ERL_EPMD_PORT": str(free_port()), "ERL_EPMD_ADDRESS": "127.0.0.1", "HOME": str(folder)}
+        self._mapper = free_port()
+        places = {"ERL_EPMD_PORT": str(self._mapper), "ERL_EPMD_ADDRESS": "127.0.0.1", "HOME": str(folder)}
         self.environment = os.environ | places
         folder.chmod(0o777)  # ejabberd becomes its own user
 
-    def start(self) -> None:
-        self._map = subprocess.Popen(["epmd"], env=self.environment)  # else a node starts one, and nobody has its pid
-        super().start()
-
     def _end(self, *, kill: bool) -> None:
         super()._end(kill=kill)
-        if self._map is not None:
-            self._map.kill()
-            self._map.wait(10)
-            self._map = None
+        subprocess.run(["epmd", "-port", str(self._mapper), "-kill"], capture_output=True)
 
 
 class GuardedRabbit(Erlang):
