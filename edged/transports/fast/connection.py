@@ -270,10 +270,12 @@ class Connection(asyncio.BufferedProtocol):
     def answered(self, request: Request, parts: tuple[bytes, ...]) -> None:
         """The answer to one that is owed."""
         self.owed.discard(request)
+        if self._refused:
+            return  # the end was said, and a write behind it would raise into whoever settles
         self._write(parts)
         if self._paused:
             self._go_on()
-        if self._last and not self.owed and self._transport is not None and not self._refused:
+        if self._last and not self.owed and self._transport is not None:
             self._transport.close()
 
     def _answer_refused(self, id: int, problem: Fault) -> None:

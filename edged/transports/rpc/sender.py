@@ -42,6 +42,11 @@ class Sender:
         if self._transport is not None:
             self._transport.write(data)
 
+    def end(self, data: bytes) -> None:
+        """The last that is said: a write behind the end would raise into whoever settles a call."""
+        self.write(data)
+        self.lost()
+
     def last(self, stream: Stream, message: bytes) -> None:
         """The one message of a call, and its end."""
         size = len(message) + PREFIX

@@ -326,7 +326,7 @@ class Session:
             return
         self.over = True
         self._gate.count(problem.code)
-        self.sender.write(frames.goaway(self.last, code, problem.message))
+        self.sender.end(frames.goaway(self.last, code, problem.message))
         if self._transport is not None:
             if self._transport.can_write_eof():
                 self._transport.write_eof()

@@ -284,3 +284,11 @@ def test_what_is_under_way_is_answered_before_the_end(short_path: Path) -> None:
         assert ended(busy)
         for client in (idle, busy, sends):
             client.close()
+
+
+def test_an_answer_behind_a_refusal_reaches_nobody_and_harms_nobody(served: Served, client: socket.socket) -> None:
+    """Whoever settles a batch has other inputs to go on with: nothing may come back to it."""
+    client.sendall(infer("held", b"1", 1) + b"no frame at all, and long enough")
+    assert receive(client).problem["code"] == "bad_input"
+    served.call(served.double.held.pop().reply, Answer(b"x", 0, "3"))
+    assert ended(client)

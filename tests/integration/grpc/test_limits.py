@@ -126,3 +126,14 @@ def test_the_clients_deadline_is_the_inputs(quick: Served) -> None:
         (item,) = quick.double.offered
         assert item.deadline_s is not None
         assert 0.05 < item.deadline_s - item.arrived_s <= 0.1001
+
+
+def test_an_answer_behind_a_refusal_reaches_nobody_and_harms_nobody(quick: Served) -> None:
+    """Whoever settles a batch has other inputs to go on with: nothing may come back to it."""
+    with quick.client() as client:
+        client.open(1)
+        client.data(1, infer("held"))
+        until(lambda: len(quick.double.held) == 1)
+        client.send(frames.frame(frames.PING, 0, 1, bytes(8)))
+        assert client.until(frames.GOAWAY)
+        asyncio.run_coroutine_threadsafe(_reply(quick.double.held[0]), quick.loop).result(10)
