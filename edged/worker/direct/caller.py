@@ -231,10 +231,12 @@ class Caller:
         return False
 
     def close(self) -> None:
+        """May be called again: a caller that is gone may still be among those that have answers."""
         self.requests.clear()
         large = len(self._buffer)
         if large > self._terms.limits.buffer:
             self._terms.room.give(large)
+            self._buffer, self._view = bytearray(), memoryview(b"")
         self.gone = True
         with contextlib.suppress(OSError):
             self.sock.close()

@@ -224,8 +224,9 @@ class Server:
         elif caller.blocked is not waited:
             self._epoll.modify(caller.fd, _OUT if caller.blocked else _IN)
             self._hurry = True
-            if waited and caller.requests and caller not in self._ready:
-                self._ready.append(caller)
+        # What was left unrun because answers waited; often enough they have gone at once, without a wait.
+        if caller.requests and not (caller.gone or caller.blocked or caller in self._ready):
+            self._ready.append(caller)
 
     def _drop(self, caller: Caller) -> None:
         if self._callers.get(caller.fd) is caller:

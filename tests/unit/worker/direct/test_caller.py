@@ -135,3 +135,10 @@ def test_what_is_not_taken_is_sent_later_and_in_order(end: End) -> None:
             end.caller.flush(1.0)
     assert bytes(read) == b"".join(parts)
     assert end.caller.untaken == 0
+
+
+def test_memory_is_given_back_once_however_often_it_ends(end: End) -> None:
+    end.sent(frames.head(frames.INFER, MESSAGE, 1) + bytes(MESSAGE))
+    end.caller.close()
+    end.caller.close()
+    assert end.caller._terms.room._left == LIMITS.frames

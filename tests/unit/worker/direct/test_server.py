@@ -1,0 +1,74 @@
+"""The worker's side of a model's own socket, with a model that echoes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from edged import channel, frames
+from edged.channel import AnswerHead, InputHead, Open
+from edged.door import Leave, Listen, Underway
+from edged.tensors import Signature
+from edged.worker.direct.limits import Limits
+from edged.worker.direct.server import Server
+from edged.worker.direct.swift import Swift
+from tests.callers import request, row
+
+OPEN = Open("m", "1", "", 1, 2**28, 2**20, 1, (), (), ())
+
+
+class Echo:
+    """The worker: it answers with what it is sent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def receive(self) -> Listen | Leave | None:
+        message, _ = channel.receive(self.sock, payload_limit=0)
+        assert isinstance(message, Listen | Leave)
+        return message
+
+    def answers(
+        self, heads: Sequence[InputHead], parts: Sequence[memoryview]
+    ) -> tuple[Sequence[tuple[AnswerHead, bytes]], tuple[int, ...]]:
+        return [(AnswerHead(head.size), bytes(part)) for head, part in zip(heads, parts, strict=True)], (1,)
+
+
+def test_what_waited_for_answers_to_leave_is_run_when_they_have_left_at_once(tmp_path: Path) -> None:
+    daemon, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener, path = socket.socket(socket.AF_UNIX), str(tmp_path / "m.sock")
+    listener.bind(path)
+    listener.listen()
+    _, memory = Underway.create()
+    underway = Underway.attach(memory)
+    os.close(memory)
+
+    def serve() -> None:
+        swift = Swift(None, 2**20, usable=False)  # type: ignore[arg-type]  # it is not looked at
+        limits = Limits(untaken=100)
+        server = Server(Echo(ours), listener, underway, Listen(10.0), OPEN, Signature((), ()), 1, swift, limits)
+        with contextlib.suppress(channel.Closed):
+            server.serve()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(path)
+            client.sendall(b"".join(request(number, row(1, 2, 3, 4)) for number in range(10)))
+            reader = client.makefile("rb")
+            for number in range(10):
+                head = frames.read_head(reader.read(frames.HEAD.size))
+                assert (head.kind, head.id) == (frames.RESULT, number)
+                reader.read(head.size)
+    finally:
+        daemon.close()
+        thread.join(10)
+        ours.close()
+        listener.close()
+    assert not thread.is_alive()
