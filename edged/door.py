@@ -24,6 +24,8 @@ _FIXED: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 class Listen(msgspec.Struct, frozen=True, tag="listen"):
     """Serve clients on the listening socket that comes with this, and note in the memory that comes behind it.
 
+    Without them: what holds from now on, for a worker that serves already.
+
     `deadline_s` is for requests that set none. `suspects` are the marks of inputs that were under way when a process
     of this model ended, each to be run alone; `poison` those of inputs that ended one alone, as (mark, digest).
     """

@@ -162,7 +162,7 @@ class Door:
         if time.monotonic() - self._died_s > _SUSPECT_S:
             self._suspects = ()
         said = Listen(self._deadline_s, self._suspects, tuple(self._poison_now()))
-        passed = [listener.socket.fileno(), *([descriptor] if descriptor >= 0 else [])]
+        passed = [listener.socket.fileno(), descriptor] if descriptor >= 0 else []  # it has them already
         try:
             told = server.tell(said, passed)
         finally:
@@ -211,6 +211,8 @@ class Door:
             self._sampled(InputHead(len(payload), FAST), bytes(payload))
         if told.left:
             self._gone(generation)
+            if generation is self._server:  # it was to serve again before it had left
+                self._tell_server()
 
     def _gone(self, generation: Generation) -> None:
         """It serves nobody any more."""

@@ -152,8 +152,10 @@ class Worker:
 
     def _serve_clients(self, said: Listen | Leave) -> None:
         """Until another process of the model does (serving.direct)."""
-        if not isinstance(said, Listen):
-            raise channel.ProtocolError("a worker that serves no clients cannot leave them")
+        if not self._passed:
+            return  # said to one that served them, which has left meanwhile: the daemon has yet to read that
+        if not isinstance(said, Listen) or len(self._passed) != 2:
+            raise channel.ProtocolError("a worker that serves clients is told so, with the socket and the memory")
         listener, memory = self._passed
         self._passed = []
         underway = Underway.attach(memory)

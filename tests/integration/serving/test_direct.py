@@ -346,3 +346,39 @@ def test_garbage_ends_no_worker(play: Play, short_path: Path) -> None:
         assert bench.counters.restarts == 0
 
     play(scenario, listen=at(short_path))
+
+
+def test_who_is_told_to_leave_and_at_once_to_stay_serves_on(play: Play, short_path: Path) -> None:
+    """As when a model is loaded again while it is being unloaded, or a switch goes back."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        live, door = bench.route.live, bench.route.door
+        assert live is not None
+        for number in range(3):
+            assert len(await ask_all(address, [row(number, 0, 0, 0)])) == 1
+            door.serve_by(None)
+            door.serve_by(live)
+        assert len(await asyncio.wait_for(ask_all(address, [row(1, 2, 3, 4)]), 10)) == 1
+        assert bench.route.live is live
+        assert bench.counters.restarts == 0
+
+    play(scenario, listen=at(short_path))
+
+
+def test_who_was_told_new_terms_serves_again_after_it_has_left(play: Play, short_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.identity())
+        live, door = bench.route.live, bench.route.door
+        assert live is not None
+        assert len(await ask_all(address, [row(1, 2, 3, 4)])) == 1
+        for _ in range(5):
+            door.adopt(bench.route.settings)
+        door.serve_by(None)
+        await door.left()
+        door.serve_by(live)
+        assert len(await asyncio.wait_for(ask_all(address, [row(1, 2, 3, 4)]), 10)) == 1
+        assert bench.route.live is live
+        assert bench.counters.restarts == 0
+
+    play(scenario, listen=at(short_path))
