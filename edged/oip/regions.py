@@ -222,7 +222,8 @@ def _open(folder: str, name: str) -> tuple[int, bool]:
         raise EdgedError(
             "forbidden", f"the shared memory {name!r} is somebody else's", "chmod o+rw, or run edged as its owner."
         )
-    return file, writable
+    mine = os.geteuid() or not found.st_uid  # else what holds for reading holds for writing
+    return file, writable and bool(mine or found.st_mode & 0o002)
 
 
 def _shorter(name: str) -> EdgedError:

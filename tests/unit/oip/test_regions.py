@@ -170,3 +170,12 @@ def test_what_may_only_be_read_takes_no_output(regions: Regions, monkeypatch: py
     window.close()
     refused("bad_input", lambda: regions.window("r", 0, 8, write=True))
     regions.unregister()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may write what its owner keeps for itself")
+def test_root_writes_nothing_that_others_may_only_read(regions: Regions, folder: Path) -> None:
+    os.chown(folder / "data", 12345, 12345)
+    (folder / "data").chmod(0o644)
+    regions.register("r", "data", 0, 100)
+    regions.window("r", 0, 10, write=False).close()
+    refused("bad_input", lambda: regions.window("r", 0, 10, write=True))
