@@ -89,6 +89,7 @@ push: {{require_signature: false, probation: {{time: 1s, runs: 1}}}}
 
 
 ALWAYS: Final = ("Mosquitto", "amqtt")
+UNORDERED: Final = ("RabbitMQ",)
 
 
 @pytest.fixture(
@@ -206,7 +207,10 @@ def test_what_was_sent_to_a_dead_box(site: Site) -> None:
             user.send(SCAN, site.scan(number))
         site.box.start()
         until(lambda: set(numbers(user)) >= set(range(COUNT)), PATIENCE_S)
-        site.says("inputs of a box that was away", "yes")
+        came = list(dict.fromkeys(numbers(user)))  # one may come twice
+        # RabbitMQ keeps their order in some runs, and in others not.
+        ordered = came == list(range(COUNT)) and site.name not in UNORDERED
+        site.says("inputs of a box that was away", "yes" if ordered else "in any order")
 
 
 def test_a_broker_that_was_killed(site: Site) -> None:
