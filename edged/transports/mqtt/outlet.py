@@ -40,6 +40,7 @@ class Outlet:
         self._backlog = None if backlog is None else backlog(self.pump)
         self._outbox = Outbox(counts.drop, last=status, clock=clock, older=self._backlog)
         self._drained = asyncio.Event()
+        self._pumping = False
 
     def __len__(self) -> int:
         return len(self._outbox) + (0 if self._backlog is None else len(self._backlog))
@@ -118,7 +119,20 @@ class Outlet:
         return ""
 
     def pump(self) -> None:
-        """Hands the connection as much as the window allows."""
+        """Hands the connection as much as the window allows.
+
+        What is refused on the way may publish that it was: it joins the queue that is being emptied. Were it pumped
+        from in there, thousands of results above the limit of a broker that has another one now would end the stack.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._pump()
+        finally:
+            self._pumping = False
+
+    def _pump(self) -> None:
         while (wire := self._wire()) is not None and (message := self._outbox.next()) is not None:
             mid = wire.publish(message)
             if mid is None:
