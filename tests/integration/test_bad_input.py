@@ -132,7 +132,7 @@ WRONG: dict[str, tuple[bytes, str, dict[str, str], str]] = {
         request(parameters={"shared_memory_region": "r"}),
         JSON,
         {},
-        "shared memory regions are not served",
+        "there is no shared memory region 'r'",
     ),
     "no JSON": (b"nonsense", JSON, {}, ""),
     "half of JSON": (request()[:-9], JSON, {}, "neither JSON nor numbers"),
