@@ -199,7 +199,7 @@ class Installation:
             self._give_up(fault("signature", "the keys that have signed the release count no more"))
         elif rollout.judged_by_trust(record) and record.order and record.order.release not in trust.banned:
             await self._ledger.update(rollout.reopened)
-        self._ledger.say(self._ledger.course)  # with the flags that it has by these rules
+        self._ledger.look_over()  # its flags are by these rules
         self.look_again()
 
     def look_again(self) -> None:

@@ -63,6 +63,7 @@ class Ledger:
         self._publish: Final = publish
         self._audit: Final = audit
         self._standing: Final = standing
+        self._said: dict[str, object] | None = None
         self._writing: Final = asyncio.Lock()
 
     async def open(self, record: Record) -> None:
@@ -125,6 +126,11 @@ class Ledger:
         self.course = course
         self._send(course)
 
+    def look_over(self) -> None:
+        """Publishes it again where other rules have changed what is to be said of it."""
+        if self._said is not None and self._said != self.status():
+            self._send(self.course)
+
     def rest(self) -> None:
         """Publishes where the model stands by its record."""
         self.say(self._resting())
@@ -170,8 +176,9 @@ class Ledger:
         return status(self.record, course, self._shelf.factory, self.settings, standing)
 
     def _send(self, course: Course) -> None:
+        self._said = self._status(course)
         try:
-            self._publish(self._shelf.model, self._status(course))
+            self._publish(self._shelf.model, self._said)
         except Exception:  # whether an installation goes on does not depend on telling of it
             log.exception("the status could not be published", extra=self.fields("internal"))
 

@@ -445,6 +445,17 @@ def test_the_next_life_knows_the_newest_trust(fleet: Fleet, root: Path) -> None:
     live(fleet, root, second)
 
 
+def test_a_start_tells_once_where_a_model_stands(fleet: Fleet, root: Path) -> None:
+    """Though its trust is taken up at the same time, by which its flags may be others."""
+
+    async def course(at: Member) -> None:
+        await until(lambda: bool(at.statuses))
+        await asyncio.sleep(0.1)
+        assert [status["phase"] for status in at.statuses] == ["idle"]
+
+    live(fleet, root, course)
+
+
 def test_without_a_root_of_trust_a_want_is_refused(fleet: Fleet, root: Path) -> None:
     fleet.anchor.unlink()
     fleet.want(fleet.release(NEW))
