@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,13 +227,9 @@ def test_a_full_disk_is_told_and_disturbs_nothing(broker: Mosquitto, small: Path
             await until(lambda: not box.mqtt.facts().connected)
             ask(box, 1)
             await filed(box, 1)
-            with ballast.open("wb") as file:
-                try:
-                    while True:
-                        file.write(bytes(2**16))
-                        file.flush()
-                except OSError:
-                    pass
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(2**16))
             handed: list[int] = []
             for number in range(3):
                 late = Publication("x", b"", 1, handed=partial(handed.append, number))
