@@ -93,22 +93,23 @@ def _costs(args: argparse.Namespace, made: list[models.Model], clients: Clients,
 
 def _swaps(args: argparse.Namespace, model: models.Model, clients: Clients, folder: Path) -> list[swap.Swap]:
     seconds = 6 if args.quick else 8
-    _tell("swap: ", "over HTTP")
-    over_http = [swap.over_http(model, model.other, clients, folder, seconds) for _ in range(args.runs)]
-    if args.chart:
-        from benchmarks import chart  # needs much, and late: see makers.py
+    found = []
+    for over in (swap.over_http, swap.over_fast, swap.over_direct, swap.over_mqtt):
+        _tell("swap: ", over.__name__.replace("_", " "))
+        courses = [over(model, model.other, clients, folder, seconds) for _ in range(args.runs)]
+        if args.chart and over is swap.over_http:
+            from benchmarks import chart  # needs much, and late: see makers.py
 
-        chart.draw(over_http[len(over_http) // 2], args.chart)
-    _tell("swap: ", "over MQTT")
-    over_mqtt = [swap.over_mqtt(model, model.other, clients, folder, seconds) for _ in range(args.runs)]
-    return [swap.median([swap.summary(one) for one in courses]) for courses in (over_http, over_mqtt)]
+            chart.draw(courses[len(courses) // 2], args.chart)
+        found.append(swap.median([swap.summary(one) for one in courses]))
+    return found
 
 
 def _trials(args: argparse.Namespace, model: models.Model, clients: Clients, folder: Path) -> list[swap.Trial]:
     found = []
     for what, over in (("HTTP", swap.over_http), ("MQTT", swap.over_mqtt)):
         _tell("10 MB on trial: ", f"over {what}")
-        courses = [over(model, model.heavy, clients, folder, 6) for _ in range(args.runs)]
+        courses = [over(model, model.heavy, clients, folder, 6, steady=False) for _ in range(args.runs)]
         found.append(swap.median_trial([swap.trial(one) for one in courses]))
     return found
 

@@ -90,7 +90,7 @@ def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
 
                 def load(target: Target, count: int, seconds: float) -> Report:
                     ring = Path(target.answers) if target.answers else None
-                    return clients.fast(target.where, target.request, count, seconds, ring)
+                    return clients.fast(target.where, target.request, count, seconds, ring=ring)
 
                 yield from _measured(plan, model, targets, load, tell)
 

@@ -82,6 +82,7 @@ def goals(results: Results) -> Iterator[Goal]:
     for swap in results.swaps:
         limit_ms = max(_SWAP_TIMES * swap.p99_before_ms, _SWAP_MS)
         yield Goal(f"swap, {swap.model} over {swap.path}: p99 during", swap.p99_during_ms, limit_ms, "ms")
+        yield Goal(f"swap, {swap.model} over {swap.path}: gap at the switch", swap.switch_gap_ms, _SWAP_GAP_MS, "ms")
         yield Goal(f"swap, {swap.model} over {swap.path}: longest gap", swap.gap_ms, _SWAP_GAP_MS, "ms")
         yield Goal(f"swap, {swap.model} over {swap.path}: lost", swap.lost, 0, "")
     for trial in results.trials:

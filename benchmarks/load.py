@@ -87,10 +87,18 @@ class Clients:
         """`target`: a port on loopback, or the path of a UNIX socket. `times`: where to keep every latency."""
         return self._run("hload", seconds, [target, request, in_flight, seconds], times)
 
-    def fast(self, target: str, request: Path, in_flight: int, seconds: float, ring: Path | None = None) -> Report:
+    def fast(
+        self,
+        target: str,
+        request: Path,
+        in_flight: int,
+        seconds: float,
+        times: Path | None = None,
+        ring: Path | None = None,
+    ) -> Report:
         """`target`: the path of a UNIX socket; `request`: a frame. `ring`: what each connection has in its ring."""
-        arguments: list[object] = [target, request, in_flight, seconds]
-        return self._run("hload", seconds, [*arguments, *([] if ring is None else ["-", ring])], None)
+        arguments: list[object] = [target, request, in_flight, seconds, times or "-"]
+        return self._run("hload", seconds, [*arguments, *([] if ring is None else [ring])], None)
 
     def mqtt(
         self,

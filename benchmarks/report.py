@@ -76,7 +76,10 @@ def swaps(results: Results) -> str:
         "swap under load",
         "model",
         "lost",
-        "longest gap ms",
+        "gap ms at the switch",
+        "longest",
+        "longest without a swap",
+        "usual",
         "p99 ms before",
         "during",
         "after",
@@ -84,7 +87,8 @@ def swaps(results: Results) -> str:
     ]
     lines = []
     for one in results.swaps:
-        times_ms = (one.gap_ms, one.p99_before_ms, one.p99_during_ms, one.p99_after_ms)
+        gaps_ms = (one.switch_gap_ms, one.gap_ms, one.steady_gap_ms, one.usual_gap_ms)
+        times_ms = (*gaps_ms, one.p99_before_ms, one.p99_during_ms, one.p99_after_ms)
         lines.append([one.path, one.model, str(one.lost), *map(number, times_ms), f"{one.switch_s:.2f}"])
     return columns(head, lines)
 

@@ -52,6 +52,7 @@ def configuration(
     *,
     http_port: int | None = None,
     fast: Path | None = None,
+    direct: bool = False,
     grpc_port: int | None = None,
     broker: Mosquitto | None = None,
     qos: int = 1,
@@ -63,7 +64,7 @@ def configuration(
     ports = {"http": http_port, "grpc": grpc_port}
     document["sockets"] = {name: f"127.0.0.1:{port}" for name, port in ports.items() if port}
     if fast is not None:
-        document["sockets"]["fast"] = str(fast)
+        document["sockets"]["fast"] = {"path": str(fast), "direct": direct}
     if broker is not None:
         document["mqtt"] = {"url": broker.url}
     for model in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import statistics
 import time
@@ -25,20 +26,26 @@ from tests.brokers import Mosquitto
 IN_FLIGHT: Final = 16
 _BEFORE_S: Final = 2.5  # of load until the push
 _AFTERMATH_S: Final = 0.5  # beyond the switch, still part of it
+_WINDOW_S: Final = 0.1  # around the new model's first answer
 _PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: when it was complete (seconds, CLOCK_MONOTONIC), and how long after its request."""
+    """One answer: when it was complete (seconds, CLOCK_MONOTONIC), how long after its request, and a mark of what it
+    says, which is another one when another model says it.
+    """
 
     at_s: float
     took_ms: float
+    mark: str
 
 
 @dataclass(frozen=True)
 class Course:
-    """One swap under load: every answer, and when the new model was pushed and took over."""
+    """One swap under load: every answer, and when the new model was pushed and took over. `steady`: every answer of
+    the same load without a swap, just before; without one it is empty.
+    """
 
     path: str
     model: str
@@ -47,17 +54,25 @@ class Course:
     tried_s: float  # when its trial began
     switched_s: float
     lost: int
-    gap_ms: float
+    steady: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
 class Swap:
-    """A course in figures. `during`: from the push until half a second after the new model took over."""
+    """A course in figures. `during`: from the push until half a second after the new model took over.
+
+    The gaps: the longest time without an answer at the switch (in the tenth of a second around the new model's first
+    answer), in the whole load, in the same load without a swap, and in the middle one of that load's tenths of a
+    second. What the load has without a swap too is the machine's.
+    """
 
     path: str
     model: str
     lost: int
+    switch_gap_ms: float
     gap_ms: float
+    steady_gap_ms: float
+    usual_gap_ms: float
     switch_s: float  # from the push to the new model's taking over
     p99_before_ms: float
     p99_during_ms: float
@@ -106,13 +121,16 @@ def median_trial(trials: Sequence[Trial]) -> Trial:
 
 
 def summary(course: Course) -> Swap:
-    """Raises ValueError when one of the three parts has no answer."""
+    """Raises ValueError when one of the three parts has no answer, or none of them is the new model's."""
     end_s = course.switched_s + _AFTERMATH_S
     return Swap(
         path=course.path,
         model=course.model,
         lost=course.lost,
-        gap_ms=course.gap_ms,
+        switch_gap_ms=_gap_ms(course.samples, *_around(_first_new_s(course))),
+        gap_ms=_gap_ms(course.samples),
+        steady_gap_ms=_gap_ms(course.steady),
+        usual_gap_ms=_usual_gap_ms(course.steady),
         switch_s=course.switched_s - course.pushed_s,
         p99_before_ms=_p99_ms(course.samples, 0, course.pushed_s),
         p99_during_ms=_p99_ms(course.samples, course.pushed_s, end_s),
@@ -121,12 +139,15 @@ def summary(course: Course) -> Swap:
 
 
 def median(swaps: Sequence[Swap]) -> Swap:
-    """The same swap several times: medians of the latencies, the longest gap, all that was lost."""
+    """The same swap several times: medians of the latencies, the longest of each gap, all that was lost."""
     return Swap(
         path=swaps[0].path,
         model=swaps[0].model,
         lost=sum(one.lost for one in swaps),
+        switch_gap_ms=max(one.switch_gap_ms for one in swaps),
         gap_ms=max(one.gap_ms for one in swaps),
+        steady_gap_ms=max(one.steady_gap_ms for one in swaps),
+        usual_gap_ms=statistics.median(one.usual_gap_ms for one in swaps),
         switch_s=statistics.median(one.switch_s for one in swaps),
         p99_before_ms=statistics.median(one.p99_before_ms for one in swaps),
         p99_during_ms=statistics.median(one.p99_during_ms for one in swaps),
@@ -141,8 +162,40 @@ def _p99_ms(samples: Sequence[Sample], from_s: float, to_s: float) -> float:
     return percentile(took_ms, 0.99)
 
 
-def over_http(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
-    """A swap of `model` for another file while IN_FLIGHT connections ask it without a pause."""
+def _first_new_s(course: Course) -> float:
+    """When the new model's first answer came: the first that says what none before the push has said."""
+    known = {sample.mark for sample in course.samples if sample.at_s < course.pushed_s}
+    for sample in course.samples:
+        if sample.mark not in known:
+            return sample.at_s
+    raise ValueError("no answer is the new model's: the load was too short")
+
+
+def _around(at_s: float) -> tuple[float, float]:
+    return at_s - _WINDOW_S / 2, at_s + _WINDOW_S / 2
+
+
+def _gap_ms(samples: Sequence[Sample], from_s: float = 0, to_s: float = float("inf")) -> float:
+    """The longest time between two answers of which at least a part lies between the two moments."""
+    pairs = itertools.pairwise(sample.at_s for sample in samples)
+    return max((after - before for before, after in pairs if after >= from_s and before <= to_s), default=0) * 1000
+
+
+def _usual_gap_ms(samples: Sequence[Sample]) -> float:
+    """The median of the longest gaps of windows as long as that of a switch."""
+    longest: dict[int, float] = {}
+    for before, after in itertools.pairwise(sample.at_s for sample in samples):
+        window = int(after / _WINDOW_S)
+        longest[window] = max(longest.get(window, 0), after - before)
+    return statistics.median(longest.values()) * 1000 if longest else 0
+
+
+def over_http(
+    model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float, *, steady: bool = True
+) -> Course:
+    """A swap of `model` for another file while IN_FLIGHT connections ask it without a pause. `steady`: the load runs
+    once without a swap before.
+    """
     with _box(model, folder) as (box, broker):
         parts = subjects.oip_request(model)
         target = subjects.http_target(box.process.pid, str(box.socket), model, parts, folder)
@@ -150,10 +203,34 @@ def over_http(model: Model, pushed: Path, clients: Clients, folder: Path, second
         def load(times: Path) -> Report:
             return clients.http(target.where, target.request, IN_FLIGHT, seconds, times)
 
-        return _swapped("HTTP unix", model, pushed, broker, load, folder)
+        return _swapped("HTTP unix", model, pushed, broker, load, folder, steady=steady)
 
 
-def over_mqtt(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
+def over_fast(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
+    """The same over the fast lane, through the daemon."""
+    return _over_frames(model, pushed, clients, folder, seconds, direct=False)
+
+
+def over_direct(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float) -> Course:
+    """The same over the model's own socket: the clients connect again and send again what has no answer."""
+    return _over_frames(model, pushed, clients, folder, seconds, direct=True)
+
+
+def _over_frames(model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float, *, direct: bool) -> Course:
+    lane = folder / "fast.sock"
+    with _box(model, folder, lane, direct=direct) as (box, broker):
+        where = Path(box.model(model.name)["direct"]) if direct else lane
+        target = subjects.fast_target(box.process.pid, where, model, folder)
+
+        def load(times: Path) -> Report:
+            return clients.fast(target.where, target.request, IN_FLIGHT, seconds, times)
+
+        return _swapped("fast direct" if direct else "fast unix", model, pushed, broker, load, folder, steady=True)
+
+
+def over_mqtt(
+    model: Model, pushed: Path, clients: Clients, folder: Path, seconds: float, *, steady: bool = True
+) -> Course:
     """A swap of `model` for another file while IN_FLIGHT QoS 1 messages are always outstanding."""
     with _box(model, folder) as (box, broker):
         topics = (f"{model.name}/in", f"{model.name}/out")
@@ -162,23 +239,34 @@ def over_mqtt(model: Model, pushed: Path, clients: Clients, folder: Path, second
         def load(times: Path) -> Report:
             return clients.mqtt(broker.port, 1, topics, target.request, IN_FLIGHT, seconds, times)
 
-        return _swapped("MQTT q1", model, pushed, broker, load, folder)
+        return _swapped("MQTT q1", model, pushed, broker, load, folder, steady=steady)
 
 
 @contextlib.contextmanager
-def _box(model: Model, folder: Path) -> Iterator[tuple[Any, Mosquitto]]:
+def _box(
+    model: Model, folder: Path, fast: Path | None = None, *, direct: bool = False
+) -> Iterator[tuple[Any, Mosquitto]]:
     with (
         subjects.broker(folder / "broker") as broker,
-        subjects.edged(subjects.configuration([model], broker=broker)) as box,
+        subjects.edged(subjects.configuration([model], broker=broker, fast=fast, direct=direct)) as box,
     ):
         subjects.wait_connected(box)
         yield box, broker
 
 
 def _swapped(
-    path: str, model: Model, pushed: Path, broker: Mosquitto, load: Callable[[Path], Report], folder: Path
+    path: str,
+    model: Model,
+    pushed: Path,
+    broker: Mosquitto,
+    load: Callable[[Path], Report],
+    folder: Path,
+    *,
+    steady: bool,
 ) -> Course:
     times = folder / "times"
+    before = load(times).faults if steady else 0
+    undisturbed = _samples(times) if steady else ()
     with ThreadPoolExecutor(1) as pool, _Installer(broker.port, model, pushed) as installer:
         loading = pool.submit(load, times)
         time.sleep(_BEFORE_S)
@@ -187,8 +275,13 @@ def _swapped(
         switched_s = installer.until(lambda said: said["phase"] == "probation" or said["verdict"] is not None)
         report = loading.result()
         installer.until(lambda said: said["verdict"] is not None)
-    samples = [Sample(*map(float, line.split())) for line in times.read_text().splitlines()]
-    return Course(path, model.name, tuple(samples), pushed_s, tried_s, switched_s, report.faults, report.gap_ms)
+    lost = before + report.faults
+    return Course(path, model.name, _samples(times), pushed_s, tried_s, switched_s, lost, undisturbed)
+
+
+def _samples(times: Path) -> tuple[Sample, ...]:
+    lines = (line.split() for line in times.read_text().splitlines())
+    return tuple(Sample(float(at_s), float(took_ms), mark) for at_s, took_ms, mark in lines)
 
 
 class _Installer:

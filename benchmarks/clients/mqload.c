@@ -31,7 +31,7 @@ static void on_message(struct mosquitto *client, void *context, const struct mos
         return;
     if (message->payloadlen == 0)
         bad++;
-    samples_add(&samples, begun[samples.n % window]);
+    samples_add(&samples, begun[samples.n % window], message->payload, message->payloadlen);
     if (now_s() - samples.start < seconds)
         send_one(client);
     else if (samples.n >= sent)

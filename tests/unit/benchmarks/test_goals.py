@@ -65,9 +65,10 @@ def test_each_path_has_a_goal_for_each_number_in_flight(path: str, model: str, l
 
 @pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 8)])
 def test_a_swap_may_double_the_latency_or_take_five_milliseconds(before_ms: float, limit_ms: float) -> None:
-    swap = Swap("HTTP unix", "tiny", 0, 5.5, 1, before_ms, 6, before_ms)
-    during, gap, lost = goals(Results(swaps=[swap]))
+    swap = Swap("HTTP unix", "tiny", 0, 4.5, 5.5, 5.4, 1.2, 1, before_ms, 6, before_ms)
+    during, switch, gap, lost = goals(Results(swaps=[swap]))
     assert (during.limit, lost.limit, lost.met) == (limit_ms, 0, True)
+    assert (switch.value, switch.limit, switch.met) == (4.5, 5, True)
     assert (gap.value, gap.limit, gap.met) == (5.5, 5, False)
 
 
