@@ -7,6 +7,7 @@ with Client("/run/edged/fast.sock") as edged:
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import json
 import mmap
@@ -20,6 +21,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+_MAGIC: Final = 0xED
 _HEAD: Final = struct.Struct("<IBBBBQII")  # size, 0xED, kind, flags, length of the name, id, deadline in ms, 0
 _INFER, _DESCRIBE, _RING, _RESULT, _DESCRIPTION, _ERROR = 0x01, 0x02, 0x03, 0x81, 0x82, 0xFF
 _IN_RING, _RESENT = 0x01, 0x02
@@ -31,13 +33,14 @@ _SLOTS: Final = 8  # pieces of the ring: half of each for a request, half for it
 _LARGE: Final = 16384  # bytes of a body that is worth the ring
 _LATER: Final = ("stopping", "starting")  # errors of a daemon that will answer in a moment
 _TIMES: Final = 4  # how often a request is sent: it may be the one that ends its connections
+_WHERE: Final = "The fast lane's is sockets.fast of the configuration, which `edged check` shows; it is off by default."
 
 
 class EdgedError(Exception):
     """An answer that is an error; `code` is one of docs/errors.md, `hint` says what to do."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(f"{code}: {message}")
+        super().__init__(f"{code}: {message}" + (f" ({hint})" if hint else ""))
         self.code, self.message, self.hint = code, message, hint
 
 
@@ -64,6 +67,9 @@ class Client:
         self._sent: dict[int, _Sent] = {}  # what has no answer yet
         self._answers: dict[int, Any] = {}
         self._local = "/" in address
+        if not self._local and not address.rpartition(":")[2].isdecimal():
+            raise ValueError(f"{address!r} is neither the path of a socket nor host:port")
+        self._met = False  # whether it has ever answered with a frame
         self._half = ring // _SLOTS // 2 // mmap.PAGESIZE * mmap.PAGESIZE if self._local else 0
         self._free = list(range(_SLOTS)) if self._half else []
         if self._half:
@@ -108,6 +114,7 @@ class Client:
             except OSError as error:  # it is away: perhaps it comes back
                 self._hang_up()
                 if isinstance(error, TimeoutError) or time.monotonic() > until_s:
+                    error.filename = self._address  # beside the reason, as of a file
                     raise
                 time.sleep(0.02)
         answer = self._answers.pop(number)
@@ -153,7 +160,7 @@ class Client:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._half:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self._memfd]))]
-            sock.sendmsg([_HEAD.pack(0, 0xED, _RING, 0, 0, 0, 0, 0)], rights)
+            sock.sendmsg([_HEAD.pack(0, _MAGIC, _RING, 0, 0, 0, 0, 0)], rights)
         for number in list(self._sent):
             if number in self._sent:  # else its answer came meanwhile
                 self._write(sock, number)
@@ -161,9 +168,12 @@ class Client:
 
     def _write(self, sock: socket.socket, number: int) -> None:
         request = self._sent[number]
+        if request.times == _TIMES and not self._met:
+            self._no_lane(f"{self._address} ends every connection without a word")
+            return
         if request.times == _TIMES:
             text = f"{_TIMES} connections have ended without an answer to it"
-            self._answer(number, EdgedError("poison_input", text))
+            self._answer(number, EdgedError("poison_input", text, "Keep the input: it may be what ends them."))
             return
         request.times += 1
         body, name, flags = request.body, request.model.encode(), _RESENT if request.times > 1 else 0
@@ -178,11 +188,11 @@ class Client:
             flags, size = flags | _IN_RING, 32
         poll = select.poll()
         poll.register(sock, select.POLLIN | select.POLLOUT)
-        head = _HEAD.pack(len(name) + size, 0xED, request.kind, flags, len(name), number, request.deadline_ms, 0)
+        head = _HEAD.pack(len(name) + size, _MAGIC, request.kind, flags, len(name), number, request.deadline_ms, 0)
         left = memoryview(b"".join((head, name, *body)))
         while left:  # edged reads no further from a client that does not take its answers
             if not (ready := poll.poll(self._timeout_s * 1000)):
-                raise TimeoutError(f"{self._address} takes nothing")
+                raise TimeoutError(errno.ETIMEDOUT, "takes nothing")
             if ready[0][1] & select.POLLOUT:
                 left = left[sock.send(left) :]
             else:
@@ -190,7 +200,13 @@ class Client:
 
     def _read(self, sock: socket.socket) -> None:
         """Takes one frame."""
-        size, _, kind, flags, name, number, _, _ = _HEAD.unpack(_exactly(sock, _HEAD.size))
+        head = _exactly(sock, _HEAD.size)
+        size, magic, kind, flags, name, number, _, _ = _HEAD.unpack(head)
+        if magic != _MAGIC:
+            says = "speaks HTTP" if bytes(head[:5]) == b"HTTP/" else "does not speak as the fast lane does"
+            self._no_lane(f"{self._address} {says}")
+            return
+        self._met = True
         body = _exactly(sock, size)[name:]
         if kind == _RESULT:
             if flags & _IN_RING:
@@ -207,6 +223,12 @@ class Client:
             if error.code in _LATER and self._sent[number].times < _TIMES:
                 raise ConnectionError(error.message)  # it is sent again
             self._answer(number, error)
+
+    def _no_lane(self, what: str) -> None:
+        """Whoever listens there is somebody else, who answers none of the requests."""
+        self._hang_up()
+        for number in list(self._sent):
+            self._answer(number, EdgedError("no_daemon", what, _WHERE))
 
     def _answer(self, number: int, answer: Any) -> None:
         request = self._sent.pop(number, None)

@@ -19,6 +19,7 @@ import msgspec
 from edged.config.mistakes import ConfigErrors
 from edged.config.places import places
 from edged.errors import CODES, EdgedError
+from edged.frames import MAGIC
 
 SERVICE_SOCKET: Final = Path("/run/edged/edged.sock")
 _TIMEOUT_S: Final = 60.0  # above HTTP's default deadline of 10 s, so that the daemon's own error arrives first
@@ -118,6 +119,10 @@ class Daemon:
                 reply = Reply(answer.status, names, answer.read())
             except TimeoutError as error:
                 raise EdgedError("no_daemon", f"the daemon did not answer within {self._timeout_s:g} s") from error
+            except http.client.RemoteDisconnected as error:
+                raise EdgedError("no_daemon", f"{connection.path} ended the connection without a word") from error
+            except http.client.BadStatusLine as error:
+                raise _no_http(connection.path, str(error)) from error
             except (http.client.HTTPException, OSError) as error:
                 said = str(error) or type(error).__name__
                 raise EdgedError("no_daemon", f"the daemon ended the connection: {said}") from error
@@ -135,6 +140,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, candidates: Sequence[Path], timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._candidates = candidates
+        self.path = Path()  # the one that somebody listens on
 
     def connect(self) -> None:
         tried = []
@@ -150,9 +156,18 @@ class _Connection(http.client.HTTPConnection):
                 sock.close()
                 tried.append(f"{path}: {error.strerror or error}")
             else:
-                self.sock = sock
+                self.sock, self.path = sock, path
                 return
         raise EdgedError("no_daemon", f"no daemon answers ({'; '.join(tried)})")
+
+
+def _no_http(path: Path, said: str) -> EdgedError:
+    """Somebody else listens there, whose first line is `said`; bytes are letters of the same number."""
+    what = "is the socket of the fast lane" if said[4:5] == chr(MAGIC) else "does not speak HTTP"
+    beside = path.with_name(SERVICE_SOCKET.name)
+    meant = f", such as {beside}" if beside.is_socket() else ""
+    hint = f"Name the one of sockets.unix{meant}, or leave --socket out."
+    return EdgedError("no_daemon", f"{path} {what}; commands speak HTTP", hint)
 
 
 def _error(reply: Reply) -> EdgedError:

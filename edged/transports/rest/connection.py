@@ -25,6 +25,7 @@ from edged.transports.rest.turns import Turn
 
 logger = logging.getLogger(__name__)
 
+_START: Final = 8  # bytes of what may be a header that are looked at before all of it is there
 _JOINED: Final = 16 * 1024  # bytes of body up to which copying it behind its header is cheaper than a second part
 
 
@@ -156,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         if (end + len(heads.END) if end >= 0 else stop) - at > limit:
             raise _long_header(limit)
         if end < 0:
-            heads.check_start(data[at])
+            heads.check_start(bytes(view[at : min(at + _START, stop)]))
             return 0
         end += len(heads.END)
         head = heads.read(bytes(view[at:end]))

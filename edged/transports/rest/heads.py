@@ -55,9 +55,9 @@ def read(data: bytes) -> Head:
     return _read_again(data) if len(data) <= _KEPT_BYTES else _read(data)
 
 
-def check_start(first: int) -> None:
-    """Raises EdgedError `bad_input` for the first byte of what can be no header, such as that of a TLS handshake."""
-    if not ord("A") <= first <= ord("Z"):
+def check_start(first: bytes) -> None:
+    """Raises EdgedError `bad_input` for the first bytes of what is no header: a TLS handshake, a frame."""
+    if not (first[:1].isupper() and first.isascii() and first.decode().isprintable()):
         raise EdgedError(*_INVALID)
 
 

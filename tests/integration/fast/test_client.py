@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from edged.frames import IN_RING, RESENT
 from edged.messages import Answer
 from edged.tensors import DATATYPES
 from tests.integration.fast.double import Served
+from tests.integration.http.double import Served as Http
 from tests.unit.worker.formats.samples import extremes, same
 from tests.waiting import until
 
@@ -52,6 +55,7 @@ def test_errors_say_what_to_do(served: Served) -> None:
         with pytest.raises(EdgedError, match="queue_full: the queue of full is full") as caught:
             client.infer("full", {})
         assert (caught.value.code, caught.value.hint) == ("queue_full", "Send slower, or raise queue.size.")
+        assert str(caught.value).endswith(" (Send slower, or raise queue.size.)")
         with pytest.raises(EdgedError, match="unknown_model"):
             client.describe("nobody")
         with pytest.raises(TypeError, match="x is complex128"):
@@ -112,6 +116,7 @@ def test_what_was_not_answered_is_sent_again(short_path: Path) -> None:
 
 def test_an_input_that_ends_every_connection_is_given_up(quick: Served) -> None:
     with Client(quick.path, timeout_s=10) as client:
+        client.infer("echo", {})
         number = client.send("held", {"x": np.zeros(1)})
 
         def cut() -> None:
@@ -146,9 +151,49 @@ def test_it_waits_for_a_daemon_that_restarts_but_not_for_ever(short_path: Path) 
         assert client.receive(number)["x"].tolist() == [1.0]
         thread.join()
     client._timeout_s = 0.1
-    with pytest.raises(OSError, match=r"No such file|refused"):
+    with pytest.raises(OSError, match=rf"(No such file.*|refused): '{first.path}'"):
         client.infer("echo", {"x": np.zeros(1)})
     client.close()
+
+
+@pytest.mark.parametrize("name", [7, ord("G")])  # the second one makes a frame that begins as a header may
+def test_the_socket_of_http_is_told_from_the_lanes_at_once(short_path: Path, name: int) -> None:
+    with Http(short_path) as http, Client(http.path, timeout_s=60) as client:
+        for number in [client.send("m" * (name - 8), {}), client.send("m" * (name - 8), {})]:
+            with pytest.raises(EdgedError, match=f"no_daemon: {http.path} speaks HTTP") as caught:
+                client.receive(number)
+            assert "sockets.fast" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(b"220 mail.plant ESMTP ready, hello", "does not speak"), (b"", "ends every connection")]
+)
+def test_a_socket_where_somebody_else_listens(short_path: Path, said: bytes, words: str) -> None:
+    path = str(short_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1000)
+                        connection.send(said or b"\0")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with Client(path, timeout_s=60) as client, pytest.raises(EdgedError, match=f"no_daemon: {path} {words}"):
+            client.infer("digits", {})
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost:http", ""])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="neither the path of a socket nor host:port"):
+        Client(address)
 
 
 def test_a_refused_connection_says_why(quick: Served) -> None:

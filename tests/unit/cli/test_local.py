@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edged import cli
+from edged import cli, frames
 from edged.cli.local import Daemon, segment, sockets
-from edged.errors import EdgedError, Fault
+from edged.errors import EdgedError, Fault, fault
 from tests.unit.cli.daemon import Double, double
 
 
@@ -67,6 +67,34 @@ def test_a_daemon_that_goes_away_in_the_middle(short_path: Path) -> None:
             Daemon([short_path / "s"]).get("/")
         thread.join()
     assert caught.value.fault.code == "no_daemon"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (frames.error(0, fault("bad_input", "no frame")), "is the socket of the fast lane"),
+        (b"\0\0\x12\4\0\0", "does not speak HTTP"),
+        (b"", "ended the connection without a word"),
+    ],
+)
+def test_a_socket_that_is_not_the_one_of_http(short_path: Path, said: bytes, words: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as right:
+        right.bind(str(short_path / "edged.sock"))
+        listener.bind(str(short_path / "s"))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.send(said)
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(EdgedError, match=f"no_daemon: {short_path}/s {words}") as caught:
+            Daemon([short_path / "s"]).get("/")
+        thread.join()
+    assert (f"such as {short_path}/edged.sock" in caught.value.fault.hint) == bool(said)
 
 
 def test_an_answer_that_comes_before_the_body_was_taken(short_path: Path) -> None:
