@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edged.cli import brokers
+from edged.cli.words import left
 from edged.errors import EdgedError
 from edged.topics import RESERVED_DEVICES, Tree, is_name
 
@@ -70,7 +71,7 @@ class _Push:
                 raise EdgedError(
                     "no_daemon",
                     f"{self._tree.device} is {self._presence or 'not known to this broker'}",
-                    "A simple push reaches a box only while it is online.",
+                    "A simple push reaches a box only while it is online, and one with push.mqtt over that broker.",
                 )
             if self._version is not None and hello.version != "5":
                 print("the broker speaks MQTT 3.1.1, which carries no version: the box counts on", file=sys.stderr)
@@ -124,7 +125,7 @@ class _Push:
         text = fate.phase
         if fate.phase == "probation" and "runs" in figures:
             wanted = f" of {figures['runs_wanted']:.0f}" if "runs_wanted" in figures else ""
-            text += f", {figures['runs']:.0f}{wanted} runs, {figures.get('left_s', 0):.0f} s left"
+            text += f", {figures['runs']:.0f}{wanted} runs, {left(figures.get('left_s', 0), figures.get('most_s'))}"
         if text != self._said and fate.verdict is None:
             self._said = text
             print(f"{self._model}: {text}", flush=True)

@@ -43,7 +43,8 @@ def check_control(peer: Peer | None) -> str:
     Raises EdgedError `forbidden` else, and for None, a TCP client: there is no telling who it is.
     """
     if peer is None:
-        raise EdgedError("forbidden", "control is not served over TCP", "Use the UNIX socket: `edged rollback MODEL`.")
+        hint = "Use the UNIX socket, as edged's own commands do, or set sockets.admin_token_file and bring that token."
+        raise EdgedError("forbidden", "control over TCP takes an admin token, and there is none here", hint)
     if peer.uid not in (0, os.geteuid()) and not _is_admin(peer):
         raise EdgedError(
             "forbidden", f"user {peer.uid} may not control edged", f"`usermod -aG {ADMIN_GROUP} $USER`, or be root."

@@ -83,7 +83,7 @@ class Publisher:
             raise EdgedError(
                 "broker",
                 f"the broker took the file, but nobody listens on {topic}",
-                "Is the box online, is the model configured there, and is push.require_signature false?",
+                "Is the box online, the model configured, push.require_signature false, push.mqtt this broker?",
             )
         if reason.is_failure:
             raise EdgedError("broker", f"the broker refused the file: {reason}", "Check the broker's ACL.")

@@ -110,7 +110,7 @@ def test_configuration_statistics_and_index(triton: dict[str, Any]) -> None:
         ("shared", "UNIMPLEMENTED", "unsupported: shared memory is for HTTP alone"),
         ("too_large", "RESOURCE_EXHAUSTED", "input_too_large: "),
         ("deadline", "DEADLINE_EXCEEDED", ""),
-        ("control", "PERMISSION_DENIED", "forbidden: control is not served over TCP"),
+        ("control", "PERMISSION_DENIED", "forbidden: control over TCP takes an admin token"),
     ],
 )
 def test_it_is_told_what_is_wrong(triton: dict[str, Any], what: str, status: str, words: str) -> None:

@@ -70,5 +70,6 @@ def test_control_takes_the_admin_token_or_the_right_peer() -> None:
         (Rights(), "Bearer", None),
         (Rights(), "", STRANGER),
     ):
-        with pytest.raises(EdgedError, match="forbidden"):
+        with pytest.raises(EdgedError, match="forbidden") as caught:
             rights.check_control(head(rollback, sent).token, peer)
+        assert ("sockets.admin_token_file" in caught.value.fault.hint) == (peer is None)
