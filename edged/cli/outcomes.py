@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
-from edged.cli.words import duration, plain, size
+from edged.cli.words import left, plain, size
 
 if TYPE_CHECKING:
     from edged.fleet.outcome import Line, Outcome
@@ -62,7 +62,7 @@ def line(one: Line, *, bar: bool = True) -> str:
         parts += [f"[{'#' * full}{'.' * (_BAR - full)}]"] if bar else []
         parts.append(f"{size(one.have)} of {size(one.total)}")
     if one.left_s is not None:
-        parts.append(f"{duration(one.left_s)} left")
+        parts.append(left(one.left_s, one.most_s))
     if one.code:
         parts.append(f"[{plain(one.code)}]")
     return " ".join(parts)

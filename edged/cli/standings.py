@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edged.cli.words import columns, duration, plain, size
+from edged.cli.words import columns, duration, left, plain, size
 from edged.delivery.documents import Want
 from edged.fleet.standing import Standing
 from edged.fleet.view import Box, Fleet, Published, Version
@@ -123,7 +123,7 @@ def _why(standing: Standing) -> Iterator[str]:
     if standing.state == "busy" and install.phase == "downloading" and install.bytes_total:
         yield f"{size(install.bytes_have)} of {size(install.bytes_total)}"
     if standing.state == "busy" and install.left_s is not None:
-        yield f"{duration(install.left_s)} left"
+        yield left(install.left_s, install.most_s)
     if standing.state == "local" and install.want is not None:
         version = install.want.version or "?"
         yield f"a person on the box has installed version {version}; push with --retry takes it back"
@@ -164,7 +164,7 @@ def _model_in_full(standing: Standing, now_ms: int) -> Iterator[str]:
         ("message", plain(install.message)),
         ("hint", plain(install.hint)),
         ("download", _download(standing)),
-        ("probation", f"{duration(install.left_s)} left" if install.left_s is not None else ""),
+        ("probation", left(install.left_s, install.most_s) if install.left_s is not None else ""),
         ("held", "by an operator: `edged unpin` on the box, or push with --retry" if install.held else ""),
         ("flags", ", ".join(map(plain, install.flags))),
         ("replays", str(install.replays or "")),

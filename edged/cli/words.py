@@ -41,6 +41,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def left(left_s: float, most_s: float | None = None) -> str:
+    """How much longer a probation lasts: when its time is over only runs are missing, and so it is said."""
+    if left_s > 0:
+        return f"{duration(max(left_s, 1))} left"
+    return "waits for runs" + (f", {duration(most_s)} at most" if most_s is not None else "")
+
+
 def plain(text: object) -> str:
     """A text from elsewhere on one line, without what a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in str(text)).strip()

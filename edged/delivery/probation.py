@@ -59,6 +59,11 @@ def left_s(settings: Probation, watched: Watched) -> float:
     return max(0.0, settings.time - watched.elapsed_s)
 
 
+def most_s(settings: Probation, watched: Watched) -> float:
+    """Seconds after which it is over, however few runs there were."""
+    return max(0.0, PATIENCE * settings.time - watched.elapsed_s)
+
+
 def too_slow(cpu_s: float, than_s: float, factor: float) -> bool:
     """RULES 25: past both a factor and a millisecond. False where there is nothing to compare with."""
     return than_s > 0 and cpu_s > factor * than_s and cpu_s > than_s + SLACK_S

@@ -122,4 +122,5 @@ def _probation(record: Record, settings: Push) -> dict[str, object]:
         "runs_wanted": rules.runs,
         "faults": watched.bad,
         "left_s": round(probation.left_s(rules, watched), 1),
+        "most_s": round(probation.most_s(rules, watched), 1),
     }

@@ -32,6 +32,7 @@ class Line(msgspec.Struct, frozen=True):
     have: int = 0
     total: int = 0
     left_s: float | None = None
+    most_s: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -133,5 +134,10 @@ def _judged(box: Box, standing: Standing, want: Want) -> Line:
             return Line(box.name, "apart", "has gone back by an undo")
         case _:
             word = install.phase if standing.state in ("busy", "waiting") else "has not taken the order yet"
-            figures = {"have": install.bytes_have, "total": install.bytes_total, "left_s": install.left_s}
-            return msgspec.structs.replace(said("open", word), **figures)
+            return msgspec.structs.replace(
+                said("open", word),
+                have=install.bytes_have,
+                total=install.bytes_total,
+                left_s=install.left_s,
+                most_s=install.most_s,
+            )

@@ -77,6 +77,7 @@ class Install(msgspec.Struct, frozen=True):
     bad_chunks: int = 0
     replays: int = 0
     left_s: float | None = None
+    most_s: float | None = None
     held: bool = False
     flags: tuple[str, ...] = ()
     at_ms: int = 0
@@ -240,7 +241,7 @@ def install(document: Mapping[str, Any]) -> Install:
     """A status of `install/<m>`, of whatever version; what is missing or of another kind is left out."""
     wanted = document.get("want")
     probation = document.get("probation")
-    left_s = probation.get("left_s") if isinstance(probation, dict) else None
+    watched = probation if isinstance(probation, dict) else {}
     return Install(
         phase=_text(document, "phase"),
         verdict=_text(document, "verdict"),
@@ -257,7 +258,8 @@ def install(document: Mapping[str, Any]) -> Install:
         chunks_reused=_number(document, "chunks_reused"),
         bad_chunks=_number(document, "bad_chunks"),
         replays=_number(document, "replays"),
-        left_s=left_s if isinstance(left_s, int | float) else None,
+        left_s=_seconds(watched.get("left_s")),
+        most_s=_seconds(watched.get("most_s")),
         held=bool(document.get("held")),
         flags=_texts(document, "flags"),
         at_ms=_number(document, "ts"),
@@ -342,6 +344,10 @@ def _texts(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _number(found: Mapping[str, Any], key: str) -> int:
     value = found.get(key)
     return int(value) if isinstance(value, int | float) and 0 <= value < 2**63 else 0
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, int | float) and value >= 0 else None
 
 
 def _objects(found: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edged.cli.words import columns, duration, plain, size
+from edged.cli.words import columns, duration, left, plain, size
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,15 @@ def test_size(count: float | None, shown: str) -> None:
 )
 def test_duration(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("left_s", "most_s", "shown"),
+    [(42, 420, "42 s left"), (0.4, None, "1 s left"), (0, 540, "waits for runs, 9 min at most"),
+     (0, None, "waits for runs")],
+)  # fmt: skip
+def test_a_probation_whose_time_is_over_waits_for_runs(left_s: float, most_s: float | None, shown: str) -> None:
+    assert left(left_s, most_s) == shown
 
 
 def test_columns_align_and_leave_no_trailing_space() -> None:

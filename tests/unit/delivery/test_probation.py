@@ -74,3 +74,5 @@ def test_it_ends_with_time_and_runs_or_with_much_time(
 def test_the_time_left_never_goes_below_zero() -> None:
     assert probation.left_s(SETTINGS, Watched(elapsed_s=20)) == 40
     assert probation.left_s(SETTINGS, Watched(elapsed_s=200)) == 0
+    assert probation.most_s(SETTINGS, Watched(elapsed_s=200)) == 400
+    assert probation.most_s(SETTINGS, Watched(elapsed_s=700)) == 0
