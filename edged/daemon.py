@@ -50,12 +50,12 @@ from edged.serving.router import Router
 from edged.serving.starter import Starter, clear_leftovers
 from edged.topics import Ota, Tree
 from edged.transports.fast.listeners import bind as bind_fast
-from edged.transports.fast.server import Fast
+from edged.transports.fast.server import fast
 from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
 from edged.transports.rest.listeners import bind
-from edged.transports.rest.server import Rest
+from edged.transports.rest.server import rest
 
 DRAIN_S: Final = 5.0
 _LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
@@ -294,13 +294,13 @@ class Daemon:
         self._reporter.model_changed(name)
 
     def _listen(self, sockets: schema.Sockets) -> None:
-        self._listening.append(Rest(bind(sockets), self._backend("http")))
+        self._listening.append(rest(bind(sockets), self._backend("http")))
         if sockets.fast is not None:
-            self._listening.append(Fast(bind_fast(sockets.fast.path), self._backend("fast")))
+            self._listening.append(fast(bind_fast(sockets.fast.path), self._backend("fast")))
         if sockets.grpc:
-            from edged.transports.rpc import server as rpc  # 1.7 MB that few boxes need
+            from edged.transports.rpc import server as grpc  # 1.7 MB that few boxes need
 
-            self._listening.append(rpc.Rpc(rpc.bind(sockets), self._backend("grpc")))
+            self._listening.append(grpc.rpc(grpc.bind(sockets), self._backend("grpc")))
 
     def _backend(self, transport: str) -> Backend:
         return Backend(

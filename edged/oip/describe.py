@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import edged
-from edged.errors import EdgedError, Fault, as_oip, fault
+from edged.errors import EdgedError, as_oip, fault
 from edged.tensors import metadata
 
 if TYPE_CHECKING:
@@ -70,14 +70,9 @@ def unknown(name: str, known: Iterable[str]) -> EdgedError:
     return EdgedError("unknown_model", f"no model {name[:_NAME_SHOWN]!r} here; there is: {shown or 'none'}")
 
 
-def ready(views: Iterable[ModelView], *, stopping: bool) -> tuple[int, dict[str, Any]]:
+def ready(views: Iterable[ModelView]) -> tuple[int, dict[str, Any]]:
     """The status and body of the readiness probe: 200 while no model is failed."""
-    problem: Fault | None = None
     failed = [view.name for view in views if view.state == "failed"]
-    if stopping:
-        problem = fault("stopping", "the daemon is stopping")
-    elif failed:
-        problem = fault("model_failed", f"failed: {', '.join(failed)}")
-    if problem is None:
-        return 200, {"ready": True}
-    return 503, {"ready": False, **as_oip(problem)}
+    if failed:
+        return 503, {"ready": False, **as_oip(fault("model_failed", f"failed: {', '.join(failed)}"))}
+    return 200, {"ready": True}

@@ -1,15 +1,19 @@
-"""The listeners of a transport while they are served: connections in, and at the end a drain with a deadline."""
+"""A transport as one part: listeners in, connections served, a drain with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from edged.errors import Fault, fault
-from edged.oip.gate import Gate, Served
+from edged.oip.backend import Backend
+from edged.oip.bodies import Room
+from edged.oip.gate import Bounds, Gate, Served
 from edged.oip.greeter import Greeter
+from edged.oip.listeners import Listener
 
 _GRACE_S: Final = 0.5  # for the answers that the drain's end sends
 
@@ -24,19 +28,51 @@ class Leaving(Served, Protocol):
         """Answers everything that is owed or under way with `problem`."""
 
 
+class Application(Protocol):
+    """What answers the requests of a transport; each has more, which its connections know."""
+
+    @property
+    def room(self) -> Room:
+        """The memory that half-received requests share."""
+
+    def adopt(self) -> None:
+        """The models are others, or their limits are: from the next request on."""
+
+    def cancel(self) -> None:
+        """Ends what is under way besides the models."""
+
+
 One = TypeVar("One", bound=Leaving)
 
 
 class Doors(Generic[One]):
-    """Takes connections at `gates`, whose listeners it closes when it stops. `serve` makes one at a gate."""
+    """Serves `application` on `listeners`, which it closes when it stops. `serve` makes a connection at a gate."""
 
-    def __init__(self, serve: Callable[[Gate[Any, Any, One]], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self,
+        listeners: Iterable[Listener],
+        application: Application,
+        backend: Backend,
+        limits: Bounds,
+        serve: Callable[[Gate[Any, Any, One]], asyncio.BaseProtocol],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._application = application
         self._serve = serve
-        self.gates: Sequence[Gate[Any, Any, One]] = ()
+        count = functools.partial(backend.refused, "")
+        self.gates: Final[list[Gate[Any, Any, One]]] = [
+            Gate(one, limits, application, room=application.room, count=count, emptied=self.look, clock=clock)
+            for one in listeners
+        ]
         self._servers: list[asyncio.Server | Greeter] = []
         self._empty = asyncio.Event()
 
-    async def open(self) -> None:
+    def adopt(self) -> None:
+        """The models are others, or their limits are: from the next request on."""
+        self._application.adopt()
+
+    async def start(self) -> None:
         """Returns when every listener accepts connections."""
         loop = asyncio.get_running_loop()
         for gate in self.gates:
@@ -47,7 +83,7 @@ class Doors(Generic[One]):
             create = loop.create_unix_server if gate.listener.local else loop.create_server
             self._servers.append(await create(connection, sock=gate.listener.socket, backlog=128))
 
-    async def close(self, deadline_s: float) -> None:
+    async def stop(self, deadline_s: float) -> None:
         """Closes the listeners, waits for the requests under way, and answers `stopping` to what is left."""
         for gate in self.gates:
             gate.listener.remove()
@@ -65,6 +101,7 @@ class Doors(Generic[One]):
             for connection in self._connections():
                 connection.abort()
             await self._emptied(_GRACE_S)
+        self._application.cancel()
 
     def look(self) -> None:
         """A gate says that its last connection has ended."""

@@ -117,6 +117,9 @@ class App:
         self.largest = max((rules.message_limit for rules in self._rules.values()), default=0)
         self.room.size = max(limits.bodies, self.largest + mmap.PAGESIZE)
 
+    def cancel(self) -> None:
+        """Nothing of a request is under way but its run."""
+
     def take_ring(self, descriptor: int) -> Ring:
         """A client's ring, which counts until `rings` is lowered again. Raises EdgedError."""
         ring = Ring(descriptor, self._limits.ring)

@@ -15,6 +15,7 @@ from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input, Outcome, Source
 from edged.oip import config, describe, repository, shared, stats
 from edged.oip.backend import Backend
+from edged.oip.bodies import Room
 from edged.oip.parameters import Wishes, wishes
 from edged.oip.shared import Brought
 from edged.transports.rest import replies
@@ -52,7 +53,7 @@ class App:
         self._rules: dict[str, _Rules] = {}
         self._under_way: set[asyncio.Task[None]] = set()  # what is not answered, or offered, at once
         self._inflater = Inflater()
-        self.stopping = False
+        self.room = Room(0)
         self.adopt()
 
     def adopt(self) -> None:
@@ -62,9 +63,8 @@ class App:
             view.name: _Rules(view.message_limit, limits.deadline_s if view.deadline_s is None else view.deadline_s)
             for view in self._backend.views()
         }
-
-    def largest_body(self) -> int:
-        return max([self._limits.control, self._limits.chunk, *(rules.message_limit for rules in self._rules.values())])
+        messages = [rules.message_limit for rules in self._rules.values()]
+        self.room.size = max([limits.bodies, limits.control, limits.chunk, *messages])
 
     def cancel(self) -> None:
         """Ends what is under way."""
@@ -251,7 +251,7 @@ class App:
             case "live":
                 return replies.json(200, {"live": True})
             case "ready":
-                return replies.json(*describe.ready(self._backend.views(), stopping=self.stopping))
+                return replies.json(*describe.ready(self._backend.views()))
             case "metrics":
                 return replies.metrics(self._backend.metrics())
             case "status":

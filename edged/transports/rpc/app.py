@@ -14,6 +14,7 @@ from edged.errors import EdgedError, fault
 from edged.messages import GRPC, Input, Source
 from edged.oip import config, describe, parameters, repository, stats
 from edged.oip.backend import Backend
+from edged.oip.bodies import Room
 from edged.oip.rights import Rights
 from edged.transports.rpc import requests, shapes
 from edged.transports.rpc.calls import Call
@@ -48,7 +49,7 @@ class App:
         self._rules: dict[str, _Rules] = {}
         self._largest = limits.control
         self._under_way: set[asyncio.Task[None]] = set()  # control verbs: all else is answered without waiting
-        self.stopping = False
+        self.room = Room(0)
         self.adopt()
 
     def adopt(self) -> None:
@@ -56,9 +57,7 @@ class App:
         views = self._backend.views()
         self._rules = {view.name: _Rules(view.deadline_s) for view in views}
         self._largest = max([self._limits.control, *(view.message_limit for view in views)])
-
-    def largest_message(self) -> int:
-        return self._largest
+        self.room.size = max(self._limits.bodies, self._largest)
 
     def cancel(self) -> None:
         """Ends the control verbs that are under way."""
@@ -178,7 +177,7 @@ class App:
                 return shapes.encode(shapes.METADATA, describe.model(view))
 
     def _ready(self) -> bool:
-        status, _ = describe.ready(self._backend.views(), stopping=self.stopping)
+        status, _ = describe.ready(self._backend.views())
         return status == 200
 
     def _answers(self, asked: dict[str, Any]) -> bool:

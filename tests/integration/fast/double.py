@@ -25,7 +25,7 @@ from edged.oip.listeners import Listener
 from edged.oip.regions import Regions
 from edged.transports.fast.limits import Limits
 from edged.transports.fast.listeners import bind
-from edged.transports.fast.server import Fast
+from edged.transports.fast.server import fast
 from tests.integration.http.double import view
 
 MODELS = ("echo", "held", "bug", "full", "lost", "late")
@@ -94,7 +94,7 @@ class Served:
         self.double = Double()
         self.path = str(folder / "run" / "fast.sock")
         self.listeners: list[Listener] = bind([self.path, "127.0.0.1:0"])
-        self.fast = Fast(self.listeners, self.double.backend(), limits=limits)
+        self.fast = fast(self.listeners, self.double.backend(), limits=limits)
         self.stop_s = stop_s
         self.complaints: list[dict[str, Any]] = []
         self.loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()

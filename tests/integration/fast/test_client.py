@@ -96,7 +96,7 @@ def test_what_was_not_answered_is_sent_again(short_path: Path) -> None:
             client.send("held", {"x": x}),
         ]
         until(lambda: len(first.double.held) == 3)
-        for connection in first.call(first.fast._doors._connections):
+        for connection in first.call(first.fast._connections):
             first.call(connection.abort)
 
         def answer() -> None:
@@ -122,7 +122,7 @@ def test_an_input_that_ends_every_connection_is_given_up(quick: Served) -> None:
         def cut() -> None:
             for times in range(1, 5):
                 until(lambda: len(quick.double.held) == times)  # noqa: B023
-                for connection in quick.call(quick.fast._doors._connections):
+                for connection in quick.call(quick.fast._connections):
                     quick.call(connection.abort)
 
         thread = threading.Thread(target=cut)

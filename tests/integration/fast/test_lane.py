@@ -242,7 +242,7 @@ def test_a_client_that_takes_no_answers_is_cut_and_the_others_are_not(quick: Ser
 
 
 def test_a_client_that_has_gone_is_counted_and_its_memory_given_back(quick: Served) -> None:
-    app = quick.fast._app
+    app = quick.fast._application
     with quick.connect() as client:
         client.sendall(
             infer("held", bytes(50_000), 1) + infer("held", bytes(10), 2) + infer("echo", bytes(60_000), 3)[:40_000]

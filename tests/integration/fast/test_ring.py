@@ -16,6 +16,7 @@ import pytest
 
 from edged import frames
 from edged.messages import Answer
+from edged.transports.fast.requests import App
 from tests.integration.fast.double import Served, ended, infer, placed, receive
 from tests.waiting import until
 
@@ -160,10 +161,12 @@ def test_a_ring_comes_first_and_once(served: Served) -> None:
 
 
 def test_no_descriptor_and_no_memory_stays_behind(quick: Served) -> None:
+    app = quick.fast._application
+    assert isinstance(app, App)
     with quick.connect() as client:  # whatever is opened once is
         client.sendall(infer("echo", b"", 1))
         receive(client)
-    until(lambda: not quick.fast._doors.gates[0].connections)
+    until(lambda: not quick.fast.gates[0].connections)
     before = descriptors()
     for data in (RING, infer("echo", b"", 1), RING[:5], b"\0" * 24):
         with memory() as (one, _), quick.connect() as client:
@@ -174,11 +177,11 @@ def test_no_descriptor_and_no_memory_stays_behind(quick: Served) -> None:
     with memory() as (one, _), quick.connect() as client:
         hand_over(client, [one])
         receive(client)
-        assert quick.fast._app.rings == SIZE
+        assert app.rings == SIZE
         hand_over(client, [one, one], infer("echo", b"later", 1))
         assert receive(client).body == b"later"
     until(lambda: descriptors() == before)
-    assert quick.fast._app.rings == 0
+    assert app.rings == 0
 
 
 def test_all_rings_together_have_a_limit(quick: Served) -> None:

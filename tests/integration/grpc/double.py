@@ -21,7 +21,7 @@ from edged.transports.rpc import frames
 from edged.transports.rpc.hpack import Decoder, encode
 from edged.transports.rpc.limits import Limits
 from edged.transports.rpc.messages import prefixed
-from edged.transports.rpc.server import Rpc, bind
+from edged.transports.rpc.server import bind, rpc
 from tests.integration.http import double
 
 SERVICE = b"/inference.GRPCInferenceService/"
@@ -61,7 +61,7 @@ class Served:
         self.path = str(folder / "grpc.sock")
         sockets = sockets or Sockets(grpc=("127.0.0.1:0",))
         self.listeners = bind(msgspec.structs.replace(sockets, grpc=(f"unix:{self.path}", *sockets.grpc)))
-        self.rpc = Rpc(self.listeners, self.double.backend(), limits=limits)
+        self.rpc = rpc(self.listeners, self.double.backend(), limits=limits)
         self.complaints: list[dict[str, Any]] = []
         self.loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda _loop, context: self.complaints.append(context))

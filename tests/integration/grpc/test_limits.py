@@ -82,13 +82,13 @@ def test_bodies_under_way_share_their_room(quick: Served) -> None:
     with quick.client() as client, quick.client() as other:
         client.open(1)
         client.send(frames.frame(frames.DATA, 0, 1, b"\0" + (900_000).to_bytes(4, "big") + b"a"))
-        until(lambda: quick.rpc._room.used == 900_000)
+        until(lambda: quick.rpc.gates[0].room.used == 900_000)
         other.open(1)
         other.send(frames.frame(frames.DATA, 0, 1, b"\0" + (900_000).to_bytes(4, "big") + b"a"))
         found = other.outcome(1)
         assert (found.status, found.code) == (UNAVAILABLE, "queue_full")
         assert client.outcome(1).code == "timeout"
-        until(lambda: quick.rpc._room.used == 0)
+        until(lambda: quick.rpc.gates[0].room.used == 0)
 
 
 def test_whoever_sends_nothing_or_half_a_frame_is_cut(quick: Served) -> None:

@@ -26,7 +26,7 @@ from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.listeners import bind
-from edged.transports.rest.server import Rest
+from edged.transports.rest.server import rest
 
 MESSAGE_LIMIT = 1_000_000
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("x", "FP32", (-1, 2)),))
@@ -153,7 +153,7 @@ class Served:
         self.path = str(folder / "run" / "http.sock")
         sockets = sockets or Sockets(http=("127.0.0.1:0",) if tcp else ())
         self.listeners: list[Listener] = bind(msgspec.structs.replace(sockets, unix=self.path))
-        self.rest = Rest(self.listeners, self.double.backend(), limits=limits)
+        self.rest = rest(self.listeners, self.double.backend(), limits=limits)
         self.stop_s = stop_s
         self.complaints: list[dict[str, Any]] = []
         self.loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()

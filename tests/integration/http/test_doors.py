@@ -85,7 +85,7 @@ def test_a_body_without_a_token_is_not_read(door: Served, authority: Authority) 
     with dial(door.port, authority) as client:
         client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 900000\r\n\r\n")
         assert response(client)[0] == 401
-    assert door.rest._doors.gates[1].room.used == 0
+    assert door.rest.gates[1].room.used == 0
 
 
 def test_health_and_metrics_need_no_token(door: Served, authority: Authority) -> None:
@@ -149,7 +149,7 @@ def test_plain_http_noise_and_silence_end_and_disturb_nobody(door: Served, autho
 
 def test_handshakes_count_as_connections(door: Served, authority: Authority) -> None:
     clients = [socket.create_connection(("127.0.0.1", door.port), timeout=10) for _ in range(LIMITS.connections + 80)]
-    gate = door.rest._doors.gates[1]
+    gate = door.rest.gates[1]
     until(lambda: gate.greeting > 0)
     until(lambda: gate.greeting == 0)
     for client in clients:
@@ -165,7 +165,7 @@ def test_a_stop_waits_for_no_handshake(short_path: Path, authority: Authority) -
         Served(short_path, Limits(), sockets=sockets) as served,
         socket.create_connection(("127.0.0.1", served.port), timeout=5) as client,
     ):
-        until(lambda: served.rest._doors.gates[1].greeting == 1)
+        until(lambda: served.rest.gates[1].greeting == 1)
         served.run(served.rest.stop(1), timeout_s=3)
         assert client.recv(1) == b""
 

@@ -174,15 +174,15 @@ def test_bodies_under_way_share_a_room(quick: Served) -> None:
         for _ in range(5):
             client.sendall(infer("seen", b"a" * MESSAGE_LIMIT))
             assert response(client)[0] == 200
-    assert quick.rest._doors.gates[0].room.used == 0
+    assert quick.rest.gates[0].room.used == 0
 
 
 def test_a_slow_body_ends_in_time(quick: Served) -> None:
     with quick.connect() as client:
         client.sendall(b"POST /v2/models/seen/infer HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
         assert refusal(client) == (408, "timeout")
-    until(lambda: not quick.rest._doors.gates[0].open)
-    assert quick.rest._doors.gates[0].room.used == 0
+    until(lambda: not quick.rest.gates[0].open)
+    assert quick.rest.gates[0].room.used == 0
     assert quick.double.offered == []
     assert quick.double.refused["", "timeout"] == 1
     assert quick.double.refused["", "client_gone"] == 0
@@ -214,7 +214,7 @@ def test_connections_are_bounded_per_listener(quick: Served) -> None:
     finally:
         for client in clients:
             client.close()
-    until(lambda: not quick.rest._doors.gates[0].open)
+    until(lambda: not quick.rest.gates[0].open)
     with quick.connect() as client:
         client.sendall(LIVE)
         assert response(client)[0] == 200
@@ -294,7 +294,7 @@ def test_a_client_that_never_reads_is_cut(quick: Served) -> None:
         with quick.connect() as client:
             client.sendall(infer("echo", big, *close))
             time.sleep(0.1)
-            until(lambda: not quick.rest._doors.gates[0].open, 6)
+            until(lambda: not quick.rest.gates[0].open, 6)
 
 
 @pytest.mark.parametrize("size", [2_000_000, 900_000])

@@ -14,7 +14,7 @@ import pytest
 from edged.config.schema import Sockets
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.listeners import bind
-from edged.transports.rest.server import Rest
+from edged.transports.rest.server import rest
 from tests.integration.http.double import Double, Served, echo, infer, response
 
 JSON = b'{"inputs":[]}'
@@ -94,7 +94,7 @@ def test_stopping_twice_and_before_the_start_is_harmless(short_path: Path) -> No
         served.run(served.rest.stop(1))
         served.run(served.rest.stop(1))
     listeners = bind(Sockets(unix=str(short_path / "s")))
-    asyncio.run(Rest(listeners, Double().backend()).stop(1))
+    asyncio.run(rest(listeners, Double().backend()).stop(1))
     assert listeners[0].socket.fileno() == -1
     assert not (short_path / "s").exists()
 
@@ -102,10 +102,10 @@ def test_stopping_twice_and_before_the_start_is_harmless(short_path: Path) -> No
 def test_signals_are_left_alone(short_path: Path) -> None:
     async def scenario() -> None:  # on the main thread, the only one that could take them
         before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-        rest = Rest(bind(Sockets(unix=str(short_path / "s"))), Double().backend())
-        await rest.start()
+        doors = rest(bind(Sockets(unix=str(short_path / "s"))), Double().backend())
+        await doors.start()
         after = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-        await rest.stop(1)
+        await doors.stop(1)
         assert after == before
 
     asyncio.run(scenario())
