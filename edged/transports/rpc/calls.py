@@ -11,9 +11,9 @@ from edged.messages import Outcome
 from edged.transports.rpc import answers
 
 if TYPE_CHECKING:
+    from edged.transports.rpc.exchange import Exchange
     from edged.transports.rpc.heads import Head
     from edged.transports.rpc.methods import Method
-    from edged.transports.rpc.session import Session
     from edged.transports.rpc.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ class Call:
     come what may; the deadline itself is the lane's, this is the net below it.
     """
 
-    __slots__ = ("_done", "_session", "_stream", "id", "latest_s")
+    __slots__ = ("_done", "_exchange", "_stream", "id", "latest_s")
 
-    def __init__(self, session: Session, stream: Stream) -> None:
-        self._session = session
+    def __init__(self, exchange: Exchange, stream: Stream) -> None:
+        self._exchange = exchange
         self._stream = stream
         self._done = False
         self.id = b""
@@ -43,7 +43,7 @@ class Call:
 
     def controller(self) -> str:
         """Who may control the box, for the audit. Raises EdgedError `forbidden`."""
-        return self._session.controller(self._stream.head)
+        return self._exchange.controller(self._stream.head)
 
     def settle(self, outcome: Outcome) -> None:
         """A model's outcome: the first one counts, and one for a client that went away is dropped."""
@@ -65,7 +65,7 @@ class Call:
         if not self._done:
             self._done = True
             streamed = answers.streamed(message) if self.method.streaming else message
-            self._session.answer(self._stream, self, streamed)
+            self._exchange.answer(self._stream, self, streamed)
 
     def fail(self, problem: Fault) -> None:
         """An error is the end of a call, and one message among others in a stream, as it is with Triton."""
@@ -73,7 +73,7 @@ class Call:
             return
         if self.method.streaming:
             self._done = True
-            self._session.answer(self._stream, self, answers.stream_error(problem, self.id))
+            self._exchange.answer(self._stream, self, answers.stream_error(problem, self.id))
         else:
             self._done = True
-            self._session.fail(self._stream, problem, self)
+            self._exchange.fail(self._stream, problem, self)

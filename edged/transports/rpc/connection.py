@@ -27,6 +27,7 @@ class Connection(asyncio.BufferedProtocol):
         self._gate = gate
         self._limits = gate.limits
         self._session = Session(gate)
+        self._exchange = self._session.exchange
         self._transport: asyncio.Transport | None = None
         self._held = b""  # what was read of a frame that is not complete
         self._greeted = False
@@ -111,7 +112,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def give_up(self, problem: Fault) -> None:
         """Answers everything that is owed or under way with `problem`."""
-        self._session.give_up(problem)
+        self._exchange.give_up(problem)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -175,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
             raise Broken(frames.FRAME_SIZE, f"a frame of {size} bytes")
         if not number & 1 or number > self._session.last:
             raise Broken(frames.PROTOCOL, "data of a stream that is not open")
-        stream = self._session.streams.get(number)
+        stream = self._exchange.streams.get(number)
         self._receivable -= size
         self._credit += size
         if stream is not None:
@@ -203,7 +204,7 @@ class Connection(asyncio.BufferedProtocol):
         self._left -= len(data)
         content = data[: max(len(data) + self._left - self._padding, 0)] if self._padding else data
         if self._receiver is not None and len(content):
-            self._session.feed(self._receiver, content)
+            self._exchange.feed(self._receiver, content)
         if not self._left:
             self._frame_over()
 
@@ -222,7 +223,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._read = False
         if self._receiver is not None:
-            self._session.hand_on(self._receiver)
+            self._exchange.hand_on(self._receiver)
         if not self._left:
             self._session.guarded(self._frame_over)
 
@@ -237,6 +238,6 @@ class Connection(asyncio.BufferedProtocol):
         if stream is None or stream.gone:
             return
         if self._ends:
-            session.ended(stream)
+            self._exchange.ended(stream)
         else:
-            session.give_window(stream)
+            self._exchange.give_window(stream)

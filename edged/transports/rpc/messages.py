@@ -30,7 +30,7 @@ class Messages:
         self._room = room
         self._prefix = b""
         self._body: Sized | None = None
-        self._waiting = b""
+        self._waiting = bytearray()
         self.began = 0
         self.fed = 0
         self.got = 0
@@ -92,14 +92,18 @@ class Messages:
         self._room.take(len(data))
         self._waiting += data
 
-    def waited(self) -> bytes:
-        """What was kept."""
-        data, self._waiting = self._waiting, b""
-        self._room.give(len(data))
-        return data
+    def take_up(self) -> bytes | None:
+        """The next message of what was kept; None where that has only the beginning of one. Raises EdgedError."""
+        with memoryview(self._waiting) as view:
+            message = next(self.feed(view), None)
+        done = len(self._waiting) if message is None else self.fed
+        del self._waiting[:done]  # a bytearray moves its beginning, and not its bytes
+        self._room.give(done)
+        return message
 
     def close(self) -> None:
-        self.waited()
+        self._room.give(len(self._waiting))
+        self._waiting = bytearray()
         if self._body is not None:
             self._body.close()
             self._body = None

@@ -18,12 +18,12 @@ _TAIL: Final = len(replies.DONE) >> 8, len(replies.DONE) & 0xFF, frames.HEADERS,
 
 class Sender:
     """`done` is told of a stream of which the last was sent. `initial` is the window of a new stream, `frame` the
-    largest frame that the client takes. While not `writable` messages wait here.
+    largest frame that the client takes. While not `writable` messages wait here. `transport` is None at the end.
     """
 
     def __init__(self, done: Callable[[Stream], None]) -> None:
         self._done = done
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._window = frames.FIRST_WINDOW
         self._blocked: dict[int, Stream] = {}
         self.initial = frames.FIRST_WINDOW
@@ -31,16 +31,16 @@ class Sender:
         self.writable = True
 
     def use(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.transport = transport
 
     def lost(self) -> None:
-        self._transport = None
+        self.transport = None
         self._blocked.clear()
 
     def write(self, data: bytes) -> None:
         """A frame that needs no window."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def end(self, data: bytes) -> None:
         """The last that is said: a write behind the end would raise into whoever settles a call."""
@@ -128,8 +128,8 @@ class Sender:
                 outgoing.popleft()
             else:
                 outgoing[0] = view[size:]
-        if parts and self._transport is not None:
-            self._transport.writelines(parts)
+        if parts and self.transport is not None:
+            self.transport.writelines(parts)
         self._blocked.pop(stream.number, None)
         if outgoing:
             self._blocked[stream.number] = stream  # behind the others that wait

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Stream:
     """`window`: what may be sent. `receivable`: what the client may send; `credit` of it is used and not given anew.
 
-    `calls`: the messages that a model works on. `ended`: the client sends no more. `begun`: headers were sent.
-    `ending`: what is sent behind `outgoing`, None while the call goes on. `gone`: nobody is there any more.
+    `calls`: the messages that a model works on. `due`: what waits is taken up soon. `ended`: the client sends no more.
+    `begun`: headers were sent. `ending`: what is sent behind `outgoing`, None while the call goes on.
+    `gone`: nobody is there any more.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Stream:
         "begun",
         "calls",
         "credit",
+        "due",
         "ended",
         "ending",
         "gone",
@@ -57,6 +59,7 @@ class Stream:
         self.calls: set[Call] = set()
         self.outgoing: collections.deque[memoryview] = collections.deque()
         self.asked = False
+        self.due = False
         self.ended = False
         self.begun = False
         self.ending: bytes | None = None

@@ -38,6 +38,25 @@ def test_messages_come_out_as_they_went_in(sent: list[bytes], cuts: list[int], i
     assert room.used == 0
 
 
+@given(st.lists(st.binary(max_size=50), max_size=8), st.lists(st.integers(1, 60), max_size=20))
+def test_what_waits_comes_one_by_one(sent: list[bytes], cuts: list[int]) -> None:
+    room = Room(10_000)
+    messages = Messages(100, room)
+    data = memoryview(b"".join(prefixed(one) + one for one in sent))
+    at = 0
+    for cut in [*cuts, len(data)]:
+        messages.wait(data[at : at + cut])
+        at += len(data[at : at + cut])
+    assert room.used == len(data)
+    found = []
+    while messages.waits:
+        message = messages.take_up()
+        assert message is not None
+        found.append(message)
+    assert found == sent
+    assert room.used == 0
+
+
 def test_a_message_above_the_limit_is_refused_at_its_prefix() -> None:
     messages = Messages(100, Room(1000))
     with pytest.raises(EdgedError, match="too_large"):
@@ -58,11 +77,12 @@ def test_what_is_under_way_takes_room_and_gives_it_back() -> None:
         list(second.feed(memoryview(b"\0\0\0\0\x50a")))
     with pytest.raises(EdgedError, match="queue_full"):
         second.wait(memoryview(bytes(30)))
-    second.wait(memoryview(b"waits"))
+    second.wait(memoryview(b"\0\0\0"))
     assert second.waits
     assert first.rest() is not None
     first.wait(memoryview(b"x"))
     assert first.rest() is None  # what waits comes before what is read next
     first.close()
-    assert second.waited() == b"waits"
+    assert second.take_up() is None
+    assert second.partial
     assert room.used == 0
