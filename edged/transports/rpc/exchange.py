@@ -76,6 +76,8 @@ class Exchange:
                 return
             for message in stream.messages.feed(data):
                 self._call(stream, message)
+                if stream.gone:  # it was answered at once: what follows would take room that nobody gives back
+                    return
                 if self._busy(stream):
                     stream.messages.wait(data[stream.messages.fed :])
                     return

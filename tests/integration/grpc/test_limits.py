@@ -8,6 +8,7 @@ import pytest
 
 from edged.messages import Answer, Input
 from edged.transports.rpc import frames
+from edged.transports.rpc.messages import prefixed
 from tests.integration.grpc.double import Served, headers, infer
 from tests.waiting import until
 
@@ -137,3 +138,16 @@ def test_an_answer_behind_a_refusal_reaches_nobody_and_harms_nobody(quick: Serve
         client.send(frames.frame(frames.PING, 0, 1, bytes(8)))
         assert client.until(frames.GOAWAY)
         asyncio.run_coroutine_threadsafe(_reply(quick.double.held[0]), quick.loop).result(10)
+
+
+def test_what_follows_the_message_of_a_call_takes_no_room(quick: Served) -> None:
+    """The call is answered at once; the prefix of a message that never comes is behind it."""
+    with quick.client() as client:
+        client.open(1)
+        message = infer("nobody")
+        client.send(
+            frames.frame(frames.DATA, 0, 1, prefixed(message) + message + b"\0" + (900_000).to_bytes(4, "big") + b"a")
+        )
+        assert client.outcome(1).code == "unknown_model"
+        assert quick.rpc.gates[0].room.used == 0
+        assert client.call(3, message=infer()).status == OK
