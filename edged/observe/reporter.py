@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,8 @@ from edged.topics import Tree
 
 Retain = Callable[[str, bytes], None]
 Publish = Callable[[str, bytes, int], None]
+
+_SETTLED_S: Final = 0.5  # after another process answers, until it is sampled
 
 
 class Reporter:
@@ -59,7 +61,7 @@ class Reporter:
         self._seq = 0
         self.interval_s = 0.0
         self._sampling = asyncio.Lock()
-        self._samples: set[asyncio.Task[Resources]] = set()
+        self._settling: asyncio.Task[None] | None = None
 
     # --- asked for ----------------------------------------------------------------------------------
 
@@ -107,8 +109,9 @@ class Reporter:
                 }
                 self._retain(self._tree.model_status(model), msgspec.json.encode(document))
         self.info_changed()
-        self._samples.add(sample := asyncio.create_task(self.sample()))  # of the new process, for the status
-        sample.add_done_callback(self._samples.discard)
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+            self._settling.add_done_callback(self._settled)
 
     def model_removed(self, model: str) -> None:
         """It is gone, and so is what the broker keeps of it."""
@@ -127,6 +130,16 @@ class Reporter:
         async with self._sampling:
             self._resources = await asyncio.to_thread(self._sampler.sample)
             return self._resources
+
+    async def _settle(self) -> None:
+        """Samples the new process, for the status: not while its first inputs, and all that waited, are answered."""
+        await asyncio.sleep(_SETTLED_S)
+        await self.sample()
+
+    def _settled(self, settling: asyncio.Task[None]) -> None:
+        self._settling = None
+        if not settling.cancelled():
+            settling.result()
 
     async def run(self, interval_s: float) -> None:
         """Publishes telemetry each interval, until cancelled; `interval_s` may change meanwhile."""

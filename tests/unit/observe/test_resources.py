@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,6 +62,46 @@ def test_the_tree_has_this_process_and_its_children(tmp_path: Path, holder: subp
     assert {os.getpid(), holder.pid} <= sample.processes.keys()
     assert sample.tree.processes == len(sample.processes)
     assert sample.tree.memory >= sample.processes[holder.pid].memory + sample.processes[os.getpid()].memory
+
+
+def test_a_process_is_read_as_psutil_reads_it(holder: subprocess.Popen[bytes]) -> None:
+    found, other = process(holder.pid), psutil.Process(holder.pid)
+    full, times = other.memory_full_info(), other.cpu_times()
+    assert found is not None
+    assert (found.rss, found.pss, found.uss) == (full.rss, full.pss, full.uss)
+    assert found.cpu_s == pytest.approx(times.user + times.system)
+
+
+def test_a_name_with_brackets_and_blanks_is_no_field_of_its_own(tmp_path: Path) -> None:
+    odd = tmp_path / "a) 1 (b"
+    odd.symlink_to(sys.executable)
+    works = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([odd, "-c", works], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = process(child.pid)
+        child.kill()
+    assert found is not None
+    assert 0.2 < found.cpu_s < 3  # in ticks of the kernel
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_the_tree_has_a_childs_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lists: bool) -> None:
+    if not lists:  # a kernel without CONFIG_PROC_CHILDREN
+
+        def unlisted(pid: int) -> list[int]:
+            raise FileNotFoundError(pid)
+
+        monkeypatch.setattr("edged.observe.resources._children", unlisted)
+    starts = "import subprocess, sys; child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True); input()"
+    command = [sys.executable, "-c", starts]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        found = Sampler(tmp_path).sample().processes
+        os.kill(grandchild, signal.SIGKILL)
+        child.kill()
+    assert {os.getpid(), child.pid, grandchild} <= found.keys()
 
 
 def test_memory_without_shares_falls_back_to_rss() -> None:
