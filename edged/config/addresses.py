@@ -14,6 +14,7 @@ from edged.config.mistakes import Refusal
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _OTHER_NAMES: Final = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "ws", "https": "wss"}
+_RELATIVE: Final = re.compile(r"[^:\s/][^:\s]*/[^:\s/]+")  # a path that begins somewhere
 _WS_PATH: Final = "/mqtt"  # what Mosquitto, aedes, ejabberd and EMQX take; RabbitMQ has /ws
 
 
@@ -88,9 +89,12 @@ def place(text: str) -> Place:
     if found is None:
         meant = f"127.0.0.1:{text.strip(':')}" if re.fullmatch(r":?[0-9]{2,5}", text) else ""
         meant = f"unix:{text}" if text.startswith("/") else meant
-        raise Refusal(
-            "expected host:port or unix:/path", f"did you mean {meant}?" if meant else "such as 127.0.0.1:8080"
-        )
+        hint = f"did you mean {meant}?" if meant else "such as 127.0.0.1:8080"
+        if re.fullmatch(r"localhost|(\d+\.){3}\d+|\[[0-9A-Fa-f:.]+\]", text):
+            hint = f"the port is missing, such as {text}:8080"
+        elif _RELATIVE.fullmatch(text):
+            hint = f"a path begins at the root, such as unix:/run/edged/{text.rpartition('/')[2]}"
+        raise Refusal("expected host:port or unix:/path", hint)
     host, port = found[1].strip("[]"), int(found[2])
     if not 1 <= port <= 65535:
         raise Refusal("a port is 1 to 65535")
@@ -101,7 +105,11 @@ def place(text: str) -> Place:
 
 def fast(text: str) -> Place:
     """The same for the fast lane, which has neither token nor TLS: a path with or without `unix:`, or loopback."""
-    found = place(f"unix:{text}" if text.startswith("/") else text)
+    if text.startswith("/"):
+        text = f"unix:{text}"
+    elif _RELATIVE.fullmatch(text):
+        raise Refusal("a path begins at the root", f"such as /run/edged/{text.rpartition('/')[2]}")
+    found = place(text)
     if not found.local:
         raise Refusal(
             f"{found.host} is not this box alone, and the fast lane has neither a token nor TLS",

@@ -1,4 +1,4 @@
-"""Keys that edged is going to have and this version lacks: told apart from misspelt ones."""
+"""Keys that this version lacks, some of which edged is going to have: told apart from misspelt ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from edged.config import schema
 
 _MODEL_LATER: Final = frozenset({"window", "state", "pipeline", "alarms", "capture", "drift"})
 
+_CPU: Final = "a model runs on the CPU in this version of edged"
+# Words that people try, and what to know instead.
+INSTEAD: Final[dict[type, dict[str, str]]] = {
+    schema.Model: dict.fromkeys(("accelerator", "cuda", "device", "gpu", "gpus", "provider", "tensorrt"), _CPU)
+}
 KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Config: frozenset({"version"}),
     schema.Mqtt: frozenset({"home_assistant"}),

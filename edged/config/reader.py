@@ -76,9 +76,8 @@ class Reader:
             return {}
         if not isinstance(node, nodes.Mapping):
             if not (isinstance(node, nodes.Scalar) and node.empty):
-                self.refuse(
-                    node.line, path, f"expected keys and values, found {nodes.describe(node)}", _colon_hint(node)
-                )
+                what = f"expected keys and values, found {nodes.describe(node)}"
+                self.refuse(node.line, path, what, _section_hint(node, path, known))
                 return {}
             node = nodes.Mapping({}, node.line)
         found: dict[str, Any] = {}
@@ -89,7 +88,8 @@ class Reader:
             elif name in later.KEYS.get(owner, ()):
                 self.refuse(member.line, here, "is not in this version of edged", "take it out")
             else:
-                self.refuse(member.line, here, "unknown key", suggest(name, known))
+                hint = later.INSTEAD.get(owner, {}).get(name) or suggest(name, known)
+                self.refuse(member.line, here, "unknown key", hint)
         for name in required:
             if name not in node.members:
                 self.refuse(node.line, below(path, name), "is missing", keys.kind(known[name]).key.about)
@@ -104,7 +104,7 @@ class Reader:
         what = keys.kind(annotation)
         if get_origin(what.type) is tuple:
             return self._list(node, path, what)
-        if isinstance(what.type, type) and issubclass(what.type, msgspec.Struct):
+        if _is_section(what.type):
             if what.key.one and isinstance(node, nodes.Scalar | nodes.Sequence):
                 return self._short(node, path, what.type)
             return self.struct(node, path, what.type)
@@ -291,9 +291,42 @@ def _brace_hint(node: nodes.Node) -> str:
     return ""
 
 
-def _colon_hint(node: nodes.Node) -> str:
-    if isinstance(node, nodes.Scalar) and not node.quoted:
-        found = re.match(r"([A-Za-z_]+):(\S+)", node.text)
-        if found:
-            return f"did you mean {found[1]}: {found[2]} (with a space)?"
-    return ""
+def _section_hint(node: nodes.Node, path: str, known: Mapping[str, Any]) -> str:
+    """What was meant by one value in the place of a section: the key that takes it, or one without its space.
+
+    Text says little about its key: it is taken for the first one's alone, where it looks like a file or has a check.
+    """
+    if not isinstance(node, nodes.Scalar) or not path or "${" in node.text:
+        return ""
+    kinds = {name: _of_item(keys.kind(annotation)) for name, annotation in known.items()}
+    name = next((name for name, what in kinds.items() if what.type is not str and _takes(what, node)), "")
+    if not name and (found := re.match(r"([A-Za-z_]+):(?!//)(\S+)", node.text)) and not node.quoted:
+        return f"did you mean {found[1]}: {found[2]} (with a space)?"
+    if not name and kinds and _takes(next(iter(kinds.values())), node):
+        name = next(iter(kinds))
+    section = "" if path.endswith("]") else f"{path.rpartition('.')[2]}: "
+    return f"did you mean {section}{{{name}: {node.text}}}?" if name else ""
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _of_item(what: keys.Kind) -> keys.Kind:
+    """The same of an item, where a list of one may be written without brackets."""
+    return keys.Kind(get_args(what.type)[0], what.key) if get_origin(what.type) is tuple and what.key.one else what
+
+
+def _takes(what: keys.Kind, node: nodes.Scalar) -> bool:
+    """Whether a value can be this key's."""
+    if get_origin(what.type) is tuple or what.type is nodes.Node or _is_section(what.type):
+        return False
+    if what.type is str and what.key.check is None and not re.search(r"[./]", node.text):
+        return False
+    try:
+        value = scalar(node, what)
+        if what.type is str and what.key.check is not None:
+            what.key.check(value)
+    except ValueError:
+        return False
+    return True

@@ -220,20 +220,24 @@ class Output(msgspec.Struct, frozen=True, rename={"from_": "from"}):
             default="none",
         ),
     ] = None
-    from_: Annotated[Literal["mqtt", "all"], Key("all: the results of requests over HTTP are published here, too")] = (
-        "mqtt"
-    )
+    from_: Annotated[
+        Literal["mqtt", "all"],
+        Key(
+            "all: the results of requests over HTTP, gRPC and the fast lane are published here, too; "
+            "not the direct lane's"
+        ),
+    ] = "mqtt"
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """A model's waiting inputs. `overflow` None: by source (reject HTTP, drop-oldest QoS 0, block QoS 1)."""
+    """A model's waiting inputs. `overflow` None: by source (reject requests, drop-oldest QoS 0, block QoS 1)."""
 
     size: Annotated[int, Key("how many inputs may wait, of each stream with `per: stream`", 1, 100_000)] = 64
     overflow: Annotated[
         Overflow | None,
         Key(
             "what becomes of an input when the queue is full",
-            default="by source: reject for HTTP, drop-oldest for QoS 0, block for QoS 1",
+            default="by source: reject for requests, drop-oldest for QoS 0, block for QoS 1",
         ),
     ] = None
     deadline: Annotated[
@@ -242,7 +246,7 @@ class Queue(msgspec.Struct, frozen=True):
             "how long a sender waits before the answer is an error",
             0.001,
             _HOUR_S,
-            default="10s for HTTP, none for MQTT",
+            default="10s for requests, none for MQTT",
         ),
     ] = None
     per: Annotated[Per, Key("stream: a queue for each topic, one input of each in turn")] = "model"

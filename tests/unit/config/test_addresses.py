@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.config.addresses import Broker, Place, broker, place
+from edged.config.addresses import Broker, Place, broker, fast, place
 from edged.config.mistakes import Refusal
 
 
@@ -94,12 +94,22 @@ def test_no_place(text: str) -> None:
         ("8080", "did you mean 127.0.0.1:8080?"),
         ("/run/x", "did you mean unix:/run/x?"),
         ("*:80", "every one of this box is 0.0.0.0:80, and with IPv6 [::]:80"),
+        ("localhost", "the port is missing, such as localhost:8080"),
+        ("[::1]", "the port is missing, such as [::1]:8080"),
+        ("run/x.sock", "a path begins at the root, such as unix:/run/edged/x.sock"),
     ],
 )
 def test_what_was_meant_by_no_place(text: str, hint: str) -> None:
     with pytest.raises(Refusal) as found:
         place(text)
     assert found.value.hint == hint
+
+
+@pytest.mark.parametrize(("text", "name"), [("run/f.sock", "f"), ("./f.sock", "f"), ("../x/y", "y")])
+def test_the_fast_lanes_path_begins_at_the_root(text: str, name: str) -> None:
+    with pytest.raises(Refusal, match="a path begins at the root") as found:
+        fast(text)
+    assert found.value.hint.startswith(f"such as /run/edged/{name}")
 
 
 @given(st.text() | st.from_regex(r"mqtts?://.*") | st.from_regex(r"\[?[0-9a-f.:]*\]?:[0-9]*"))

@@ -41,7 +41,7 @@ def test_steps_become_values(folder: Folder, text: str, step: object) -> None:
     ("text", "expected"),
     [
         ("resize", "resize: needs a value (resize: {letterbox: [640, 640], fill: 114})"),
-        ("{resize: 224}", "resize: expected keys and values, found '224'"),
+        ("{resize: 224}", "resize: expected keys and values, found '224' (did you mean resize: {short_side: 224}?)"),
         ("{resize: [224]}", f"resize: {SIZE}"),
         ("{resize: [224, 0]}", "resize[1]: 0 is out of range (it takes 1 to 16384)"),
         ("{resize: [1, 2, 3]}", f"resize: {SIZE}"),

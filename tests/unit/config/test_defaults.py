@@ -63,13 +63,13 @@ def test_what_does_not_go_together_in_one_model_is_said_of_that_model(folder: Fo
 
 
 def test_defaults_that_are_no_keys(folder: Folder) -> None:
-    assert folder.mistake("defaults: 1\nmodels: {a: {}}\n") == "1: defaults: expected keys and values, found '1'"
+    assert folder.mistake("defaults: x\nmodels: {a: {}}\n") == "1: defaults: expected keys and values, found 'x'"
     assert folder.mistake("defaults: [a]\n") == "1: defaults: expected keys and values, found a list"
 
 
 def test_a_model_that_is_no_model_is_refused_with_defaults_too(folder: Folder) -> None:
     found = folder.mistake("defaults: {threads: 2}\nmodels: {a: digits.onnx}\n")
-    assert found == "2: models.a: expected keys and values, found 'digits.onnx'"
+    assert found == "2: models.a: expected keys and values, found 'digits.onnx' (did you mean a: {file: digits.onnx}?)"
 
 
 def test_they_come_from_another_file_as_well(folder: Folder) -> None:

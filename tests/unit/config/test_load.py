@@ -476,7 +476,7 @@ telemetry: 10s
             "expected reject, drop-oldest, drop-newest, block or latest, found 'blok' (did you mean block?)"
         ),
         "15: models.two: key given twice (first on line 12)",
-        "16: telemetry: expected keys and values, found '10s'",
+        "16: telemetry: expected keys and values, found '10s' (did you mean telemetry: {interval: 10s}?)",
     ]
 
 

@@ -545,6 +545,38 @@ def test_relative_paths_start_at_the_configuration(
     assert folder.load("models: {a: {file: m.onnx}}\n").models[0].file == str(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "meant"),
+    [
+        ("{mqtt: {url: mqtt://b, outbox: 64MiB}}", "mqtt.outbox", "outbox: {size: 64MiB}"),
+        ("{mqtt: mqtt://b}", "mqtt", "mqtt: {url: mqtt://b}"),
+        ("{push: {probation: 60s}}", "push.probation", "probation: {time: 60s}"),
+        ("{models: {a: {queue: 64}}}", "models.a.queue", "queue: {size: 64}"),
+        ("{models: {a: {limits: 2s}}}", "models.a.limits", "limits: {run: 2s}"),
+        ("{models: {a: {output: out/a}}}", "models.a.output", "output: {topic: out/a}"),
+        ("{mqtt: {url: mqtt://b}, models: {a: {inputs: [in/a]}}}", "models.a.inputs[0]", "{topic: in/a}"),
+    ],
+)
+def test_one_value_in_the_place_of_a_section_may_be_the_one_of_a_key(
+    folder: Folder, text: str, found: str, meant: str
+) -> None:
+    said = folder.mistake(text)
+    assert said.startswith(f"1: {found}: expected keys and values, found ")
+    assert said.endswith(f" (did you mean {meant}?)")
+
+
+@pytest.mark.parametrize("text", ["{mqtt: none}", "{push: auto}", "{models: {a: {output: +}}}", "{models: {a: ${X}}}"])
+def test_a_value_that_is_no_keys_is_taken_for_none(folder: Folder, text: str) -> None:
+    assert "did you mean" not in folder.mistake(text)
+
+
+def test_what_a_model_would_run_on_is_told_from_a_misspelt_key(folder: Folder) -> None:
+    for name in ("gpu", "device", "provider"):
+        assert folder.mistake(f"models: {{a: {{{name}: 0}}}}\n").endswith(
+            f"models.a.{name}: unknown key (a model runs on the CPU in this version of edged)"
+        )
+
+
 def test_threads_auto_and_cores(folder: Folder) -> None:
     found = folder.load("models: {a: {threads: auto, cpus: 3}, b: {cpus: [2, 3]}, c: }\n")
     assert [(model.threads, model.cpus) for model in found.models] == [(None, (3,)), (1, (2, 3)), (1, ())]
