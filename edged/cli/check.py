@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from edged.cli import local
 from edged.config.mistakes import ConfigErrors, Mistake
-from edged.errors import EdgedError
 from edged.topics import Tree
 
 if TYPE_CHECKING:
     from edged.config.nodes import Line
-    from edged.config.schema import Config, Model
+    from edged.config.schema import Config, Model, Mqtt
     from edged.delivery.documents import Trust
     from edged.errors import Fault
 
@@ -33,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="the configuration (default: this box's, /etc/edged/edged.yaml)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object: valid, file, files, mistakes, runs")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object: valid, file, files, mistakes, runs, notes"
+    )
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of the configuration, read nothing"
     )
@@ -47,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 for a valid configuration; ConfigErrors, which ends in 2, for any other."""
     from edged.config import json_schema, load
+    from edged.delivery import anchor
 
     if args.schema:
         print(json.dumps(json_schema.document(), indent=2))
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     path = load.find(args.config)
     try:
         config = load.load(path)
-        trust = _trust(path, config)
+        trust = anchor.check(path, config)
         _rehearse(path, config)
     except ConfigErrors as errors:
         if not args.json:
@@ -69,26 +71,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_answer(path, config=config), indent=2))
     else:
         print(f"{path}: valid")
-        for line in [*describe(config), *([_believes(trust)] if trust else [])]:
+        believed = [_believes(trust)] if trust else []
+        for line in [*describe(config), *believed, *(f"  note    {note}" for note in notes(config))]:
             print(line)
     return 0
-
-
-def _trust(file: Path, config: Config) -> Trust | None:
-    """The root of trust, believed as the daemon would: its signatures count only there."""
-    from edged.config.load import line_of
-    from edged.delivery import trust
-
-    if not config.push.trust:
-        return None
-    try:
-        return trust.root(Path(config.push.trust).read_bytes()).trust
-    except EdgedError as error:
-        what, hint = error.fault.message, "`edged trust init` makes one; `edged trust show FILE` says what is in it"
-    except OSError as error:
-        what, hint = f"{config.push.trust}: {error.strerror}", ""
-    line = line_of(file, "push", "trust")
-    raise ConfigErrors([Mistake(line.file, int(line), "push.trust", what, hint)])
 
 
 def _believes(trust: Trust) -> str:
@@ -119,7 +105,7 @@ def _answer(file: Path, errors: ConfigErrors | None = None, config: Config | Non
 
     answer: dict[str, Any] = {"valid": errors is None, "file": str(file), "files": [str(one) for one in files_of(file)]}
     answer["mistakes"] = [] if errors is None else [msgspec.to_builtins(one) for one in errors.mistakes]
-    return answer if config is None else {**answer, "runs": runs(config)}
+    return answer if config is None else {**answer, "runs": runs(config), "notes": notes(config)}
 
 
 def fast(config: Config) -> tuple[str, ...]:
@@ -129,12 +115,11 @@ def fast(config: Config) -> tuple[str, ...]:
 
 def runs(config: Config) -> dict[str, Any]:
     """What would run, without any secret."""
-    mqtt = config.mqtt
     return {
         "device": config.device,
         "groups": list(config.groups),
-        "mqtt": mqtt
-        and {"url": list(mqtt.url), "username": mqtt.username or None, "client_id": mqtt.client_id, "base": mqtt.base},
+        "mqtt": _broker(config.mqtt),
+        "pushes": _broker(config.push.mqtt or config.mqtt),
         "sockets": [
             config.sockets.unix,
             *config.sockets.http,
@@ -146,12 +131,25 @@ def runs(config: Config) -> dict[str, Any]:
             {
                 "name": model.name,
                 "file": model.file or None,
-                "inputs": [{"topic": one.topic, "qos": one.qos, "format": one.form.format} for one in model.inputs],
+                "inputs": [
+                    {"topic": one.topic, "qos": one.qos, "format": one.form.format, "share": one.share or None}
+                    for one in model.inputs
+                ],
                 "result": _result(config, model),
+                "direct": _direct(config, model),
             }
             for model in config.models
         ],
     }
+
+
+def notes(config: Config) -> list[str]:
+    """What is valid and not what somebody may expect of it."""
+    return [
+        f"{model.name}: output.from: all publishes no result of the direct lane ({_direct(config, model)})"
+        for model in config.models
+        if model.output.from_ == "all" and _direct(config, model)
+    ]
 
 
 def describe(config: Config) -> Iterator[str]:
@@ -162,8 +160,9 @@ def describe(config: Config) -> Iterator[str]:
     if config.mqtt is None:
         yield "  broker  none"
     else:
-        user = f" as {config.mqtt.username}" if config.mqtt.username else ""
-        yield f"  broker  {', then '.join(config.mqtt.url)}{user}"
+        yield f"  broker  {_where(config.mqtt)}"
+    if config.push.mqtt is not None:
+        yield f"  pushes  {_where(config.push.mqtt)}"
     for socket in (config.sockets.unix, *config.sockets.http):
         yield f"  socket  {socket}"
     for socket in config.sockets.grpc:
@@ -175,9 +174,33 @@ def describe(config: Config) -> Iterator[str]:
     for model in config.models:
         yield f"  model   {model.name}: {model.file or 'waits for its first push'}"
         for one in model.inputs:
-            yield f"          {one.topic} (QoS {one.qos}, {one.form.format}) -> {_result(config, model)}"
+            share = f", shared by {one.share}" if one.share else ""
+            yield f"          {one.topic} (QoS {one.qos}, {one.form.format}{share}) -> {_result(config, model)}"
+        if direct := _direct(config, model):
+            yield f"          direct lane: {direct}"
     if not config.models:
         yield "  model   none"
+
+
+def _where(broker: Mqtt) -> str:
+    return ", then ".join(broker.url) + (f" as {broker.username}" if broker.username else "")
+
+
+def _broker(broker: Mqtt | None) -> dict[str, Any] | None:
+    if broker is None:
+        return None
+    return {
+        "url": list(broker.url),
+        "username": broker.username or None,
+        "client_id": broker.client_id,
+        "base": broker.base,
+    }
+
+
+def _direct(config: Config, model: Model) -> str | None:
+    """The model's own socket."""
+    lane = config.sockets.fast
+    return lane.of(model.name) if lane is not None and lane.direct else None
 
 
 def _result(config: Config, model: Model) -> str | None:

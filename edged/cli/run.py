@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edged.errors import EdgedError
+
+if TYPE_CHECKING:
+    from edged.config.schema import Config
 
 HELP = "run the daemon"
 EXAMPLES = """
@@ -31,13 +36,23 @@ def run(args: argparse.Namespace) -> int:
     from edged.serving.forkserver import warm
 
     warm()  # it loads what workers need while this process loads the daemon: 0.2 s of every start
-    from edged.config.load import find, from_models, load
+    from edged.config.load import find, from_models
     from edged.process import main
 
     if args.model:
         return main(from_models(dict(map(_model, args.model))))
     path = find(args.config)
-    return main(load(path, need_models=False), partial(load, path))
+    return main(_read(path, need_models=False), partial(_read, path))
+
+
+def _read(path: Path, *, need_models: bool = True) -> Config:
+    """The configuration, at a start and at each reload. Raises ConfigErrors."""
+    from edged.config.load import load
+    from edged.delivery import anchor
+
+    config = load(path, need_models=need_models)
+    anchor.check(path, config)
+    return config
 
 
 def _model(text: str) -> tuple[str, str]:

@@ -12,6 +12,8 @@ import pytest
 
 import edged
 from edged import cli
+from edged.cli import run
+from edged.config.mistakes import ConfigErrors
 from edged.errors import EdgedError
 from tests.signing import Operator, sign
 
@@ -66,6 +68,45 @@ def test_whose_signatures_count_is_said_and_a_root_of_trust_that_is_none_is_a_mi
         err = capsys.readouterr().err
         assert err.startswith(f"{file}:3: push.trust: ")
         assert why in err
+        with pytest.raises(ConfigErrors, match=why):  # and no start
+            run._read(file)
+
+
+def test_a_broker_of_its_own_a_share_and_a_lane_are_said_and_what_is_not_published(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text("""\
+device: press-07
+mqtt: {url: mqtt://b}
+sockets: {unix: /run/e.sock, fast: {path: /run/f.sock, direct: true}}
+models:
+  a: {inputs: [{topic: t, share: line-2}], output: {topic: out, from: all}}
+  b: {}
+push: {mqtt: {url: "mqtts://fleet", username: u}}
+""")
+    assert cli.main(["check", "--config", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  broker  mqtt://b",
+        "  pushes  mqtts://fleet as u",
+        "  socket  /run/e.sock",
+        "  fast    /run/f.sock",
+        "  model   a: waits for its first push",
+        "          t (QoS 1, auto, shared by line-2) -> out",
+        "          direct lane: /run/f.a.sock",
+        "  model   b: waits for its first push",
+        "          direct lane: /run/f.b.sock",
+        "  note    a: output.from: all publishes no result of the direct lane (/run/f.a.sock)",
+    ]
+    assert cli.main(["check", "--json", "--config", str(file)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["notes"]), found["runs"]["pushes"]["username"]) == (1, "u")
+    assert [(one["direct"], len(one["inputs"])) for one in found["runs"]["models"]] == [
+        ("/run/f.a.sock", 1),
+        ("/run/f.b.sock", 0),
+    ]
+    file.write_text(file.read_text().replace("direct: true", "direct: false"))
+    assert cli.main(["check", "--config", str(file)]) == 0
+    assert "note" not in capsys.readouterr().out
 
 
 def test_every_mistake_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,13 +139,15 @@ def test_the_same_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "device": "press-07",
         "groups": ["line-2"],
         "mqtt": {"url": ["mqtt://b", "mqtt://c"], "username": "u", "client_id": "me", "base": "edged"},
+        "pushes": {"url": ["mqtt://b", "mqtt://c"], "username": "u", "client_id": "me", "base": "edged"},
         "sockets": ["/run/e.sock", "127.0.0.1:8080"],
         "models": [
             {
                 "name": "digits",
                 "file": None,
-                "inputs": [{"topic": "cells/+cell/scan", "qos": 1, "format": "values"}],
+                "inputs": [{"topic": "cells/+cell/scan", "qos": 1, "format": "values", "share": None}],
                 "result": "cells/{cell}/digit",
+                "direct": None,
             }
         ],
     }
