@@ -152,8 +152,9 @@ def _outbox(stored: object) -> Iterator[str]:
         return
     if stored.get("messages"):
         yield f"     {stored['messages']} messages wait in the outbox, {size(stored.get('bytes'))}"
-    if stored.get("fault"):
-        yield f"     {plain(stored['fault'])}"
+    for what in ("fault", "unread"):
+        if stored.get(what):
+            yield f"     {plain(stored[what])}"
 
 
 def _row(model: ModelStatus) -> tuple[str, ...]:

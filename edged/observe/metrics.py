@@ -329,6 +329,7 @@ def _mqtt(mqtt: MqttFacts | None) -> Iterator[Metric]:
     yield GaugeMetricFamily("edged_mqtt_outbox_messages", "Those of them on the disk.", value=stored.messages)
     yield GaugeMetricFamily("edged_mqtt_outbox_bytes", "What they take of the disk.", value=stored.bytes)
     yield GaugeMetricFamily("edged_mqtt_outbox_failed", "1 while none can be kept there.", value=bool(stored.fault))
+    yield GaugeMetricFamily("edged_mqtt_outbox_unread", "Files of it that cannot be read now.", value=stored.aside)
     dropped = CounterMetricFamily("edged_mqtt_dropped", "Messages that were not sent.", labels=["reason"])
     for reason, count in mqtt.dropped.items():
         dropped.add_metric([reason], count)

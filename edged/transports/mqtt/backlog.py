@@ -1,7 +1,7 @@
-"""Messages that the broker has to wait for, on the disk: filed in groups, read ahead, handed out at a rate, and let go.
+"""Messages that the broker has to wait for, on the disk: filed in groups, read ahead (ahead.py), and let go.
 
-The loop's side. Everything that blocks is done by segments.py in a thread of its own, one thing at a time; what is kept
-here of messages is bounded: those that are being written, those that were read ahead, and those under way.
+The loop's side. Everything that blocks is done by segments.py in a thread of its own (clerk.py), one thing at a time;
+what is kept here of messages is bounded: those that are being written, those that were read ahead, those under way.
 """
 
 from __future__ import annotations
@@ -9,42 +9,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from edged.config import schema
+from edged.transports.mqtt.ahead import MOST, MOST_BYTES, Ahead
+from edged.transports.mqtt.clerk import Clerk
 from edged.transports.mqtt.outbox import Publication, hand
-from edged.transports.mqtt.records import Moment, Record
-from edged.transports.mqtt.segments import Segments, encoded, moments
-from edged.transports.mqtt.stock import Part, Stock, fate
+from edged.transports.mqtt.records import Moment
+from edged.transports.mqtt.segments import Segments, encoded, is_short, moments
+from edged.transports.mqtt.stock import Part, Stock
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _GROUP_S: Final = 0.05  # what comes within it shares a write and its fdatasync
 _WRITING: Final = 16 * 2**20  # bytes that wait for the disk; one message may be larger
 _HEAD: Final = 128  # bytes of a segment's head, and of a record beside what Publication.size counts, at most
-_AHEAD: Final = 64  # messages read ahead
-_AHEAD_BYTES: Final = 2**20  # or so many bytes of them, or one message
 _MARK_S: Final = 1.0
-_LOOK_S: Final = 60.0  # how often it is looked for what has become too old
-_PATIENCE_S: Final = 300.0  # for the wall clock to be set
-_OVERTAKEN: Final = 4096
+_LOOK_S: Final = 60.0  # how often it is looked for what has become too old, or can be read again
+_AGAIN_S: Final = 5.0  # after the folder could not be opened, or what is carried not be written
+_TRIES: Final = 5  # to read, over half a minute; then others are not to wait for it
 _FAILED: Final = "outbox_failed"
 _FULL: Final = "outbox_full"
+_DAMAGED: Final = "outbox_damaged"
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What is safe on the disk, for the status; `fault` is why nothing can be filed there, "" when it can."""
+    """What is safe on the disk, for the status. `fault` is why nothing can be filed there, "" when it can.
+
+    `aside` files cannot be read now, `unread` says why; what is in them counts where it is known.
+    """
 
     messages: int = 0
     bytes: int = 0
     fault: str = ""
+    aside: int = 0
+    unread: str = ""
 
 
 class Backlog:
@@ -67,25 +70,22 @@ class Backlog:
         self._ready = ready
         self._clock = clock
         self._stock = Stock(settings.size, settings.overflow)
-        self._pool = ThreadPoolExecutor(1, "edged-mqtt-outbox")
+        self._ahead = Ahead(self._stock, settings, now, dropped=self._give_up, later=self._later, clock=clock)
+        self._clerk = Clerk()
         self._opened = False
         self._wake = asyncio.Event()
+        self._pause_s = _LOOK_S  # until the next step at the latest
         self._task: asyncio.Task[None] | None = None
         self._ending = False
-        self._fault = ""
         self._writing: list[Publication] = []
         self._writing_bytes = 0
         self._carried: set[Publication] = set()
         self._carry: list[Publication] | None = None  # to be written in the place of what was carried
-        self._ahead: deque[tuple[int, str, Record]] = deque()
-        self._under_way: dict[int, tuple[int, str, Record]] = {}
         self._turns = 0  # a read that was begun before a loss is of no use after it
-        self._tokens, self._filled_s = 1.0, clock()
+        self._failures, self._read_s = 0, 0.0  # reads that failed in a row, and when to try again
+        self._looked_s = clock()
         self._timer: asyncio.TimerHandle | None = None
-        self._patient_s = clock() + _PATIENCE_S
-        self._marked = (0, 0)
-        self._mark_timer: asyncio.TimerHandle | None = None
-        self._overtaken: set[str] = set()
+        self._marked, self._marked_s = (0, 0), 0.0
 
     def __len__(self) -> int:
         """Messages that are on the disk or on their way to it, and not done."""
@@ -93,7 +93,9 @@ class Backlog:
 
     @property
     def facts(self) -> Stored:
-        return Stored(len(self._stock), self._stock.size, self._fault)
+        aside = self._stock.aside
+        unread = f"{len(aside)} files of the outbox cannot be read: {aside[0].shut}" if aside else ""
+        return Stored(len(self._stock), self._stock.size, self._clerk.fault, len(aside), unread)
 
     def start(self) -> None:
         """Looks at what an earlier daemon has left; until that is done nothing is written."""
@@ -105,12 +107,11 @@ class Backlog:
         self.carry(carried)
         self._ending = True
         self._wake.set()
-        for timer in (self._timer, self._mark_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             await self._task
-        self._pool.shutdown(wait=False)
+        self._clerk.end()
 
     # --- filing -----------------------------------------------------------------------------------------
 
@@ -131,8 +132,8 @@ class Backlog:
 
     def live(self, message: Publication) -> None:
         """A message goes past what lies here: an older one of its topic must not be what the broker keeps."""
-        if message.retain and len(self) and len(self._overtaken) < _OVERTAKEN:
-            self._overtaken.add(message.topic)
+        if message.retain and len(self):
+            self._ahead.overtake(message.topic, self._stock.following + len(self._writing))
 
     def _drop(self, message: Publication, reason: str) -> None:
         self._dropped(reason)
@@ -142,39 +143,18 @@ class Backlog:
 
     def next(self) -> Publication | None:
         """The oldest message whose turn it is; none before what was in memory at the loss has gone."""
-        while self._ahead and not self._carried and self._has_token():
-            serial, boot, one = entry = self._ahead[0]
-            patient = self._clock() < self._patient_s
-            what = fate(one, boot, self._now(), self._settings.age, patient=patient)
-            if what.wait:
-                self._later(1.0)
-                return None
-            self._ahead.popleft()
+        message = None if self._carried else self._ahead.next()
+        if message is not None:
             self._wake.set()
-            if what.reason:
-                self._dropped(what.reason)
-                self._stock.finish(serial)
-                continue
-            self._tokens -= 1
-            self._under_way[serial] = entry
-            expires_s = None if what.left_s is None else self._clock() + what.left_s
-            message = one.publication(serial, expires_s)
-            if one.topic in self._overtaken or len(self._overtaken) >= _OVERTAKEN:
-                message.retain = False
-            return message
-        return None
+        return message
 
     def put_back(self, message: Publication) -> None:
-        entry = self._under_way.pop(message.serial, None)
-        if entry is not None:
-            self._tokens += 1
-            self._ahead.appendleft(entry)
+        self._ahead.put_back(message.serial)
 
     def done(self, message: Publication) -> None:
         """The broker has it, or it was given up."""
         if message.serial:
-            self._under_way.pop(message.serial, None)
-            self._stock.finish(message.serial)
+            self._ahead.done(message.serial)
             self._wake.set()
         elif message in self._carried:
             self._carried.discard(message)
@@ -184,20 +164,13 @@ class Backlog:
 
     def lost(self) -> None:
         """The connection ended: what was under way goes again, in order."""
-        self._ahead.clear()
-        self._under_way.clear()
+        self._ahead.lost()
         self._turns += 1
-        self._stock.rewind()
         self._wake.set()
 
-    def _has_token(self) -> bool:
-        now_s, rate = self._clock(), self._settings.rate
-        self._tokens = min(max(1.0, rate / 10), self._tokens + (now_s - self._filled_s) * rate)
-        self._filled_s = now_s
-        if self._tokens >= 1:
-            return True
-        self._later((1 - self._tokens) / rate)
-        return False
+    def _give_up(self, reason: str) -> None:
+        self._dropped(reason)
+        self._wake.set()
 
     def _later(self, delay_s: float) -> None:
         if self._timer is None and not self._ending:
@@ -210,51 +183,70 @@ class Backlog:
     # --- the work, one thing at a time ------------------------------------------------------------------
 
     async def _work(self) -> None:
-        await self._open()
         while not self._ending:
+            self._pause_s = _LOOK_S
             await self._step()
             try:
-                await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+                await asyncio.wait_for(self._wake.wait(), self._pause_s)
             except TimeoutError:
                 continue
             self._wake.clear()
         await self._write()
         await self._put_down()
-        await self._try(partial(self._segments.mark, *self._stock.mark))
-        await self._try(self._segments.close)
+        if self._carry:
+            _log.warning(
+                "%d messages that the broker has not confirmed are lost: the disk does not take them", len(self._carry)
+            )
+            self._drop_all(len(self._carry), _FAILED)
+        await self._clerk.attempt(partial(self._segments.mark, *self._stock.mark))
+        await self._clerk.attempt(self._segments.close)
+
+    def _within(self, delay_s: float) -> None:
+        self._pause_s = min(self._pause_s, max(0.0, delay_s))
 
     async def _open(self) -> bool:
         """Looks at what an earlier daemon has left, once the disk lets it; whether it has."""
         if self._opened:
             return True
-        found = await self._try(self._segments.open, writes=True)
-        if found is not None:
-            self._opened = True
-            parts, damaged = found
-            self._stock.found(parts)
-            for _ in range(self._stock.lost + damaged):
-                self._dropped("outbox_damaged")
-        return self._opened
+        found = await self._clerk.write(self._segments.open)
+        if found is None:
+            self._within(_AGAIN_S)
+            return False
+        self._opened = True
+        parts, damaged = found
+        self._stock.found(parts)
+        self._drop_all(self._stock.lost + damaged, _DAMAGED)
+        for part in self._stock.aside:
+            _tell_unread(part)
+        return True
 
     async def _step(self) -> None:
+        await self._open()
         await self._put_down()
         if self._writing:
             await asyncio.sleep(0.0 if self._ending else _GROUP_S)
             await self._write()
         gone, old = self._stock.gone(self._now(), self._settings.age)
-        for _ in range(old):
-            self._dropped("outbox_old")
+        self._drop_all(old, "outbox_old")
         await self._remove(gone)
         if not len(self):
-            self._overtaken.clear()
+            self._ahead.all_done()
+        await self._look_again()
         await self._read()
         await self._mark()
 
     async def _put_down(self) -> None:
         carry, self._carry = self._carry, None
-        if carry is not None and await self._open():
-            now, now_s = self._now(), self._clock()
-            await self._try(lambda: self._segments.carry(encoded(carry, now, now_s), now.boot), writes=True)
+        if carry is None:
+            return
+        now = self._now()
+        left = [message for message in carry if message in self._carried]
+        if await self._open():
+            if await self._clerk.write(lambda: self._segments.carry(encoded(left, now), now.boot)) is not None:
+                return
+            self._within(_AGAIN_S)
+        if self._carry is None:  # no other connection has ended meanwhile
+            self._carry = left
 
     async def _write(self) -> None:
         """All that waits, in groups of which each fits a part."""
@@ -265,96 +257,124 @@ class Backlog:
                     break
                 size, count = size + message.size + _HEAD, count + 1
             group = self._writing[:count]
-            await self._file(group, size + _HEAD)
+            filed = await self._file(group, size + _HEAD)
+            if filed:
+                self._ahead.slip(self._stock.following, count)
             del self._writing[:count]
             self._writing_bytes -= sum(message.size for message in group)
-
-    async def _file(self, group: list[Publication], size: int) -> None:
-        if not await self._open():
             for message in group:
-                self._drop(message, _FAILED)
-            return
+                if filed:
+                    self._dropped(filed)
+                hand(message)
+
+    async def _file(self, group: list[Publication], size: int) -> str:
+        """Why it could not, "" when the group is safe."""
+        if not await self._open():
+            return _FAILED
         gone = self._stock.room(size)
         if gone is None:
-            for message in group:
-                self._drop(message, _FULL)
-            return
-        for _ in range(sum(part.left for part in gone)):
-            self._dropped(_FULL)
+            return _FULL
+        self._drop_all(sum(part.left if part.count else 1 for part in gone), _FULL)
         await self._remove(gone)
         first, new = self._stock.where(size)
-        now, now_s = self._now(), self._clock()
-        grown = await self._try(
-            lambda: self._segments.append(first, encoded(group, now, now_s), now.boot, new=new), writes=True
-        )
+        now = self._now()
+        grown = await self._clerk.write(lambda: self._segments.append(first, encoded(group, now), now.boot, new=new))
         if grown is None:
             self._stock.closed()
-            for message in group:
-                self._drop(message, _FAILED)
-            return
+            return _FAILED
         self._stock.filed(first, len(group), grown, now)
-        for message in group:
-            hand(message)
+        return ""
+
+    def _drop_all(self, count: int, reason: str) -> None:
+        for _ in range(count):
+            self._dropped(reason)
+
+    # --- reading ------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         """Reads on where few are left ahead."""
         found = self._stock.next()
-        enough = len(self._ahead) >= _AHEAD // 2 or sum(len(one.payload) for *_, one in self._ahead) >= _AHEAD_BYTES
-        if found is None or enough or self._ending:
+        if found is None or self._ahead.enough or self._ending:
+            return
+        if (wait_s := self._read_s - self._clock()) > 0:
+            self._within(wait_s)
             return
         part, number = found
-        turns, count = self._turns, min(_AHEAD, part.count - number)
-        read = await self._try(partial(self._segments.read, part.first, number, count, _AHEAD_BYTES))
-        if turns != self._turns or not self._stock.has(part.first):
-            self._wake.set()
+        turns, count = self._turns, min(MOST, part.count - number)
+        try:
+            boot, records = await self._clerk.do(partial(self._segments.read, part.first, number, count, MOST_BYTES))
+        except FileNotFoundError:  # somebody has taken it away
+            boot, records = "", []
+        except OSError as error:
+            await self._unreadable(part, error)
             return
-        boot, records = read if read is not None else ("", [])
-        if not records:
-            for _ in range(part.left):
-                self._dropped("outbox_damaged")
-            self._stock.give_up(part)
-            await self._remove([part])
-        for serial, one in zip(self._stock.read(part, len(records)), records, strict=True):
-            if serial:
-                self._ahead.append((serial, boot, one))
+        self._failures = 0
         self._wake.set()
+        if turns != self._turns or not self._stock.has(part.first):
+            return
+        if not records:
+            self._drop_all(self._stock.cut(part), _DAMAGED)
+        for serial, one in zip(self._stock.read(part, len(records)), records, strict=True):
+            if serial and one is None:
+                self._dropped(_DAMAGED)
+                self._stock.finish(serial)
+            elif serial and one is not None:
+                self._ahead.add(serial, boot, one)
         self._ready()
+
+    async def _unreadable(self, part: Part, error: OSError) -> None:
+        """It is tried again; what the disk will not give up does not stand in the way of others for ever."""
+        self._failures += 1
+        if self._failures < _TRIES or is_short(error):
+            self._read_s = self._clock() + min(2.0 ** (self._failures - 1), _LOOK_S)
+            self._within(self._read_s - self._clock())
+            _log.warning("the outbox cannot be read, which is tried again: %s", error.strerror or error)
+            return
+        self._failures, self._looked_s = 0, self._clock()
+        self._stock.shut(part, error.strerror or str(error))
+        _tell_unread(part)
+        await self._clerk.attempt(partial(self._segments.aside, part))
+        self._wake.set()
+
+    async def _look_again(self) -> None:
+        """Once a minute at what could not be read."""
+        if not self._stock.aside or self._clock() - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = self._clock()
+        for part in self._stock.aside:
+            try:
+                found = await self._clerk.do(partial(self._segments.again, part.first))
+            except FileNotFoundError:
+                found = None
+            except OSError:
+                continue
+            if found is None:
+                self._drop_all(part.left if part.count else 1, _DAMAGED)
+                self._stock.forget(part)
+                await self._remove([part])
+                continue
+            _log.info("a file of the outbox can be read again")
+            self._drop_all(self._stock.opened(found), _DAMAGED)
 
     async def _mark(self) -> None:
         """Once a second at most."""
-        if self._stock.mark != self._marked and self._mark_timer is None and not self._ending:
-            self._marked = self._stock.mark
-            await self._try(partial(self._segments.mark, *self._marked))
-            self._mark_timer = asyncio.get_running_loop().call_later(_MARK_S, self._mark_again)
-
-    def _mark_again(self) -> None:
-        self._mark_timer = None
-        self._wake.set()
+        if self._stock.mark == self._marked:
+            return
+        if (wait_s := self._marked_s + _MARK_S - self._clock()) > 0:
+            self._within(wait_s)
+            return
+        self._marked, self._marked_s = self._stock.mark, self._clock()
+        await self._clerk.attempt(partial(self._segments.mark, *self._marked))
 
     async def _remove(self, parts: Sequence[Part]) -> None:
         if parts:
-            self._ahead = deque(entry for entry in self._ahead if self._stock.has(entry[0]))
-            await self._try(partial(self._segments.remove, [part.first for part in parts]))
+            self._ahead.sift()
+            await self._clerk.attempt(partial(self._segments.remove, [part.first for part in parts]))
 
-    async def _try(self, step: Callable[[], T], *, writes: bool = False) -> T | None:
-        """Does it in the thread; None when the disk would not. That nothing can be written is told once."""
-        try:
-            done = await asyncio.get_running_loop().run_in_executor(self._pool, step)
-        except OSError as error:
-            _log.debug("the outbox: %s", error)
-            if writes:
-                self._tell(f"the outbox cannot be written: {error.strerror or error}")
-            return None
-        if writes:
-            self._tell("")
-        return done
 
-    def _tell(self, fault: str) -> None:
-        if fault and fault != self._fault:
-            _log.error("%s; results are dropped while the broker is away", fault)
-        elif self._fault and not fault:
-            _log.info("the outbox can be written again")
-        self._fault = fault
+def _tell_unread(part: Part) -> None:
+    text = "a file of the outbox cannot be read (%s): what is in it waits until it can, and all else goes on"
+    _log.error(text, part.shut, extra={"code": "outbox_unread"})
 
 
 def maker(

@@ -113,7 +113,9 @@ def acknowledgement(mid: int) -> bytes:
 
 
 def publication(message: Publication, mid: int, version: Version, now_s: float) -> bytes:
-    """The PUBLISH of a message; `mid` counts at QoS 1 alone, `now_s` is monotonic. Raises OverflowError, UnicodeError.
+    """The PUBLISH of a message; `mid` counts at QoS 1 alone, `now_s` is of the clock that messages expire by.
+
+    Raises OverflowError, UnicodeError.
 
     The expiry interval is in whole seconds, never longer than what is left.
     """

@@ -81,7 +81,7 @@ class Mqtt:
         kept = maker(
             folder, settings.outbox, dropped=self._counts.drop, clock=clock, wall_ms=wall_ms, synced=clock_synced
         )
-        self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, clock, kept)
+        self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, kept)
         self._rooms: set[str] = set()
         self._name = settings.client_id or f"edged-{tree.device}"
         self._largest = _largest(models)

@@ -12,12 +12,13 @@ that the topic ends another connection twice as long, up to an hour.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
+
+from edged.transports.mqtt.clocks import boot_s
 
 MAX_PACKET: Final = 268_435_455  # MQTT 5, 1.5.5: the largest remaining length
 # Unconfirmed messages at a time, unless the broker's Receive Maximum is less.
@@ -37,9 +38,9 @@ class Publication(msgspec.Struct, eq=False):
     """One message to publish. The fields after `retain` are MQTT 5's and are left out on 3.1.1.
 
     `handed` is called once, when the connection has the message, or it is safe on the disk or dropped. From
-    `expires_s` of the monotonic clock on nobody wants it any more. `serial` is its number on the disk, 0 when it is
-    not there. `refused(code, why)` is called when the broker does not take it, by `output_too_large` or
-    `refused_by_broker`, and counts it.
+    `expires_s` on nobody wants it any more, by the clock that goes on while the machine sleeps (clocks.boot_s).
+    `serial` is its number on the disk, 0 when it is not there. `refused(code, why)` is called when the broker does
+    not take it, by `output_too_large` or `refused_by_broker`, and counts it.
     """
 
     topic: str
@@ -78,13 +79,13 @@ class Older(Protocol):
 
 
 class Outbox:
-    """`dropped` is told the reason of each message that is given up. `clock` is monotonic."""
+    """`dropped` is told the reason of each message that is given up. `clock` is the one that messages expire by."""
 
     def __init__(
         self,
         dropped: Callable[[str], None],
         last: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boot_s,
         older: Older | None = None,
     ) -> None:
         self._older = older
@@ -115,6 +116,11 @@ class Outbox:
     def full(self, message: Publication) -> bool:
         """Whether `put` would drop older ones for it."""
         return bool(self._queue) and self._bytes + message.size + _OVERHEAD > _BYTES
+
+    @property
+    def here(self) -> int:
+        """Those that are in memory alone: not counted on the disk."""
+        return len(self) - sum(1 for message in self._flight.values() if message.serial)
 
     def waiting(self) -> list[Publication]:
         """What is neither confirmed nor on the disk, in order; after `lost`. Without states."""

@@ -32,18 +32,17 @@ class Outlet:
         wire: Callable[[], Wire | None],
         status: str,
         counts: Counts,
-        clock: Callable[[], float],
         backlog: Callable[[Callable[[], None]], Backlog] | None = None,
     ) -> None:
         self._wire = wire
         self._counts = counts
         self._backlog = None if backlog is None else backlog(self.pump)
-        self._outbox = Outbox(counts.drop, last=status, clock=clock, older=self._backlog)
+        self._outbox = Outbox(counts.drop, last=status, older=self._backlog)
         self._drained = asyncio.Event()
         self._pumping = False
 
     def __len__(self) -> int:
-        return len(self._outbox) + (0 if self._backlog is None else len(self._backlog))
+        return self._outbox.here + (0 if self._backlog is None else len(self._backlog))
 
     @property
     def stored(self) -> Stored:

@@ -2,8 +2,9 @@
 
     segment := head record*      head and record: length u32, CRC-32 u32, both little-endian, then a MessagePack array
 
-A record of which bytes are missing, or others than those that were written, ends its segment: behind it nothing can be
-found any more. At the end of the newest segment that is what a crash leaves of a write that nobody was told is safe.
+A record with other bytes than those that were written is damaged, and those behind it are found by its length. Where
+that leads to none that is whole the segment ends: at the end of the newest one that is what a crash leaves of a write
+that nobody was told is safe.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return Moment(boot, self.up_s, self.wall_ms)
 
     def publication(self, serial: int, expires_s: float | None) -> Publication:
-        """The message again, known by its `serial` from now on; `expires_s` is of this daemon's monotonic clock."""
+        """The message again, known by its `serial` from now on; `expires_s` as it has it (outbox.Publication)."""
         return Publication(
             self.topic,
             self.payload,
@@ -84,6 +85,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 _record: Final = msgspec.msgpack.Decoder(Record)
 _head: Final = msgspec.msgpack.Decoder(Head)
 _encode: Final = msgspec.msgpack.Encoder().encode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec raises the latter for text that is no UTF-8
 
 
 def head(boot: str) -> bytes:
@@ -91,8 +93,8 @@ def head(boot: str) -> bytes:
     return _framed(_encode(Head(_VERSION, boot)))
 
 
-def record(message: Publication, now: Moment, now_s: float) -> bytes:
-    """A message as it goes into a segment; `now_s` is of the monotonic clock that its expiry is of."""
+def record(message: Publication, now: Moment) -> bytes:
+    """A message as it goes into a segment."""
     return _framed(
         _encode(
             Record(
@@ -104,7 +106,7 @@ def record(message: Publication, now: Moment, now_s: float) -> bytes:
                 message.status,
                 now.up_s,
                 now.wall_ms,
-                None if message.expires_s is None else message.expires_s - now_s,
+                None if message.expires_s is None else message.expires_s - now.up_s,
             )
         )
     )
@@ -115,28 +117,30 @@ def _framed(body: bytes) -> bytes:
 
 
 class Damaged(Exception):
-    """A segment's head cannot be read: another version, or not one of ours."""
+    """A file is no segment, or one of another version."""
 
 
 def boot_of(read: Callable[[int], bytes]) -> str:
-    """Reads a segment's head. Raises Damaged."""
+    """Reads a segment's head; "", the boot of no record, when it is damaged. Raises Damaged when it is none."""
+    body = next(_bodies(read), b"")
+    if body is None:
+        return ""
     try:
-        found = _head.decode(next(_bodies(read), b""))
-    except msgspec.DecodeError as error:
+        found = _head.decode(body)
+    except _UNREADABLE as error:
         raise Damaged(str(error)) from error
     if found.version != _VERSION:
         raise Damaged(f"version {found.version}")
     return found.boot
 
 
-def records_of(read: Callable[[int], bytes]) -> Iterator[Record]:
-    """The records behind a segment's head, up to the first that is not whole."""
+def records_of(read: Callable[[int], bytes]) -> Iterator[Record | None]:
+    """The records behind a segment's head, None for each that is damaged. Those at the end may be no records at all."""
     for body in _bodies(read):
         try:
-            found = _record.decode(body)
-        except msgspec.DecodeError:
-            return
-        yield found
+            yield None if body is None else _record.decode(body)
+        except _UNREADABLE:
+            yield None
 
 
 def skip(read: Callable[[int], bytes], count: int) -> int:
@@ -144,13 +148,13 @@ def skip(read: Callable[[int], bytes], count: int) -> int:
     return sum(1 for _ in zip(range(count), _bodies(read), strict=False))
 
 
-def _bodies(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """`read(n)` gives n bytes, and fewer only where there are no more."""
+def _bodies(read: Callable[[int], bytes]) -> Iterator[bytes | None]:
+    """`read(n)` gives n bytes, and fewer only where there are no more. None: not the bytes that were written."""
     while len(start := read(_FRAME.size)) == _FRAME.size:
         length, checksum = _FRAME.unpack(start)
-        if length > _LARGEST:
+        if not 0 < length <= _LARGEST:  # zeros are what a power cut leaves of a write
             return
         body = read(length)
-        if len(body) < length or zlib.crc32(body) != checksum:
+        if len(body) < length:
             return
-        yield body
+        yield body if zlib.crc32(body) == checksum else None

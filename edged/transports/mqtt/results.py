@@ -17,6 +17,7 @@ from edged.errors import Fault, as_json, fault
 from edged.messages import Answer, Input, Outcome, with_members, with_parameters
 from edged.topics import Tree, fill
 from edged.transports.mqtt.allowance import Allowance
+from edged.transports.mqtt.clocks import boot_s
 from edged.transports.mqtt.inputs import Arrival, Target
 from edged.transports.mqtt.outbox import Publication
 
@@ -72,7 +73,8 @@ class Results:
     """Turns outcomes into publications.
 
     `publish` takes a publication; `acknowledge(number, mid)` an input's; `packet_limit()` is the
-    broker's largest packet in bytes; `dropped(model, reason)` counts what is not sent.
+    broker's largest packet in bytes; `dropped(model, reason)` counts what is not sent. `lasting` is the
+    clock that they expire by.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Results:
         packet_limit: Callable[[], int],
         dropped: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
+        lasting: Callable[[], float] = boot_s,
         wall_ms: Callable[[], int],
         clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -95,6 +98,7 @@ class Results:
         self._packet_limit = packet_limit
         self._dropped = dropped
         self._clock = clock
+        self._lasting = lasting
         self._wall_ms = wall_ms
         self._clock_synced = clock_synced
         self._errors = Allowance(_ERRORS_A_SECOND)
@@ -169,7 +173,7 @@ class Results:
 
     def _finish(self, message: Publication, content_type: str, output: schema.Output) -> None:
         message.content_type = content_type
-        message.expires_s = None if output.expire is None else self._clock() + output.expire
+        message.expires_s = None if output.expire is None else self._lasting() + output.expire
 
     # --- results of other transports --------------------------------------------------------------------
 

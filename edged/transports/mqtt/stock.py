@@ -4,6 +4,7 @@
 - A message is done when the broker has it, or nobody wants it any more. A part is gone when all of it is done, and
   those before it; so at most one part of what was done comes again after a crash.
 - Where a message finds no room the oldest part goes (a sixteenth of the whole), or the message itself (`drop-newest`).
+- A part that the disk does not let us read is shut: it keeps its place and its size, and those behind it go on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edged.transports.mqtt.records import Moment, Record
 
 PARTS: Final = 16
 FIRST: Final = 2**40  # serial; there is room before it
+LEAST: Final = 8  # bytes that a message takes, and more
 _OLD: Final = "outbox_old"
 _EXPIRED: Final = "expired"
 
@@ -26,7 +28,8 @@ class Part(msgspec.Struct, eq=False):
     """The messages `first` and up, `count` of them, in `size` bytes; the newest was filed at `newest`.
 
     So many of them are `done` from the start on, and those with the numbers in `beyond`. The next to be read is number
-    `at`. Numbers count from 0.
+    `at`. Numbers count from 0. One that is `shut` cannot be read now, for that reason; its `count` is 0 where it never
+    could. Behind one that is or was, `apart`, others may be gone.
     """
 
     first: int
@@ -36,11 +39,31 @@ class Part(msgspec.Struct, eq=False):
     done: int = 0
     at: int = 0
     beyond: set[int] = msgspec.field(default_factory=set)
+    shut: str = ""
+    apart: bool = False
 
     @property
     def left(self) -> int:
         """Messages that are not done."""
         return self.count - self.done - len(self.beyond)
+
+    def begin(self, done: int) -> None:
+        """The first ones are done, and so are those of `beyond`."""
+        self.done = max(self.done, min(done, self.count))
+        self.beyond = {number for number in self.beyond if number >= self.done}
+        self.settle()
+        self.at = max(self.at, self.done)
+
+    def settle(self) -> None:
+        """`done` goes as far as it can."""
+        while self.done in self.beyond:
+            self.beyond.discard(self.done)
+            self.done += 1
+
+    @property
+    def end(self) -> int:
+        """No message in it has a serial number as high as this."""
+        return self.first + (self.count or self.size // LEAST + 1)
 
 
 class Stock:
@@ -66,9 +89,40 @@ class Stock:
         for part in parts:
             part.at = part.done
         for part, after in itertools.pairwise(parts):
-            self.lost += max(0, after.first - part.first - part.count)
+            if not part.apart:
+                self.lost += max(0, after.first - part.first - part.count)
         if parts:
-            self._next = max(parts[-1].first + parts[-1].count, FIRST)
+            self._next = max(parts[-1].end, FIRST)
+
+    def opened(self, part: Part) -> int:
+        """One that was shut, as it is found now, unless it is gone meanwhile; how many messages of it are damaged."""
+        index = next((index for index, one in enumerate(self.parts) if one.shut and one.first == part.first), -1)
+        if index < 0:
+            return 0
+        before, self.parts[index] = self.parts[index], part
+        self.size += part.size - before.size
+        part.at = min(before.at, part.count)
+        part.begin(before.done)
+        damaged = len(part.beyond - before.beyond) + max(0, before.count - part.count)
+        part.beyond |= {number for number in before.beyond if number < part.count}
+        part.settle()
+        return damaged
+
+    def forget(self, part: Part) -> None:
+        """There is nothing in it any more."""
+        if part in self.parts:
+            self._remove(self.parts.index(part))
+
+    def shut(self, part: Part, why: str) -> None:
+        """It cannot be read now."""
+        part.shut, part.apart = why, True
+        if self.parts and part is self.parts[-1]:
+            self._growing = False
+
+    @property
+    def following(self) -> int:
+        """The serial number that is given next."""
+        return self._next
 
     # --- filing -----------------------------------------------------------------------------------------
 
@@ -106,7 +160,7 @@ class Stock:
 
     def next(self) -> tuple[Part, int] | None:
         """The part to read from, and the number of the message in it; None when all is read."""
-        return next(((part, part.at) for part in self.parts if part.at < part.count), None)
+        return next(((part, part.at) for part in self.parts if part.at < part.count and not part.shut), None)
 
     def read(self, part: Part, count: int) -> list[int]:
         """So many more of a part are read; returns the serial numbers of those, 0 for one that is done."""
@@ -123,36 +177,45 @@ class Stock:
         if part is None:
             return
         part.beyond.add(serial - part.first)
-        while part.done in part.beyond:
-            part.beyond.discard(part.done)
-            part.done += 1
+        part.settle()
 
     def rewind(self) -> None:
         """Whatever is not done is read again."""
         for part in self.parts:
             part.at = part.done
 
-    def give_up(self, part: Part) -> None:
-        """A part that cannot be read; its messages are gone."""
-        if part in self.parts:
-            self._remove(self.parts.index(part))
+    def cut(self, part: Part) -> int:
+        """What was not read of a part is gone; how many messages. It takes no more."""
+        before = part.left
+        part.count = part.at
+        part.beyond = {number for number in part.beyond if number < part.count}
+        if self.parts and part is self.parts[-1]:
+            self._growing = False
+        return before - part.left
 
     def gone(self, now: Moment, age_s: float) -> tuple[list[Part], int]:
         """Parts that are done with, gone from here already, and how many messages in them are only too old."""
         gone, old = [], 0
-        while self.parts:
-            first = self.parts[0]
-            age = first.newest.age_s(now)
-            if first.left and (age is None or age < age_s):
-                break
-            old += first.left
-            gone.append(self._remove(0))
+        for part in list(self.parts):
+            age = part.newest.age_s(now)
+            if age is None or age < age_s:
+                if part.shut and (part.left or not part.count):
+                    continue
+                if part.left:
+                    break
+            old += part.left
+            gone.append(self._remove(self.parts.index(part)))
         return gone, old
 
     @property
     def mark(self) -> tuple[int, int]:
-        """How far the oldest part is done: its first message, and how many; (0, 0) when there is none."""
-        return (self.parts[0].first, self.parts[0].done) if self.parts else (0, 0)
+        """How far the oldest part that can be read is done: its first message, and how many; (0, 0) for none."""
+        return next(((part.first, part.done) for part in self.parts if not part.shut), (0, 0))
+
+    @property
+    def aside(self) -> list[Part]:
+        """Parts that cannot be read now."""
+        return [part for part in self.parts if part.shut]
 
     def _part(self, serial: int) -> Part | None:
         return next((part for part in self.parts if part.first <= serial < part.first + part.count), None)

@@ -14,6 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.transports.mqtt import codec
+from edged.transports.mqtt.clocks import boot_s
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, arrival, greeting, subscribe_arguments
@@ -127,7 +128,7 @@ class Wire:
         if self._over or stream is None:
             return None
         mid = self._next_identifier() if message.qos else 0
-        stream.send(codec.publication(message, mid, self.version, time.monotonic()))
+        stream.send(codec.publication(message, mid, self.version, boot_s()))
         return mid
 
     @property

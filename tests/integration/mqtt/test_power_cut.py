@@ -19,14 +19,14 @@ NOW = Moment("boot", 100.0, 0)
 
 
 def some(*numbers: int) -> list[bytes]:
-    return encoded([Publication("t", str(number).encode(), 1) for number in numbers], NOW, 0.0)
+    return encoded([Publication("t", str(number).encode(), 1) for number in numbers], NOW)
 
 
 def found(folder: Path) -> list[int]:
     with closing(Segments(folder)) as segments:
         parts, damaged = segments.open()
         assert not damaged
-        return [int(one.payload) for part in parts for one in segments.read(part.first, 0, part.count, 10**6)[1]]
+        return [int(one.payload) for part in parts for one in segments.read(part.first, 0, part.count, 10**6)[1] if one]
 
 
 @pytest.fixture

@@ -133,11 +133,17 @@ def test_whoever_holds_a_model_is_named() -> None:
 
 
 def test_what_waits_for_the_broker_and_where_pushes_come_from() -> None:
-    outbox = {"messages": 12, "bytes": 4096, "fault": "the outbox cannot be written: No space left\x1b[2J"}
+    outbox = {
+        "messages": 12,
+        "bytes": 4096,
+        "fault": "the outbox cannot be written: No space left\x1b[2J",
+        "unread": "one file",
+    }
     pushes = {"pushes_url": "mqtts://fleet:8883", "pushes_connected": False}
     lines = list(
         command.report(build(DaemonStatus("1", "x", 5, 1.0, {**MQTT, "outbox": outbox, **pushes}), [], {}, None, {}))
     )
     assert "     12 messages wait in the outbox, 4.0 KiB" in lines
     assert "     the outbox cannot be written: No space left [2J" in lines
+    assert "     one file" in lines
     assert "     pushes: away from mqtts://fleet:8883" in lines

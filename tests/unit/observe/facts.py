@@ -23,6 +23,7 @@ class Outbox(msgspec.Struct, frozen=True):
     messages: int = 0
     bytes: int = 0
     fault: str = ""
+    aside: int = 0
 
 
 class Mqtt(msgspec.Struct, frozen=True):

@@ -49,7 +49,14 @@ class Bench:
             "wall_ms": lambda: self.wall,
             "clock_synced": lambda: self.synced,
         }
-        self.results = results = Results(TREE, models, publish=self.publish, packet_limit=lambda: self.limit, **shared)
+        self.results = results = Results(
+            TREE,
+            models,
+            publish=self.publish,
+            packet_limit=lambda: self.limit,
+            lasting=lambda: self.now + 1000.0,
+            **shared,
+        )
         self.intake = Intake(
             TREE, models, results=results, offer=self.offer, bug=self.bug, reading=self, later=self.later, **shared
         )
@@ -320,7 +327,7 @@ def test_a_result_is_kept_and_expires_as_the_configuration_says() -> None:
     for item in bench.taken:
         item.reply(_answer())
     assert [one.retain for one in bench.published] == [True, False, False]
-    assert {one.expires_s for one in bench.published} == {105.0}
+    assert {one.expires_s for one in bench.published} == {1105.0}
     bench.taken[0].reply(fault("bad_input", "no"))
     assert (bench.published[-1].retain, bench.published[-1].expires_s) == (False, None)
 

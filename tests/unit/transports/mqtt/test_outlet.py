@@ -28,7 +28,7 @@ class Sent:
 def test_many_results_that_a_broker_will_not_have_any_more_each_tell_it() -> None:
     """Its limit was another one before: each error was sent from inside the sending before, one stack frame deeper."""
     wire: list[Sent] = []
-    outlet = Outlet(lambda: cast("Wire", wire[0]) if wire else None, "status", Counts(), lambda: 0.0)
+    outlet = Outlet(lambda: cast("Wire", wire[0]) if wire else None, "status", Counts())
     handed: list[int] = []
 
     def refused(number: int, _code: str, _why: str) -> None:

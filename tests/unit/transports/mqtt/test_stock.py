@@ -108,6 +108,64 @@ def test_what_an_earlier_daemon_left_comes_first_and_its_gaps_are_known() -> Non
     assert read(stock) == [FIRST - 2, FIRST - 1, FIRST + 1, FIRST + 2, FIRST + 5, later]
 
 
+def test_of_a_part_that_is_damaged_further_on_what_was_read_stays() -> None:
+    stock = Stock(10_000)
+    numbers = [put(stock) for _ in range(5)]
+    part = stock.parts[0]
+    assert stock.read(part, 3) == numbers[:3]
+    stock.finish(numbers[1])
+    assert stock.cut(part) == 2
+    assert (len(stock), stock.next(), all(map(stock.has, numbers[:3]))) == (2, None, True)
+    later = put(stock)
+    assert later == numbers[-1] + 1  # nobody's number
+    for one in (numbers[0], numbers[2]):
+        stock.finish(one)
+    assert [one.first for one in stock.gone(NOW, DAY_S)[0]] == [FIRST]
+
+
+def test_what_cannot_be_read_is_passed_over_and_comes_back() -> None:
+    stock = Stock(1600)
+    numbers = [put(stock, 100) for _ in range(3)]
+    stock.read(stock.parts[0], 1)
+    first = stock.parts[0]
+    stock.shut(first, "EIO")
+    assert stock.aside == [first]
+    assert read(stock) == numbers[1:]
+    for one in numbers[1:]:
+        stock.finish(one)
+    assert [one.first for one in stock.gone(NOW, DAY_S)[0]] == numbers[1:]  # those behind it do not wait for it
+    assert (len(stock), stock.size, stock.mark) == (1, 100, (0, 0))
+    assert stock.opened(Part(numbers[0], 1, 100, NOW, apart=True)) == 0
+    assert read(stock) == []  # it had been read
+    stock.rewind()
+    assert read(stock) == numbers[:1]
+
+
+def test_what_could_never_be_read_takes_its_numbers_and_its_room_and_no_more() -> None:
+    stock = Stock(1600)
+    shut = Part(FIRST, 0, 800, Moment("", 0.0, 0), shut="EACCES", apart=True)
+    stock.found(
+        [Part(FIRST - 1, 1, 100, NOW), shut, Part(FIRST + 90, 2, 100, NOW, beyond={0}), Part(FIRST + 95, 1, 9, NOW)]
+    )
+    assert stock.lost == 3  # between the last two
+    assert [part.first for part in stock.gone(Moment("boot", DAY_S * 2, 0), DAY_S)[0]] == [
+        FIRST - 1,
+        FIRST + 90,
+        FIRST + 95,
+    ]
+    assert put(stock, 100) == FIRST + 96
+    assert stock.gone(Moment("another", 0.0, 1), 0.0) == ([], 0)
+    gone = stock.room(1000)
+    assert gone is not None
+    assert gone[0] is shut
+
+
+def test_the_newest_of_all_cannot_be_read() -> None:
+    stock = Stock(1600)
+    stock.found([Part(FIRST, 0, 800, Moment("", 0.0, 0), shut="EACCES", apart=True)])
+    assert put(stock, 100) == FIRST + 101  # in no file that is there
+
+
 def test_parts_go_when_all_in_them_are_too_old() -> None:
     stock = Stock(1600)
     for up_s in (0.0, 0.0, 50.0):
