@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Box:
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.prefix: tuple[str, ...] = ()  # of the command, such as AS_NOBODY_SPECIAL
+        self.program: Sequence[str] = (sys.executable, "-m", "edged")
         self.environment = {
             **os.environ,
             "STATE_DIRECTORY": str(folder / "state"),
@@ -59,7 +60,7 @@ class Box:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "edged", "run", "--config", str(self.config)],
+                [*self.prefix, *self.program, "run", "--config", str(self.config)],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

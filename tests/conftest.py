@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edged.config.mistakes import Refusal
+from edged.config.units import Duration
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
+_TOLD = "told"
 
 # A busy machine is no fault: neither how long an example takes counts, nor how long it takes to make one.
 settings.register_profile("edged", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,12 +25,16 @@ settings.load_profile("edged")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what takes minutes too: the tests marked `soak`")
+    parser.addoption("--soak-time", default="2m", help="how long the mixed load of tests/soak lasts (2m)")
     parser.addoption("--brokers", action="store_true", help="run the brokers of other people too: marked `brokers`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without --soak the tests marked so are left out, whatever -m says; those of --brokers likewise."""
     unasked = [mark for mark in ("soak", "brokers") if not config.getoption(f"--{mark}")]
+    for item in items:
+        if "soak_s" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(2 * _soak_s(config) + 600))
     left = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
     if left:
         config.hook.pytest_deselected(items=left)
@@ -38,6 +45,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether --soak was given, for a test that has a short form."""
     return bool(request.config.getoption("--soak"))
+
+
+def _soak_s(config: pytest.Config) -> float:
+    try:
+        return Duration.parse(config.getoption("--soak-time"))
+    except Refusal as error:
+        raise pytest.UsageError(f"--soak-time: {error}") from None
+
+
+@pytest.fixture(scope="session")
+def soak_s(request: pytest.FixtureRequest) -> float:
+    """Seconds of load that --soak-time asks for; a test that takes it has time for twice as many and ten minutes."""
+    return _soak_s(request.config)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Keeps a text for the end of the run, where it is printed whatever has become of the test."""
+    return lambda text: record_property(_TOLD, text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests had to tell: they may have run in other processes."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties if report.when == "call" else ():
+            if name == _TOLD:
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(str(text))
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,11 @@ class Worker:
         return True
 
     def forget(self) -> None:
-        """Gives the descriptors back, after the end of the process."""
+        """Gives the descriptors back, after the end of the process. In the starter's thread, as all that asks of it."""
         channel.close(self.sock)
+        # Its two pipes too, which are the collector's to close otherwise, hours later.
+        with contextlib.suppress(ValueError):  # nobody knows yet how it has ended
+            self.process.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

@@ -1,7 +1,8 @@
 """gRPC's own Python client with bytes for messages, in a process of its own; prints what it got as JSON.
 
 python plain_grpc.py TARGET METHOD MESSAGE-IN-HEX [--ca FILE] [--cert FILE] [--token TOKEN]
-python plain_grpc.py TARGET METHOD MESSAGE-IN-HEX --load SECONDS --in-flight N: what came of all of them
+python plain_grpc.py TARGET METHOD MESSAGE-IN-HEX --load SECONDS --in-flight N [--pause S] [--bad MESSAGE-IN-HEX]:
+    what came of all of them; with --bad every tenth call has that message
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def channel(args: argparse.Namespace) -> Any:
     return grpc.aio.secure_channel(args.target, credentials, (("grpc.ssl_target_name_override", "localhost"),))
 
 
-async def one(call: Any, args: argparse.Namespace) -> dict[str, Any]:
+async def one(call: Any, args: argparse.Namespace, message: str = "") -> dict[str, Any]:
     metadata = (("authorization", f"Bearer {args.token}"),) if args.token else ()
     try:
-        answer = await call(bytes.fromhex(args.message), metadata=metadata, timeout=20)
+        answer = await call(bytes.fromhex(message or args.message), metadata=metadata, timeout=20)
     except grpc.aio.AioRpcError as error:
         trailers = {name: value for name, value in error.trailing_metadata() if isinstance(value, str)}
         return {"status": error.code().name, "details": error.details(), "trailers": trailers}
@@ -48,9 +49,10 @@ async def load(call: Any, args: argparse.Namespace) -> dict[str, Any]:
     async def work() -> None:
         while time.monotonic() < end_s:
             found["sent"] += 1
-            got = await one(call, args)
+            got = await one(call, args, args.bad if found["sent"] % 10 == 0 else "")
             found[got["status"]] += 1
             answers.add(got.get("answer", "")[:40])
+            await asyncio.sleep(args.pause)
 
     await asyncio.gather(*(work() for _ in range(args.in_flight)))
     return {**found, "answers": sorted(answers)}
@@ -61,9 +63,10 @@ async def main() -> None:
     parser.add_argument("target")
     parser.add_argument("method")
     parser.add_argument("message")
-    for name in ("--ca", "--cert", "--token"):
+    for name in ("--ca", "--cert", "--token", "--bad"):
         parser.add_argument(name, default="")
     parser.add_argument("--load", type=float, default=0.0)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--in-flight", type=int, default=8)
     args = parser.parse_args()
     async with channel(args) as opened:

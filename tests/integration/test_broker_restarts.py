@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -182,7 +181,5 @@ def test_nothing_is_lost_over_six_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_nothing_is_lost_in_ten_minutes_of_restarts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = scenario(tmp_path, 30, 18.0)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{found}\n")
+def test_nothing_is_lost_in_ten_minutes_of_restarts(tmp_path: Path, tell: Callable[[str], None]) -> None:
+    tell(scenario(tmp_path, 30, 18.0))
