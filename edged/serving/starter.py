@@ -63,10 +63,10 @@ class Worker:
         return True
 
     def forget(self) -> None:
-        """Gives the descriptors back, after the end of the process. In the starter's thread, as all that asks of it."""
+        """Gives the descriptors back, after the end of the process."""
         channel.close(self.sock)
-        # Its two pipes too, which are the collector's to close otherwise, hours later.
-        with contextlib.suppress(ValueError):  # nobody knows yet how it has ended
+        # Its two pipes too: Python's collector would close them otherwise, whenever it comes by.
+        with contextlib.suppress(ValueError):  # nobody knows how it has ended, or whether
             self.process.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
@@ -56,6 +57,30 @@ def test_a_worker_that_ends_before_it_is_told_what_to_load(play: Play, monkeypat
                 await bench.route.start(bench.release(models.linear()))
 
     play(scenario)
+
+
+def test_a_process_that_has_ended_leaves_no_descriptor(play: Play) -> None:
+    """Nor waits for Python's collector, which comes by seldom in a daemon that makes few objects."""
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - their number
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        before = descriptors()
+        for _ in range(3):
+            live = bench.route.live
+            assert live is not None
+            live.kill()
+            outcome = await asyncio.wait_for(bench.send(ONE_SCAN), 30)
+            assert isinstance(outcome, Answer)
+        await bench.until(lambda: descriptors() <= before)
+
+    gc.disable()
+    try:
+        play(scenario)
+    finally:
+        gc.enable()
 
 
 def test_both_generations_of_a_switch_end(play: Play) -> None:
