@@ -276,7 +276,7 @@ class Daemon:
         fast = self._sockets.fast
         listen = None
         if fast is not None and fast.direct:
-            listen = partial(listening.unix, Path(fast.of(model.name)), "sockets.fast")
+            listen = partial(listening.unix, Path(fast.of(model.name)), "sockets.fast", descriptors=True)
         route = Route(model, self._starter, self._metrics, record=push.record, listen=listen)
         route.processes.prepared = self._prepared
         return route

@@ -20,5 +20,7 @@ def bind(places: Sequence[str]) -> list[Listener]:
 def _each(places: Sequence[str]) -> Iterator[Listener]:
     for address in places:
         path = address.removeprefix("unix:")
-        bound = listening.unix(Path(path), "sockets.fast") if path[:1] == "/" else listening.tcp(address, safe=False)
-        yield Listener(bound)
+        if path[:1] == "/":
+            yield Listener(listening.unix(Path(path), "sockets.fast", descriptors=True))  # of clients' rings
+        else:
+            yield Listener(listening.tcp(address, safe=False))

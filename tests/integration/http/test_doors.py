@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +201,23 @@ def test_curl_as_the_manual_prints_it(door: Served, authority: Authority) -> Non
         check=True,
     )
     assert json.loads(done.stdout)["name"] == "echo"
+
+
+def test_a_descriptor_that_nobody_asked_for_is_refused_by_the_kernel(served: Served) -> None:
+    """Closing one that lingers would take the loop's time: as much as its sender likes."""
+    with served.connect() as client, socket.socket() as passed:
+        if not _can_refuse(client):
+            pytest.skip("descriptors can be refused from Linux 6.16 on")
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed.fileno().to_bytes(4, sys.byteorder))]
+        with pytest.raises(PermissionError):
+            client.sendmsg([b"G"], rights)
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert response(client)[0] == 200
+
+
+def _can_refuse(client: socket.socket) -> bool:
+    try:
+        client.getsockopt(socket.SOL_SOCKET, 83)  # SO_PASSRIGHTS
+    except OSError:
+        return False
+    return True
