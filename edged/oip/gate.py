@@ -9,16 +9,18 @@ from typing import Final, Generic, Protocol, TypeVar
 from edged.errors import Fault, fault
 from edged.oip.bodies import Room
 from edged.oip.listeners import Listener
+from edged.oip.taking import Taking
 
 _SCRATCH: Final = 64 * 1024  # bytes of one read that goes to no body; a turn of the loop uses it for one connection
 _TOLD: Final = 64  # connections above the limit that are told so; further ones are only closed
 
 
 class Served(Protocol):
-    """A connection; `untaken`: bytes of answers of which its client took nothing between the last two sweeps."""
+    """A connection."""
 
     @property
-    def untaken(self) -> int: ...
+    def taking(self) -> Taking:
+        """What its client takes of its answers, as of the last sweep."""
 
     def sweep(self, now_s: float) -> None:
         """Ends what took too long by `now_s`."""
@@ -112,11 +114,11 @@ class Gate(Generic[App, Limit, One]):
             self._sweep = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._swept)
 
     def _let_go(self) -> None:
-        """Cuts clients that take nothing of their answers while those take too much room: the largest first."""
-        untaken = sorted((one for one in self.connections if one.untaken), key=lambda one: one.untaken)
-        total = sum(one.untaken for one in untaken)
+        """Cuts clients that do not take their answers while those take too much room: the largest first."""
+        slow = sorted((one for one in self.connections if one.taking.untaken), key=lambda one: one.taking.untaken)
+        total = sum(one.taking.untaken for one in slow)
         while total > self.room.size:
-            connection = untaken.pop()
-            total -= connection.untaken
+            connection = slow.pop()
+            total -= connection.taking.untaken
             self.count("timeout")
             connection.abort()

@@ -18,6 +18,7 @@ from edged import frames
 from edged.errors import EdgedError, Fault, fault
 from edged.frames import DESCRIBE, HEAD, IN_RING, INFER, RING, Head, Malformed
 from edged.oip.gate import Gate
+from edged.oip.taking import Taking
 from edged.transports.fast.limits import Limits
 from edged.transports.fast.requests import App, Request
 from edged.transports.fast.ring import Ring
@@ -63,9 +64,8 @@ class Connection(asyncio.BufferedProtocol):
         self._frames = 0
         self._seen = (0, 0)  # the same at the sweep before
         self._begun_s = self._moved_s = self._ends_s = math.inf
-        self._unsent = 0
         self.owed: set[Request] = set()
-        self.untaken = 0  # bytes of answers of which the client took nothing between the last two sweeps
+        self.taking = Taking()
 
     # --- what asyncio calls -------------------------------------------------------------------------
 
@@ -284,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
     def _write(self, parts: tuple[bytes, ...]) -> None:
         if self._transport is not None:
             for part in parts:
+                self.taking.wrote += len(part)
                 self._transport.write(part)
 
     def _pause(self) -> None:
@@ -346,9 +347,9 @@ class Connection(asyncio.BufferedProtocol):
         for request in tuple(self.owed):
             if request.latest_s < now_s:
                 request.settle(fault("deadline", "no outcome came, long after the deadline"))
-        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        self.untaken = unsent if 0 < self._unsent <= unsent else 0
-        self._unsent = unsent
+        limits, transport = self._gate.limits, self._transport
+        unsent = transport.get_write_buffer_size() if transport is not None else 0
+        self.taking.look(unsent, limits.frame_s / limits.sweep_s)
         if now_s >= self._ends_s:
             self.abort()
         elif not self._refused:

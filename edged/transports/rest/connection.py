@@ -14,6 +14,7 @@ from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
 from edged.oip.bodies import Sized
+from edged.oip.taking import Taking
 from edged.transports.rest import heads, replies
 from edged.transports.rest.application import HttpGate
 from edged.transports.rest.chunks import Chunks
@@ -52,8 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         self._fresh = True
         self._step = 0
         self._patience = Patience(gate.limits)
-        self._unsent = 0
-        self.untaken = 0  # bytes of answers of which the client took nothing between the last two sweeps
+        self.taking = Taking()
 
     # --- what asyncio calls -------------------------------------------------------------------------
 
@@ -241,7 +241,9 @@ class Connection(asyncio.BufferedProtocol):
             ending = CLOSE if self._last and not turns and self._head is None else head.ending
             if head.method == "HEAD":
                 transport.write(reply.head + ending)
-            elif len(reply.body) <= _JOINED:
+                continue
+            self.taking.wrote += len(reply.head) + len(reply.body)
+            if len(reply.body) <= _JOINED:
                 transport.write(b"".join((reply.head, ending, reply.body)))
             else:
                 transport.writelines((reply.head + ending, reply.body))
@@ -329,10 +331,10 @@ class Connection(asyncio.BufferedProtocol):
         for turn in tuple(self._turns):
             if turn.latest_s < now_s:
                 turn.settle(fault("deadline", "no outcome came, long after the deadline"))
-        got, unsent = (self._body.got if self._body else 0), self._transport.get_write_buffer_size()
-        self.untaken = unsent if 0 < self._unsent <= unsent else 0
-        self._unsent = unsent
-        late = self._patience.look(now_s, self._step, self._doing(), got=got, unsent=unsent)
+        limits, taking = self._gate.limits, self.taking
+        taking.look(self._transport.get_write_buffer_size(), limits.body_s / limits.sweep_s)
+        got = self._body.got if self._body else 0
+        late = self._patience.look(now_s, self._step, self._doing(), got=got, taking=taking)
         if late is None:
             return
         if late.problem is not None:

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from edged.errors import Fault, fault
+from edged.oip.taking import Taking
 from edged.transports.rest.limits import Limits
 
 
@@ -30,26 +31,28 @@ class Patience:
     """One connection's deadlines, looked at now and then: a timer for each request would cost more than its parsing.
 
     Time starts anew with each `step` of the connection, not with each byte: what drips is late too. Only a
-    client that takes more of its answer is given time for that.
+    client that goes on taking its answer, at more than a drip, is given time for that.
     """
 
-    __slots__ = ("_due_s", "_got", "_limits", "_stalled_s", "_step", "_unsent")
+    __slots__ = ("_due_s", "_got", "_limits", "_stalled_s", "_step", "_taken")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._step = -1
         self._got = 0
-        self._unsent = 0
+        self._taken = 0  # when time last started anew
         self._due_s = math.inf
         self._stalled_s = math.inf
 
-    def look(self, now_s: float, step: int, doing: Doing, *, got: int, unsent: int) -> Late | None:
-        """Late when this step has taken too long by `now_s`. `got` and `unsent` are bytes of body and of answers."""
-        if step != self._step or unsent < self._unsent:
-            self._due_s = now_s + self._limit_s(doing)
+    def look(self, now_s: float, step: int, doing: Doing, *, got: int, taking: Taking) -> Late | None:
+        """Late when this step has taken too long by `now_s`. `got` is bytes of body."""
+        limit_s = self._limit_s(doing)
+        if step != self._step or taking.keeps_up(self._taken, limit_s):
+            self._due_s = now_s + limit_s
+            self._taken = taking.taken
         if step != self._step or got != self._got:
             self._stalled_s = now_s + self._limits.stall_s
-        self._step, self._got, self._unsent = step, got, unsent
+        self._step, self._got = step, got
         if now_s >= self._due_s:
             return Late(self._problem(doing))
         if doing is Doing.BODY and now_s >= self._stalled_s:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edged.errors import Fault
+from edged.oip.taking import Taking
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.application import RpcGate
 from edged.transports.rpc.frames import Broken
@@ -42,8 +43,8 @@ class Connection(asyncio.BufferedProtocol):
         self._credit = 0  # bytes that the client may send anew, once it is told so
 
     @property
-    def untaken(self) -> int:
-        return self._session.untaken
+    def taking(self) -> Taking:
+        return self._session.sender.taking
 
     # --- what asyncio calls -------------------------------------------------------------------------
 

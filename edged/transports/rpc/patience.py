@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 
+from edged.oip.taking import Taking
 from edged.transports.rpc.limits import Limits
 
 
@@ -19,7 +20,7 @@ class Doing(enum.Enum):
 
 
 class Patience:
-    """Time starts anew when something else is waited for, or when the client has taken more of its answers."""
+    """Time starts anew when something else is waited for, or when the client goes on taking its answers."""
 
     def __init__(self, limits: Limits) -> None:
         self._limit_s = {
@@ -30,13 +31,13 @@ class Patience:
             Doing.END: limits.linger_s,
         }
         self._doing: Doing | None = None
-        self._unsent = 0
+        self._taken = 0
         self._due_s = math.inf
 
-    def over(self, now_s: float, doing: Doing, unsent: int) -> bool:
-        """Whether it has gone on for too long; `unsent` is bytes of answers."""
-        if doing is not self._doing or unsent < self._unsent:
+    def over(self, now_s: float, doing: Doing, taking: Taking) -> bool:
+        """Whether it has gone on for too long."""
+        if doing is not self._doing or taking.keeps_up(self._taken, self._limit_s[doing]):
             self._doing = doing
             self._due_s = now_s + self._limit_s[doing]
-        self._unsent = unsent
+            self._taken = taking.taken
         return now_s >= self._due_s

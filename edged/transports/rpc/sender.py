@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from edged.oip.taking import Taking
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.frames import END_HEADERS, END_STREAM, HEAD, Broken
 from edged.transports.rpc.messages import PREFIX, prefixed
@@ -29,6 +30,7 @@ class Sender:
         self.initial = frames.FIRST_WINDOW
         self.frame = frames.FIRST_FRAME
         self.writable = True
+        self.taking: Final = Taking()
 
     def use(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -40,6 +42,7 @@ class Sender:
     def write(self, data: bytes) -> None:
         """A frame that needs no window."""
         if self.transport is not None:
+            self.taking.wrote += len(data)
             self.transport.write(data)
 
     def end(self, data: bytes) -> None:
@@ -74,6 +77,7 @@ class Sender:
     def message(self, stream: Stream, message: bytes) -> None:
         """A message, now or as the windows allow."""
         self._lead(stream)
+        self.taking.wrote += len(message)
         if len(message) <= _JOINED:
             stream.outgoing.append(memoryview(prefixed(message) + message))
         else:

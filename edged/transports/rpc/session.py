@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """One client's. `last`: the newest call. `over`: nothing is read any more. `untaken` as in gate.Served."""
+    """One client's. `last`: the newest call. `over`: nothing is read any more."""
 
     def __init__(self, gate: RpcGate) -> None:
         self._gate = gate
@@ -34,14 +34,12 @@ class Session:
         self.sender: Final = self.exchange.sender
         self.last = 0
         self.over = False
-        self.untaken = 0
         self._leaving = False
         self._set = False  # the client has sent its settings, which come first
         self._heads = Heads(gate.limits.header)
         self._block: bytearray | None = None  # headers that go on in further frames
         self._block_of = 0, 0
         self._patience = Patience(gate.limits)
-        self._unsent = 0
 
     @property
     def takes_data(self) -> bool:
@@ -229,10 +227,10 @@ class Session:
         self._chatter.forget()
         self.exchange.sweep(now_s)
         unsent = transport.get_write_buffer_size() + sum(stream.unsent for stream in self.exchange)
-        self.untaken = unsent if 0 < self._unsent <= unsent else 0
-        self._unsent = unsent
+        taking = self.sender.taking
+        taking.look(unsent, self._limits.body_s / self._limits.sweep_s)
         doing = self._doing(begun=begun)
-        if not self._patience.over(now_s, doing, unsent):
+        if not self._patience.over(now_s, doing, taking):
             return
         if doing is Doing.REST:
             self.leave()
@@ -244,7 +242,7 @@ class Session:
     def _doing(self, *, begun: bool) -> Doing:
         if self.over:
             return Doing.END
-        if self._unsent:
+        if self.sender.taking.unsent:
             return Doing.SEND
         if begun or self._block is not None:
             return Doing.BEGIN

@@ -217,14 +217,27 @@ def test_a_client_that_does_not_read_is_not_read_and_is_cut_in_the_end() -> None
     def scenario(client: Client) -> None:
         client.send(post(b"a"))
         client.connection.pause_writing()
-        client.answer(0)
-        client.pipe.unsent = 1000
+        client.answer(0, "a" * 100_000)
+        client.pipe.unsent = 100_000
         assert not client.pipe.reading
         client.wait(50)
-        client.pipe.unsent = 900  # it reads again, slowly
+        client.pipe.unsent = 70_000  # it reads again, slowly
         client.wait(70)
         assert not client.pipe.end()
         client.wait(10)
+        assert client.pipe.end() == "aborted"
+
+    run(scenario)
+
+
+def test_one_byte_now_and_then_is_no_reading() -> None:
+    def scenario(client: Client) -> None:
+        client.send(post(b"a"))
+        client.connection.pause_writing()
+        client.answer(0, "a" * 100_000)
+        for second in range(1, 77):
+            client.pipe.unsent = 100_000 - second
+            client.wait(1)
         assert client.pipe.end() == "aborted"
 
     run(scenario)
@@ -237,11 +250,14 @@ def test_answers_that_nobody_takes_have_a_room_too() -> None:
         others = [Connection(first.gate) for _ in pipes[1:]]
         for other, pipe in zip(others, pipes[1:], strict=True):
             other.connection_made(pipe)  # type: ignore[arg-type]  # what a connection uses of one
-        for pipe, unsent in zip(pipes, (50_000, 150_000, 140_000, 900_000), strict=True):
-            pipe.unsent = unsent
+        for one, pipe, unsent in zip(
+            (first.connection, *others), pipes, (50_000, 150_000, 140_000, 900_000), strict=True
+        ):
+            one.taking.wrote = pipe.unsent = unsent
         first.gate._swept()
         assert [pipe.end() for pipe in pipes] == [""] * 4  # perhaps they take some of it just now
         pipes[3].unsent = 800_000  # as this one does
+        pipes[1].unsent -= 1  # and this one does not
         first.gate._swept()
         assert [pipe.end() for pipe in pipes] == ["", "aborted", "", ""]
         assert first.counted == ["timeout"]

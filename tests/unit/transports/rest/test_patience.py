@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from edged.oip.taking import Taking
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.patience import Doing, Patience
 
 
-def late(patience: Patience, now_s: float, step: int, doing: Doing, *, got: int = 0, unsent: int = 0) -> str | None:
+def late(
+    patience: Patience, now_s: float, step: int, doing: Doing, *, got: int = 0, taking: Taking | None = None
+) -> str | None:
     """What is said, "" when nothing is, None when it is not late."""
-    found = patience.look(now_s, step, doing, got=got, unsent=unsent)
+    found = patience.look(now_s, step, doing, got=got, taking=taking or Taking())
     if found is None:
         return None
     return found.problem.message if found.problem is not None else ""
@@ -55,8 +58,14 @@ def test_a_new_step_has_new_time_and_more_bytes_of_a_header_do_not() -> None:
     assert late(one, 19, 1, Doing.HEADER) is not None
 
 
-def test_a_client_that_takes_its_answer_slowly_is_let() -> None:
-    one = Patience(Limits())
-    for minute in range(60):
-        assert late(one, minute * 60, 0, Doing.REST, unsent=1000 - minute) is None
-    assert late(one, 59 * 60 + 75, 0, Doing.REST, unsent=941) == ""
+def test_a_client_that_takes_its_answer_slowly_is_let_and_one_that_drips_is_not() -> None:
+    one, taking = Patience(Limits()), Taking()
+    taking.wrote = 10**6
+    for minute in range(45):
+        taking.look(10**6 - minute * 20_000, 60)  # 333 bytes a second
+        assert late(one, minute * 60, 0, Doing.REST, taking=taking) is None
+    ends_s = 44 * 60 + 75
+    for second in range(44 * 60, ends_s):
+        taking.look(taking.unsent - 1, 60)
+        assert late(one, second, 0, Doing.REST, taking=taking) is None
+    assert late(one, ends_s, 0, Doing.REST, taking=taking) == ""
