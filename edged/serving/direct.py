@@ -17,7 +17,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from edged.door import Leave, Listen, Tallies, Underway
 from edged.errors import Fault
 from edged.messages import FAST
 from edged.serving.generation import Generation
+from edged.serving.observer import Observer
 
 DEADLINE_S: Final = 10.0  # of a request that sets none, of a model that sets none
 _AGAIN_S: Final = 0.02  # until a message is sent that its channel had no room for
@@ -50,21 +51,6 @@ class Listener(Protocol):
     def address(self) -> str: ...
     def close(self) -> None:
         """Takes it away: nobody new connects."""
-
-
-class Observer(Protocol):
-    """What is told to the counters; observe.metrics.Metrics is one."""
-
-    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None: ...
 
 
 class Door:

@@ -3,7 +3,8 @@
 - At most two batches are in flight; with nothing waiting there is no added delay.
 - Suspects of a death run before everything else, one at a time, with nothing else in flight (RULES 13).
 - While paused nothing is sent; `on_idle` tells when nothing is in flight (RULES 15).
-- A ticket is settled once; an answer that comes after its deadline is counted as `late` (RULES 14).
+- A ticket is settled once; an answer that comes after its deadline is counted as `late` (RULES 14). A reply that raises
+  harms nobody else.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import asyncio
 import collections
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from edged.channel import Answers, InputHead
 from edged.config.schema import Model
@@ -22,6 +23,7 @@ from edged.errors import Fault, fault
 from edged.messages import Admission, Answer, Input, Outcome
 from edged.serving.generation import Generation
 from edged.serving.lane import Lane
+from edged.serving.observer import Observer
 from edged.serving.recent import MOST, Recent
 from edged.serving.terms import Terms
 from edged.serving.turns import Ticket
@@ -30,32 +32,6 @@ IN_FLIGHT: Final = 2
 _LABEL: Final = 64  # characters of a content type: senders may write 64 KiB, and a head has to fit its message
 
 log = logging.getLogger("edged.serving")
-
-
-class Observer(Protocol):
-    """What serving tells the counters; observe.metrics.Metrics is one."""
-
-    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
-    def dropped(self, model: str, reason: str) -> None: ...
-    def restarted(self, model: str) -> None: ...
-    def ran(
-        self,
-        model: str,
-        version: str,
-        requests: int,
-        waited_s: float,
-        spent_ns: tuple[int, int, int],
-        rows: Sequence[int],
-    ) -> None: ...
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None: ...
 
 
 class Feeder:
@@ -75,7 +51,8 @@ class Feeder:
         self._suspects: collections.deque[Ticket] = collections.deque()
         self._running: collections.deque[list[Ticket]] = collections.deque()
         self._recent = Recent()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.Handle | None = None  # of uvloop's none says when: what is due is no timer there
+        self._deadline_s = 0.0
         self._linger: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
         self._crowded = False  # the last batch had more than one input: others are on their way
@@ -337,7 +314,11 @@ class Feeder:
         ticket.settled = True
         code = outcome.code if isinstance(outcome, Fault) else "ok"
         self._observer.answered(self._settings.name, version, code, now_s - ticket.item.arrived_s)
-        ticket.item.reply(outcome)
+        try:
+            ticket.item.reply(outcome)
+        except Exception:  # the boundary of RULES 23: whatever its transport did wrong, others wait behind it
+            log.exception("an outcome could not be handed on", extra={"model": self._settings.name, "code": "internal"})
+            self._observer.fault("reply")
 
     def _drop(self, ticket: Ticket, problem: Fault) -> None:
         self._observer.dropped(self._settings.name, problem.code)
@@ -345,11 +326,11 @@ class Feeder:
 
     def _arm_deadline(self) -> None:
         deadline_s = self.lane.next_deadline_s()
-        if deadline_s is None or (self._deadline is not None and self._deadline.when() <= deadline_s):
+        if deadline_s is None or (self._deadline is not None and self._deadline_s <= deadline_s):
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self._loop.call_at(deadline_s, self._expire)
+        self._deadline, self._deadline_s = self._loop.call_at(deadline_s, self._expire), deadline_s
 
     def _expire(self) -> None:
         self._deadline = None

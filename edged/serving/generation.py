@@ -353,9 +353,11 @@ class Generation:
 
     def _land(self, flight: Flight, answers: Answers, payload: memoryview) -> None:
         """Hands an answer on, which copies what it keeps, and only then lets its slots be used again."""
-        flight.done(answers, payload)
-        if self._rings is not None:
-            self._rings.free(flight.place, flight.room)
+        try:
+            flight.done(answers, payload)
+        finally:
+            if self._rings is not None:
+                self._rings.free(flight.place, flight.room)
 
     def _fail_start(self, error: EdgedError) -> None:
         for future in (self._opened, self._ready):

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
+from edged.serving.observer import Nobody
 from edged.serving.release import Release
 from edged.serving.route import Route
 from edged.serving.starter import Starter
-
-
-class _Silent:
-    """Nobody counts a rehearsal."""
-
-    def answered(self, model: str, version: str, outcome: str, seconds: float) -> None: ...
-    def dropped(self, model: str, reason: str) -> None: ...
-    def restarted(self, model: str) -> None: ...
-    def ran(
-        self,
-        model: str,
-        version: str,
-        requests: int,
-        waited_s: float,
-        spent_ns: tuple[int, int, int],
-        rows: Sequence[int],
-    ) -> None: ...
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None: ...
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +19,7 @@ async def stage(settings: Model) -> AsyncIterator[Route]:
     """A model that nobody sends anything to; its processes end with it."""
     starter = Starter()
     try:
-        route = Route(settings, starter, _Silent(), record=False)
+        route = Route(settings, starter, Nobody(), record=False)
         try:
             yield route
         finally:

@@ -20,9 +20,10 @@ from edged.messages import Admission, Input, Source
 from edged.observe.resources import memory_available
 from edged.serving.deaths import Deaths
 from edged.serving.direct import Door, Listener
-from edged.serving.feeder import Feeder, Observer
+from edged.serving.feeder import Feeder
 from edged.serving.generation import Generation
 from edged.serving.memory import lacking
+from edged.serving.observer import Observer
 from edged.serving.processes import Processes
 from edged.serving.refusals import NOTHING_YET, UNLOADED, failed
 from edged.serving.release import Release, Tally

@@ -27,6 +27,7 @@ class Counters:
         self.outcomes: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
         self.restarts = 0
+        self.faults: Counter[str] = Counter()
         self.runs: list[int] = []
 
     def answered(self, model: str, version: str, outcome: str, seconds: float) -> None:
@@ -37,6 +38,9 @@ class Counters:
 
     def restarted(self, model: str) -> None:
         self.restarts += 1
+
+    def fault(self, where: str) -> None:
+        self.faults[where] += 1
 
     def ran(
         self,

@@ -15,7 +15,7 @@ from edged.channel import Answers, InputHead
 from edged.config.schema import Batch, Limits, Model, Queue
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
-from edged.messages import Answer, Outcome, Source
+from edged.messages import Answer, Input, Outcome, Source
 from tests import models
 from tests.integration.serving.conftest import Bench
 
@@ -57,6 +57,30 @@ def test_what_comes_in_one_turn_of_the_loop_shares_a_batch(play: Play) -> None:
         await asyncio.sleep(0)
         assert [flight.inputs for flight in live.flights][-1] == 8
         assert all(isinstance(one, Answer) for one in await asyncio.gather(*inputs))
+
+    play(scenario)
+
+
+def test_a_transport_that_fails_takes_nobody_along(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in one input's reply is told and counted; the others of its batch, and what comes later, are answered."""
+
+    def broken(outcome: Outcome) -> None:
+        raise ZeroDivisionError("a bug on purpose")
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.linear()))
+        live = bench.route.live
+        assert live is not None
+        for _ in range(40):  # more than a ring has slots
+            first = bench.send(ONE_SCAN)
+            bench.route.offer(Input("m", ONE_SCAN.ljust(100_000), Source.HTTP, broken, time.monotonic()))
+            last = bench.send(ONE_SCAN)
+            assert all(isinstance(one, Answer) for one in await asyncio.gather(first, last))
+        bench.route.offer(Input("m", b"nonsense", Source.HTTP, broken, time.monotonic(), deadline_s=0.0))
+        assert isinstance(await bench.send(ONE_SCAN), Answer)
+        assert bench.route.live is live
+        assert bench.counters.faults == {"reply": 41}
+        assert {record.__dict__["code"] for record in caplog.records if record.exc_info} == {"internal"}
 
     play(scenario)
 
@@ -270,6 +294,21 @@ def test_three_deaths_make_the_model_failed_and_it_comes_back(play: Play) -> Non
         assert problem.code == "model_failed"
         waiting = bench.send(ONE_SCAN, Source.MQTT_QOS1)  # what can wait does
         assert isinstance(await asyncio.wait_for(waiting, 30), Answer)
+
+    play(scenario)
+
+
+def test_deadlines_that_are_due_at_once_are_answers_too(play: Play) -> None:
+    """As a request brings them that may wait for a microsecond; others come in the same turn of the loop."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        running = [bench.send(b"[20000]") for _ in range(2)]
+        await asyncio.sleep(0)
+        hurried = [bench.send(b"[1]", deadline_s=-1.0) for _ in range(4)]
+        usual = bench.send(b"[1]", deadline_s=60)
+        assert [one.code for one in await asyncio.gather(*hurried) if isinstance(one, Fault)] == ["deadline"] * 4
+        assert all(isinstance(one, Answer) for one in await asyncio.gather(usual, *running))
 
     play(scenario)
 
