@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import cost, footprint, models, report, swap
+from benchmarks import beside, cost, footprint, models, report, swap
 from benchmarks.cost import Plan
 from benchmarks.figures import Row, medians, with_ratios
 from benchmarks.goals import Goal, Results, goals
 from benchmarks.load import Clients
 
 _BUILD: Final = Path(__file__).parent.parent / "build" / "bench"
-_PARTS: Final = ("http", "fast", "grpc", "mqtt", "start", "memory", "idle", "swap", "trial")
+_PARTS: Final = ("http", "fast", "grpc", "mqtt", "start", "memory", "idle", "beside", "swap", "trial")
 
 
 def _arguments() -> argparse.Namespace:
@@ -127,6 +127,11 @@ def _measured(args: argparse.Namespace, folder: Path) -> Results:
         _tell("", "memory")
         peers = footprint.peers_memory(tiny, folder)
         found = dataclasses.replace(found, processes=footprint.memory(tiny, folder), peers_pss_bytes=peers)
+    if "beside" in args.parts:
+        image, seconds = models.made("image", _BUILD), 2 if args.quick else 5
+        _tell("", "two models at once")
+        runs = [beside.measured(tiny, image, clients, folder, seconds) for _ in range(args.runs)]
+        found = dataclasses.replace(found, beside=beside.medians(runs))
     if "swap" in args.parts:
         found = dataclasses.replace(found, swaps=_swaps(args, tiny, clients, folder))
     if "trial" in args.parts:

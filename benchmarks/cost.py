@@ -20,8 +20,10 @@ EDGED_TCP: Final = "edged HTTP tcp"
 FASTAPI: Final = "fastapi HTTP tcp"
 EDGED_FAST: Final = "edged fast unix"
 EDGED_RING: Final = "edged fast ring"
+EDGED_DIRECT: Final = "edged fast direct"
 FLOOR: Final = "python unix"
-ECHO: Final = "echo unix"
+ECHO: Final = "python echo unix"
+C_ECHO: Final = "C echo unix"
 EDGED_MQTT: Final = "edged MQTT q{qos}"
 PAHO: Final = "paho MQTT q{qos}"
 EDGED_GRPC: Final = "edged gRPC tcp"
@@ -69,21 +71,27 @@ def over_http(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
 
 
 def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterator[Row]:
-    """edged's fast lane, for large tensors with the client's ring too, and the least that Python can do on a socket."""
-    lane = folder / "fast.sock"
+    """edged's fast lane, for large tensors with the client's ring too, its direct lane, in a daemon of its own, and the
+    least that Python and C can do on a socket.
+    """
+    lane, echo, c_echo = folder / "fast.sock", folder / "echo.sock", folder / "c-echo.sock"
     with contextlib.ExitStack() as stack:
         box = stack.enter_context(subjects.edged(subjects.configuration(plan.models, fast=lane)))
+        beside = folder / "direct.sock"
+        direct = stack.enter_context(subjects.edged(subjects.configuration(plan.models, fast=beside, direct=True)))
         assert box.process is not None
+        assert direct.process is not None
+        python = stack.enter_context(subjects.peer("unix_raw.py", "-", echo))
+        c = stack.enter_context(subjects.running([clients.echo(), str(c_echo)]))
         for model in plan.models:
-            floor, echo = folder / f"{model.name}.sock", folder / f"{model.name}-echo.sock"
-            with (
-                subjects.peer("unix_raw.py", model.file, floor) as one,
-                subjects.peer("unix_raw.py", "-", echo) as other,
-            ):
+            floor, own = folder / f"{model.name}.sock", Path(direct.model(model.name)["direct"])
+            with subjects.peer("unix_raw.py", model.file, floor) as one:
                 targets = {
                     EDGED_FAST: subjects.fast_target(box.process.pid, lane, model, folder),
+                    EDGED_DIRECT: subjects.fast_target(direct.process.pid, own, model, folder),
                     FLOOR: subjects.fast_target(one, floor, model, folder),
-                    ECHO: subjects.fast_target(other, echo, model, folder, echo=True),
+                    ECHO: subjects.fast_target(python, echo, model, folder, echo=True),
+                    C_ECHO: subjects.fast_target(c, c_echo, model, folder, echo=True),
                 }
                 if model.input_file.stat().st_size >= _WORTH_A_RING:
                     targets[EDGED_RING] = subjects.ring_target(targets[EDGED_FAST], model, folder)

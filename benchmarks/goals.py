@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks import cost
+from benchmarks.beside import Beside
 from benchmarks.figures import Row, median_of
 from benchmarks.footprint import Process
 from benchmarks.swap import Swap, Trial
@@ -18,12 +19,14 @@ _CPU_US: Final[dict[tuple[str, str], dict[int, float]]] = {  # of a path and a m
     (cost.EDGED_UNIX, "conv"): {16: 70},
     (cost.EDGED_TCP, "conv"): {16: 70},
     (cost.EDGED_FAST, "tiny"): {1: 55, 16: 14, 64: 10},  # Python on a socket: 12 to 14 (the row `python unix`)
+    (cost.EDGED_DIRECT, "tiny"): {1: 20, 16: 14, 64: 8},
     (cost.EDGED_GRPC, "tiny"): {1: 220, 16: 110, 64: 100},  # KServe's own: 366, 291, 289
     (cost.EDGED_MQTT.format(qos=0), "tiny"): {1: 90, 16: 40, 64: 36},  # the paho script: 65, 30, 30
     (cost.EDGED_MQTT.format(qos=1), "tiny"): {1: 130, 16: 70, 64: 65},  # the paho script: 97, 61, 60
 }
 _TIMES_BARE: Final = dict.fromkeys((cost.EDGED_RING, cost.EDGED_UNIX, cost.EDGED_TCP), 1.1)  # `image`, the worst
 _QOS1_P99_MS = 7
+_BESIDE_P99_MS = 1
 _SWAP_TIMES, _SWAP_MS, _SWAP_GAP_MS = 2, 5, 5
 _TRIAL_TIMES, _TRIAL_MS = 2, 5
 _START_S = 0.5
@@ -43,6 +46,7 @@ class Results:
     idle_percent: float | None = None
     swaps: list[Swap] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
 
     @property
     def pss_mb(self) -> float | None:
@@ -79,6 +83,10 @@ def goals(results: Results) -> Iterator[Goal]:
         images = [row for row in results.rows if (row.subject, row.model) == (path, "image")]
         if times := [row.times_bare for row in images if row.times_bare]:
             yield Goal(f"{path}, image: CPU x onnxruntime alone, the worst", max(times), limit, "x")
+    for one in results.beside:
+        if one.subject != cost.FLOOR:
+            what = f"{one.subject}, {one.model} beside {one.other}, saturated: p99"
+            yield Goal(what, one.p99_ms, _BESIDE_P99_MS, "ms")
     for swap in results.swaps:
         limit_ms = max(_SWAP_TIMES * swap.p99_before_ms, _SWAP_MS)
         yield Goal(f"swap, {swap.model} over {swap.path}: p99 during", swap.p99_during_ms, limit_ms, "ms")

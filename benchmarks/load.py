@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_SOURCES: Final = Path(__file__).parent / "clients"
-_LIBRARIES: Final = {"hload": [], "mqload": ["-lmosquitto"]}
+_HERE: Final = Path(__file__).parent
+_SOURCES: Final = [(_HERE / "clients" / "hload.c", []), (_HERE / "clients" / "mqload.c", ["-lmosquitto"])]
+_ECHO: Final = _HERE / "peers" / "echo.c"
 _PATIENCE_S: Final = 90.0  # beyond the load's own seconds: both clients give up before
 
 
@@ -74,14 +75,17 @@ def logged(text: str, seconds: float, spent_s: float) -> Report:
 
 
 class Clients:
-    """Both clients, built below `folder`."""
+    """Both clients and the floor of C, built below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for name, libraries in _LIBRARIES.items():
-            source = _SOURCES / f"{name}.c"
-            subprocess.run(["gcc", "-O2", "-o", folder / name, source, *libraries], check=True)
+        for source, libraries in [*_SOURCES, (_ECHO, [])]:
+            subprocess.run(["gcc", "-O2", "-o", folder / source.stem, source, *libraries], check=True)
+
+    def echo(self) -> str:
+        """The program that answers frames with themselves: the floor of C."""
+        return str(self._folder / _ECHO.stem)
 
     def http(self, target: str, request: Path, in_flight: int, seconds: float, times: Path | None = None) -> Report:
         """`target`: a port on loopback, or the path of a UNIX socket. `times`: where to keep every latency."""

@@ -103,6 +103,25 @@ def trials(results: Results) -> str:
     return columns(head, lines)
 
 
+def beside(results: Results) -> str:
+    """A line for each subject whose tiny model was asked beside a saturated one."""
+    head = [
+        "beside a saturated model",
+        "model",
+        "p50 ms alone",
+        "beside",
+        "p99 ms alone",
+        "beside",
+        "other's /s",
+        "faults",
+    ]
+    lines = []
+    for one in results.beside:
+        times_ms = (one.p50_alone_ms, one.p50_ms, one.p99_alone_ms, one.p99_ms)
+        lines.append([one.subject, one.model, *map(number, times_ms), f"{one.rate:.0f}", str(one.faults)])
+    return columns(head, lines)
+
+
 def held(results: Results) -> str:
     """Each goal beside its figure."""
     lines = [
@@ -119,6 +138,8 @@ def everything(results: Results, machine: dict[str, object]) -> str:
         parts.append(costs(results.rows, results.bare_us))
     if results.starts_s or results.processes or results.idle_percent is not None:
         parts.append(footprint(results))
+    if results.beside:
+        parts.append(beside(results))
     if results.swaps:
         parts.append(swaps(results))
     if results.trials:

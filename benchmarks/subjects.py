@@ -103,8 +103,15 @@ def broker(folder: Path) -> Iterator[Mosquitto]:
 
 @contextlib.contextmanager
 def peer(script: str, *arguments: object) -> Iterator[int]:
-    """One of peers/, in a process of its own; gives its pid."""
-    process = subprocess.Popen([sys.executable, str(_PEERS / script), *map(str, arguments)])
+    """One of the scripts in peers/, in a process of its own; gives its pid."""
+    with running([sys.executable, str(_PEERS / script), *map(str, arguments)]) as pid:
+        yield pid
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[int]:
+    """A process that is ended at the end; gives its pid."""
+    process = subprocess.Popen(command)
     try:
         yield process.pid
     finally:

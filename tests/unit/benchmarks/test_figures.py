@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import beside
+from benchmarks.beside import Beside
 from benchmarks.figures import Row, median_of, medians, percentile, with_ratios
 
 
@@ -26,6 +28,15 @@ def test_medians_are_for_each_figure_and_faults_add_up() -> None:
     (found,) = medians([[row(3, faults=1)], [row(1)], [row(2, faults=4)]])
     assert (found.cpu_us, found.rate, found.p99_ms, found.faults) == (2, 4, 2, 5)
     assert found.broker_us is None
+
+
+def test_beside_a_busy_model_each_subject_is_a_median_of_its_own() -> None:
+    runs = [
+        [Beside(name, "tiny", "image", n, n, n, k * n, n, n) for k, name in ((1, "a"), (2, "b"))] for n in (1, 9, 2)
+    ]
+    first, second = beside.medians(runs)
+    assert (first.subject, first.p99_ms, first.faults) == ("a", 2, 12)
+    assert (second.subject, second.p99_ms, second.p50_ms) == ("b", 4, 2)
 
 
 def test_rows_are_told_apart_and_keep_their_order() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.beside import Beside
 from benchmarks.figures import Row
 from benchmarks.footprint import Process
 from benchmarks.goals import Goal, Results, goals
@@ -53,6 +54,7 @@ def test_of_the_large_inputs_the_worst_counts() -> None:
     ("path", "model", "limits"),
     [
         ("edged HTTP tcp", "conv", {16: 70}),
+        ("edged fast direct", "tiny", {1: 20, 16: 14, 64: 8}),
         ("edged gRPC tcp", "tiny", {1: 220, 16: 110, 64: 100}),
         ("edged MQTT q0", "tiny", {1: 90, 16: 40, 64: 36}),
         ("edged MQTT q1", "tiny", {1: 130, 16: 70, 64: 65}),
@@ -61,6 +63,12 @@ def test_of_the_large_inputs_the_worst_counts() -> None:
 def test_each_path_has_a_goal_for_each_number_in_flight(path: str, model: str, limits: dict[int, float]) -> None:
     found = list(goals(Results(rows=[row(path, model, count) for count in (1, 4, 16, 64)])))
     assert [goal.limit for goal in found if goal.unit == "us"] == [*limits.values()]
+
+
+def test_a_tiny_model_beside_a_saturated_one_has_a_goal_and_the_plain_script_has_none() -> None:
+    found = [Beside(name, "tiny", "image", 0.1, 0.3, 0.2, 1.5, 80, 0) for name in ("edged fast unix", "python unix")]
+    goal = one(Results(beside=found))
+    assert (goal.value, goal.limit, goal.met) == (1.5, 1, False)
 
 
 @pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 8)])
