@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from edged.cli import connected, waves
+from edged.cli import connected, forget, waves
 from edged.errors import EdgedError
 
 HELP = "the boxes of a fleet: where each of them stands, rollouts in waves, the way back"
@@ -19,6 +19,7 @@ edged fleet rollout releases/digits-7 --to all --waves 1,10,50,100 --soak 30m --
 edged fleet rollout digits
 edged fleet pause digits
 edged fleet undo digits --only bad
+edged fleet forget press-07
 """
 
 
@@ -32,10 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("box", metavar="BOX")
     show.add_argument("--json", action="store_true", help="for scripts")
     waves.arguments(verbs)
+    forget.arguments(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
-    verbs = {"status": _status, "show": _show, **waves.VERBS}
+    verbs = {"status": _status, "show": _show, **waves.VERBS, "forget": forget.run}
     return verbs[args.verb](args)
 
 

@@ -19,12 +19,11 @@ from edged.delivery.chunks import read_index
 from edged.delivery.documents import Release
 from edged.delivery.strict import Malformed
 from edged.errors import EdgedError
-from edged.fleet import verdict
+from edged.fleet.kept import Kept
 from edged.topics import Ota
-from edged.transports.mqtt.retained import Heard, Put, Retained
+from edged.transports.mqtt.retained import Heard, Retained
 
 YOUNG_MS: Final = 3600 * 1000  # somebody may be about to order it
-_QUIET_TURNS: Final = 5  # of a tenth of a second
 _NO_ORDER: Final = "no order is to be seen on the broker, so every release would go"
 
 
@@ -41,21 +40,18 @@ class Rubbish(msgspec.Struct, frozen=True):
 
 
 class Clearing:
-    """One look and one removal over a connection; hand `hear` to it."""
+    """One look and one removal over a connection, which `make` makes."""
 
     def __init__(self, make: Callable[[Callable[[Heard], None]], Retained], ota: Ota) -> None:
         self._ota: Final = ota
-        self._there: dict[str, bytes] = {}
-        self._heard = 0
-        self._broker: Final = make(self._hear)
+        self._broker: Final = Kept(make, ota.trust(0))
 
     def survey(self, remembered: Mapping[str, Iterable[str]], now_ms: int) -> Rubbish:
         """`remembered`: pieces by release, as this machine pushed them.
 
         Raises EdgedError `bad_document`, `no_blob`, `no_order` when it cannot be told what has to stay.
         """
-        if not self._broker.connect().retains:
-            raise EdgedError("broker", verdict.KEEPS_NOTHING, verdict.KEEPS_NOTHING_HINT)
+        self._broker.connect()
         wanted = self._wanted()
         documents_there = self._releases(remembered)
         keep = {name for name in documents_there if name in wanted or _is_young(documents_there[name], now_ms)}
@@ -79,49 +75,17 @@ class Clearing:
 
     def remove(self, rubbish: Rubbish) -> None:
         """The pieces first: whoever is cut short can go on. Raises EdgedError `forbidden` when something stays."""
-        topics = [*map(self._ota.blob, rubbish.blobs), *map(self._ota.release, rubbish.releases)]
-        self._broker.put((Put(topic, b"") for topic in topics), _confirmed)
-        self._there.clear()
-        self._broker.look(topics)
-        if self._there:
-            some = next(iter(self._there))
-            raise EdgedError("forbidden", f"the broker still has {some}", "Does its ACL let this user write there?")
+        self._broker.remove([*map(self._ota.blob, rubbish.blobs), *map(self._ota.release, rubbish.releases)])
 
     def close(self) -> None:
         self._broker.close()
 
     # --- inside -------------------------------------------------------------------------------------
 
-    def _hear(self, heard: Heard) -> None:
-        self._heard += 1
-        if heard.retained and heard.payload:
-            self._there[heard.topic] = heard.payload
-
-    def _listen(self, filters: list[str]) -> dict[str, bytes]:
-        """What is retained under wildcards; at QoS 0, where Mosquitto leaves nothing out of small messages.
-
-        Silence is no proof that all has come, the line may stand still: the answer to another question is behind it.
-        """
-        self._there.clear()
-        self._broker.listen(filters, qos=0)
-        nothing, before = self._ota.trust(0), -1
-        while len(self._there) > before:
-            self._quieten()
-            before = len(self._there)
-            self._broker.look([nothing])
-        return {topic: content for topic, content in self._there.items() if topic != nothing}
-
-    def _quieten(self) -> None:
-        quiet = 0
-        while quiet < _QUIET_TURNS:
-            before = self._heard
-            self._broker.turn()
-            quiet = quiet + 1 if self._heard == before else 0
-
     def _wanted(self) -> set[str]:
         """The releases of all orders, whoever signed them: better to keep too much."""
         found = set()
-        for topic, content in self._listen([f"{self._ota.root}/want/#", f"{self._ota.root}/undo/#"]).items():
+        for topic, content in self._broker.listed([f"{self._ota.root}/want/#", f"{self._ota.root}/undo/#"]).items():
             try:
                 order = envelope.decode(content, "want", "undo")
                 read = documents.read_want if order.kind == "want" else documents.read_undo
@@ -133,11 +97,10 @@ class Clearing:
 
     def _releases(self, remembered: Iterable[str]) -> dict[str, Release]:
         root = f"{self._ota.root}/release"
-        there = self._listen([f"{root}/+"])
-        self._there.clear()
-        self._broker.look([topic for name in remembered if (topic := self._ota.release(name)) not in there])
+        there = self._broker.listed([f"{root}/+"])
+        there |= self._broker.looked_up([one for name in remembered if (one := self._ota.release(name)) not in there])
         found = {}
-        for topic, content in (there | self._there).items():
+        for topic, content in there.items():
             try:
                 signed = envelope.decode(content, "release")
                 release = documents.read_release(signed.payload)
@@ -149,11 +112,10 @@ class Clearing:
 
     def _pieces(self, release: Release) -> list[str] | None:
         """The indexes and chunks of a release; None when the broker does not have an index."""
-        self._there.clear()
-        self._broker.look([self._ota.blob(file.index) for file in release.files.values()])
+        there = self._broker.looked_up([self._ota.blob(file.index) for file in release.files.values()])
         found = []
         for file in release.files.values():
-            index = self._there.get(self._ota.blob(file.index), b"")
+            index = there.get(self._ota.blob(file.index), b"")
             if hashlib.sha256(index).hexdigest() != file.index:
                 if file.count > 1:
                     return None
@@ -184,8 +146,3 @@ class Clearing:
 
 def _is_young(release: Release, now_ms: int) -> bool:
     return now_ms - release.created < YOUNG_MS
-
-
-def _confirmed(put: Put, refusal: str) -> None:
-    if refusal:
-        raise EdgedError("forbidden", f"the broker refuses {put.topic}: {refusal}", "Check the broker's ACL.")

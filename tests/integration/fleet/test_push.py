@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,6 @@ from tests.releases import content
 
 OTA = Ota("edged")
 SUBACK = 0x90
-
-
-@pytest.fixture
-def machine(tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(tmp_path / "fleet", broker, monkeypatch)
-
-
-@pytest.fixture
-def watcher(broker: Mosquitto) -> Iterator[Watcher]:
-    found = Watcher(broker)
-    yield found
-    found.connection.close()
 
 
 def test_everything_that_a_box_needs_lies_there_and_is_signed(machine: Machine, watcher: Watcher) -> None:
