@@ -48,12 +48,18 @@ def threads_for(cores: int) -> tuple[int, ...]:
 
 
 def choose(rows: Sequence[Row]) -> Row:
-    """The fewest threads, and with these the smallest batch, that answer NEAR as many inputs as the best.
+    """The fewest threads that answer NEAR as many inputs as the best; with these the smallest batch that is NEAR the
+    least CPU for an input.
 
-    What brings less than that takes a core from other models, or time from whoever waits for an answer.
+    More threads are there for more answers, or they take a core from other models. A batch is there to save CPU:
+    one that is larger and saves none makes whoever is in it, and behind it, wait for the whole of it, and answers no
+    more than the others once the box has other work.
     """
     best = max(row.rate for row in rows)
-    return min((row for row in rows if row.rate >= NEAR * best), key=lambda row: (row.threads, row.batch))
+    threads = min(row.threads for row in rows if row.rate >= NEAR * best)
+    among = [row for row in rows if row.threads == threads]
+    least_us = min(row.cpu_us for row in among)
+    return min((row for row in among if NEAR * row.cpu_us <= least_us), key=lambda row: row.batch)
 
 
 def measure(settings: Model, threads: Sequence[int], limit_s: float, tell: Callable[[Row], None]) -> list[Row]:

@@ -7,8 +7,8 @@ import pytest
 from edged.serving.tuning import Row, choose, threads_for
 
 
-def row(threads: int, batch: int, rate: float) -> Row:
-    return Row(threads, batch, rate, batch_ms=1.0, cpu_us=10.0)
+def row(threads: int, batch: int, rate: float, cpu_us: float) -> Row:
+    return Row(threads, batch, rate, batch_ms=1.0, cpu_us=cpu_us)
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,20 @@ def test_no_more_threads_than_the_configuration_takes() -> None:
 
 
 def test_what_brings_much_is_taken() -> None:
-    assert choose([row(1, 1, 100), row(1, 8, 500), row(2, 1, 180), row(2, 8, 900)]) == row(2, 8, 900)
+    rows = [row(1, 1, 100, 80), row(1, 8, 500, 20), row(2, 1, 180, 90), row(2, 8, 900, 22)]
+    assert choose(rows) == rows[3]
 
 
-def test_what_brings_little_is_not_worth_a_core_or_a_wait() -> None:
-    assert choose([row(1, 1, 100), row(1, 8, 920), row(1, 16, 950), row(2, 8, 990), row(2, 16, 1000)]) == row(1, 8, 920)
+def test_a_thread_that_brings_little_is_not_worth_a_core() -> None:
+    rows = [row(1, 1, 100, 80), row(1, 64, 920, 20), row(2, 1, 1000, 60), row(2, 64, 1000, 20)]
+    assert choose(rows) == rows[1]
 
 
-def test_a_thread_is_dearer_than_a_larger_batch() -> None:
-    assert choose([row(1, 1, 100), row(1, 64, 920), row(2, 1, 1000)]) == row(1, 64, 920)
+def test_a_larger_batch_that_saves_little_cpu_is_not_worth_a_wait_however_much_it_answers() -> None:
+    rows = [row(1, 1, 100, 80), row(1, 8, 500, 21.9), row(1, 16, 700, 21), row(1, 32, 950, 20), row(2, 1, 90, 10)]
+    assert choose(rows) == rows[1]
+
+
+def test_the_cpu_of_other_threads_is_no_measure() -> None:
+    rows = [row(1, 1, 100, 10), row(1, 4, 110, 9), row(2, 1, 190, 30), row(2, 4, 200, 12)]
+    assert choose(rows) == rows[3]
