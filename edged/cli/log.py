@@ -38,21 +38,25 @@ def run(args: argparse.Namespace) -> int:
     """0 where the chain is whole, whatever was asked for; 1 where it is not, which stderr tells."""
     from edged.delivery.history import walk
 
-    question = _question(args)
-    intact = True
+    question, folder = _question(args), _folder()
+    intact, found = True, False
     try:
-        for line, entry, problem in walk(_folder(), question):
+        for line, entry, problem in walk(folder, question):
             if problem:
                 intact = False
                 print(f"edged: the audit is broken: {problem}", file=sys.stderr)
             if entry is None:
                 continue
+            found = True
             print(line.decode(errors="replace") if args.json else _shown(entry))
     except PermissionError as error:
         hint = "Join its group and log in again: sudo usermod -aG edged $USER"
         raise EdgedError("forbidden", f"{error.filename}: no access", hint) from error
     except OSError as error:
         raise EdgedError("no_state", f"{error.filename}: {error.strerror}") from error
+    if not found and not args.json:
+        since = f" in the last {args.since}" if args.since else ""
+        print(f"edged: nothing about {args.model or 'anything'}{since} in the audit in {folder}", file=sys.stderr)
     return 0 if intact else 1
 
 

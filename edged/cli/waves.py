@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edged.cli import connected, signing
 from edged.errors import EdgedError
-from edged.topics import Ota
+from edged.topics import Ota, is_name
 
 if TYPE_CHECKING:
     from edged.delivery.documents import Release, Trust, Want
@@ -62,6 +62,8 @@ def _rollout(args: argparse.Namespace) -> int:
     from edged.fleet.rollout import Conductor
 
     plan = _plan(args)
+    if not Path(args.what).is_dir():
+        _check_model(args.what)
     every_s = _quantity("--every", args.every, Duration.parse)
     trust, sign = connected.deployer(args)
     with connected.broker() as broker:
@@ -128,7 +130,6 @@ def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust, 
         release, sha256 = _ship(Path(args.what), trust, sign)
         want = Want(release.model, to or "all", 0, 0, 0, sha256, release.version)
     else:
-        connected.check_model(args.what)
         _, want = intervention.newest(read(args.what), args.what, to)
     spread_s = want.rollout.spread_s if args.spread is None else _quantity("--spread", args.spread, Duration.parse)
     return msgspec.structs.replace(
@@ -138,6 +139,16 @@ def _want(args: argparse.Namespace, read: Callable[[str], Fleet], trust: Trust, 
         allow_downgrade=want.allow_downgrade or args.allow_downgrade,
         rollout=Rollout(spread_s=spread_s),
     )
+
+
+def _check_model(what: str) -> None:
+    """Raises EdgedError bad_config for what is neither a model nor, as it is no folder, a release."""
+    if Path(what).is_file() and not is_name(what):
+        hint = f"`edged release {what} --model M --version N` makes one; a rollout takes its folder."
+        raise EdgedError("bad_config", f"{what} is a file, and no release", hint)
+    if "/" in what:
+        raise EdgedError("bad_config", f"{what}: there is no such folder", "Name a release's folder, or a model.")
+    connected.check_model(what)
 
 
 def _ship(folder: Path, trust: Trust, sign: Sign) -> tuple[Release, str]:

@@ -95,6 +95,9 @@ def test_a_push_and_the_way_back_are_on_the_disk_and_on_the_event_topic(broker: 
         assert failed["code"] == "not_a_model"
         assert [line["n"] for line in entries(one, "digits")] == [2, 3, 4, 5, 6, 7]
         assert entries(one, "absent") == []
+        nothing = log(one, "absent", "--since", "1h")
+        assert (nothing.returncode, nothing.stdout) == (0, "")
+        assert nothing.stderr.startswith("edged: nothing about absent in the last 1h in the audit in ")
         assert len(entries(one, "--since", "1h")) == 8
         for line in one.log.read_text().splitlines():
             assert line.count("back to version 1") <= 1

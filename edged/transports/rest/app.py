@@ -287,7 +287,8 @@ def _object(payload: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(payload, type=dict[str, Any]) if payload else {}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EdgedError("bad_input", f"the body is no JSON object: {error}"[:200]) from error
+        hint = "docs/http-api.md has what each address takes; most take no body."
+        raise EdgedError("bad_input", f"the body is no JSON object: {error}"[:200], hint) from error
 
 
 def _shown(head: Head) -> str:

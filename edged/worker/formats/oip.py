@@ -14,6 +14,7 @@ from edged.tensors import Signature, TensorSpec
 from edged.worker.formats import elements
 from edged.worker.formats.decoded import NO_CLASSES, NOTHING, Array, Decoded, bad_input, target
 
+_PROTOCOL: Final = "docs/http-api.md has what a request may be and ask for."
 _NO_REGION: Final = "Register it first, over HTTP or gRPC and on this box, or send the tensor in the request."
 _NAMES: Final = "`edged inspect`, or the model's metadata, lists its inputs and outputs."
 
@@ -97,11 +98,11 @@ def _parse(json_length: int, payload: memoryview) -> _Request:
     try:
         return _REQUEST.decode(payload[:json_length] if json_length > 0 else payload)
     except msgspec.ValidationError as error:
-        raise bad_input(f"the request: {error}") from error
+        raise bad_input(f"the request: {error}", _PROTOCOL) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_input(f"the request is not JSON: {error}") from error
+        raise bad_input(f"the request is not JSON: {error}", _PROTOCOL) from error
     except RecursionError as error:
-        raise bad_input("the request's JSON is nested too deep") from error
+        raise bad_input("the request's JSON is nested too deep", _PROTOCOL) from error
 
 
 def stepped_of(form: Form, signature: Signature) -> str:
@@ -244,7 +245,8 @@ def check_classes(name: str, signature: Signature) -> None:
     """Raises EdgedError bad_input for an output, one of the model's, that has no classes."""
     spec = next(spec for spec in signature.outputs if spec.name == name)
     if spec.datatype in ("BOOL", "BYTES"):
-        raise bad_input(f"output {spec.name} is {spec.datatype}: classification takes numbers")
+        hint = "Leave `classification` out, or ask for an output with numbers."
+        raise bad_input(f"output {spec.name} is {spec.datatype}: classification takes numbers", hint)
 
 
 def _raw_body(form: Form, head: InputHead, payload: memoryview, signature: Signature) -> Decoded:

@@ -20,6 +20,9 @@ from edged.worker.formats.decoded import Array, Decoded, bad_input, target
 _JSON: Final = msgspec.json.Decoder()
 _SEPARATOR: Final = re.compile(r"\s*,\s*|\s+")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NO_FIELDS: Final = (
+    "Send the numbers alone: `field` and `fields` are of an input's topic, and hold for what comes there."
+)
 _HINT: Final = "A number, a list of numbers, or an object whose `fields` the configuration names."
 # Seconds from here on would be after the year 5138: milliseconds, then; milliseconds from there on, too.
 _MS_FROM: Final = 1e11
@@ -35,7 +38,7 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
     value, ts_ms = _parse(payload), None
     if isinstance(value, dict):
         if not form.fields:
-            raise bad_input(f"input {spec.name}: an object, and no `fields` say which members to take", _HINT)
+            raise bad_input(f"input {spec.name}: an object, and no `fields` say which members to take", _NO_FIELDS)
         ts_ms = _time(_member(value, form.time), form.time) if form.time else None
         value = _members(value, form)
     elif form.fields:

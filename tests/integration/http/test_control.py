@@ -103,6 +103,7 @@ def test_a_verb_has_the_members_of_its_body(quick: Served) -> None:
 def test_a_body_that_is_no_object_is_refused(quick: Served, body: bytes) -> None:
     status, _, answer = quick.request("POST", "/edged/models/echo/pin", body)
     assert (status, json.loads(answer)["code"]) == (400, "bad_input")
+    assert json.loads(answer)["hint"].startswith("docs/http-api.md has what each address takes")
     assert quick.double.control_calls == []
 
 

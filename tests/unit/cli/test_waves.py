@@ -35,6 +35,20 @@ def test_a_wrong_option_is_named_with_what_it_wants(
     assert why in capsys.readouterr().err
 
 
+def test_what_is_neither_a_release_nor_a_model_is_told_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "digits_v7.onnx"
+    for what, said in (
+        (file, "there is no such folder"),
+        ("a.b", "'a.b' is no model's name"),
+        (file, f"is a file, and no release [bad_config]\n  `edged release {file} --model M --version N` makes one"),
+    ):
+        assert cli.main(["fleet", "rollout", str(what)]) == cli.WRONG_USE
+        assert said in capsys.readouterr().err
+        file.touch()
+
+
 @pytest.mark.parametrize("verb", ["pause", "undo"])
 def test_a_model_or_a_scope_that_cannot_be_is_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fleet", verb, "a/b"]) == cli.WRONG_USE

@@ -92,13 +92,15 @@ def refused(
     *words: str,
     form: Form | None = None,
     json_length: int = -1,
+    hint: str = "",
 ) -> None:
-    """The payload is bad_input, with a hint, and every word stands in the message."""
+    """The payload is bad_input, with a hint that has `hint`, and every word stands in the message."""
     with pytest.raises(EdgedError) as caught:
         ask(payload, signature, form, json_length=json_length)
     fault = caught.value.fault
     assert fault.code == "bad_input"
     assert fault.hint
+    assert hint in fault.hint
     for word in words:
         assert word in fault.message
 

@@ -188,9 +188,10 @@ def test_classes_of_an_output() -> None:
     assert (decoded.binary, decoded.requested) == (frozenset("y"), ("y",))
     assert not ask(request([X], outputs=[{"name": "y", "parameters": {"classification": 0}}]), one()).classes
     for wrong in (-1, 1.5, "2"):
-        refused(request([X], outputs=[{"name": "y", "parameters": {"classification": wrong}}]), one(), "classification")
+        asks = request([X], outputs=[{"name": "y", "parameters": {"classification": wrong}}])
+        refused(asks, one(), "classification", hint="docs/http-api.md")
     strings = Signature(one().inputs, (TensorSpec("y", "BYTES", (-1,)),))
-    refused(asked, strings, "classification takes numbers")
+    refused(asked, strings, "classification takes numbers", hint="Leave `classification` out")
 
 
 def test_a_raw_body_is_the_only_input() -> None:

@@ -107,11 +107,15 @@ def test_a_hole_in_the_text_is_a_missing_number() -> None:
         (f"[{10**400}, 0.5]", "out of range"),
         ("[" * 33 + "1" + "]" * 33, "deeper than 32"),
         ("[" * 100_000, "nested too deep"),
-        ('{"a": 1}', "no `fields` say which"),
     ],
 )
 def test_what_is_no_number_is_refused_by_its_place(text: str, word: str) -> None:
     refused(text.encode(), one(), word, form=VALUES)
+
+
+def test_an_object_without_fields_is_told_whose_they_are() -> None:
+    """As over HTTP, where no topic says them."""
+    refused(b'{"a": 1}', one(), "no `fields` say which", form=VALUES, hint="are of an input's topic")
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
