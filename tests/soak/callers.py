@@ -158,6 +158,38 @@ class Fast(Work):
                     _same(self, next(iter(answer.values())), expected)
 
 
+class Slow(Work):
+    """Sends a large request in pieces, and takes the answer in pieces: it is owed one like everybody else."""
+
+    def __init__(self, box: Box, fast: str, pause_s: float) -> None:
+        super().__init__("slow clients", pause_s)
+        body, headers = oip.binary({"x": np.zeros((1, LARGE), np.float32)})
+        data = np.zeros((1, LARGE), np.float32).tobytes()
+        begin, _ = frames.describe([("x", "FP32", (1, LARGE), len(data))])
+        frame = frames.head(frames.INFER, 5 + len(begin + data), 1, name=5) + b"large" + begin + data
+        http = (str(box.socket), _head(body, headers) + body, b"HTTP/1.1 200")
+        self._ways = itertools.cycle((http, (fast, frame, b"")))
+
+    def turn(self) -> None:
+        where, request, begins = next(self._ways)
+        self.counts["sent"] += 1
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(where)
+            step = len(request) // 10 + 1
+            for start in range(0, len(request), step):
+                connection.sendall(request[start : start + step])
+                self._leave.wait(0.02)
+            answer = b""
+            while len(answer) < 4 * LARGE:  # the tensor comes back, behind a head
+                piece = connection.recv(32768)
+                if not piece:
+                    raise ConnectionError(f"{where}: it ended after {len(answer)} bytes: {answer[:200]!r}")
+                answer += piece
+                self._leave.wait(0.01)
+        self.count("" if answer.startswith(begins) else answer[:100].decode(errors="replace"), "")
+
+
 class Rude(Work):
     """Comes, and leaves in the middle of something, or takes no answer; never waits for one."""
 
@@ -238,9 +270,7 @@ def _bad_requests() -> Iterator[tuple[str, bytes, dict[str, str], str]]:
 def _deeds() -> Iterator[tuple[bool, bytes, int]]:
     """(on the fast lane, what is sent, how often)"""
     body, headers = oip.binary({"x": np.zeros((1, LARGE), np.float32)})
-    lines = ["POST /v2/models/large/infer HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    head = "\r\n".join([*lines, "", ""]).encode()
+    head = _head(body, headers)
     data = np.zeros((1, 1, 8, 8), np.float32).tobytes()
     begin, _ = frames.describe([("image", "FP32", (1, 1, 8, 8), len(data))])
     frame = frames.head(frames.INFER, 6 + len(begin + data), 1, name=6) + b"digits" + begin + data
@@ -252,6 +282,12 @@ def _deeds() -> Iterator[tuple[bool, bytes, int]]:
     yield True, frame, 50
     yield True, struct.pack("<I", 2**31) + bytes(20), 1
     yield True, frames.head(frames.RING, 0, 0), 1  # a ring that is not there
+
+
+def _head(body: bytes, headers: dict[str, str]) -> bytes:
+    lines = ["POST /v2/models/large/infer HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def direct_path(box: Box, model: str) -> str:

@@ -23,7 +23,7 @@ from tests.soak.callers import Work
 
 VERSIONS: Final = [(DIGITS / f"digits_v{number}_int8.onnx").read_bytes() for number in (1, 2)]
 _GRPC: Final = "ModelInfer"
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 100.0
 
 
 class Grpc:

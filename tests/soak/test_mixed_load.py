@@ -21,7 +21,7 @@ ROOM = 1 << 20
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_half_a_minute_of_mixed_load(broker: Mosquitto) -> None:
     with soaking(broker) as (one, port):
         found = soak(one, broker, port, SHORT)
@@ -31,7 +31,7 @@ def test_half_a_minute_of_mixed_load(broker: Mosquitto) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_leak_that_was_planted_is_noticed(broker: Mosquitto) -> None:
     """Of memory, and of descriptors."""
     plan = Plan(seconds=10, room=8 << 20)
