@@ -17,14 +17,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from edged import frames
+from edged import frames, passed
 from edged.channel import InputHead
 from edged.config.schema import Model
-from edged.door import Leave, Listen, Tallies, Underway
+from edged.door import MOST, Leave, Listen, Tallies, Underway
 from edged.errors import Fault
 from edged.messages import FAST
 from edged.serving.generation import Generation
@@ -33,10 +33,11 @@ from edged.serving.observer import Observer
 DEADLINE_S: Final = 10.0  # of a request that sets none, of a model that sets none
 _AGAIN_S: Final = 0.02  # until a message is sent that its channel had no room for
 _GOODBYE_S: Final = 1.0  # for a process to answer what it has read
+_DEAF_S: Final = 0.5  # until clients are looked for again, when no descriptor was left for one
 _SUSPECT_S: Final = 60.0  # how long a process that starts is told what was under way at a death
 _REMEMBERED_S: Final = 300.0  # how long poison is refused without being run
 _MOST_POISON: Final = 64
-_MOST_SUSPECTS: Final = 1024
+_MOST_SUSPECTS: Final = 4 * MOST  # 36 KiB of the message that tells them
 _NOT_RUN: Final = frozenset({"deadline", "poison_input", "queue_full", "timeout", "too_large", "unknown_model"})
 
 log = logging.getLogger("edged.serving")
@@ -73,8 +74,7 @@ class Door:
         self._server: Generation | None = None
         self._pages: dict[Generation, Underway] = {}  # of those that serve it, or are leaving
         self._leaving: dict[Generation, asyncio.Future[None]] = {}
-        self._suspects: tuple[int, ...] = ()
-        self._died_s = 0.0
+        self._suspects: dict[int, float] = {}  # their marks, and when the process that ran them ended
         self._refusal: Fault | None = None
         self._poison: dict[tuple[int, int], float] = {}
 
@@ -100,6 +100,10 @@ class Door:
         if self._listener is not None:
             self._refusal = problem
             self._listener.socket.setblocking(False)
+            self._refuse_on()
+
+    def _refuse_on(self) -> None:
+        if self._listener is not None and self._refusal is not None:
             self._loop.add_reader(self._listener.socket.fileno(), self._send_off)
 
     def _refuse_nobody(self) -> None:
@@ -113,10 +117,15 @@ class Door:
             return
         try:
             client, _ = self._listener.socket.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:  # no descriptor is left, and the loop would call again at once
+            self._loop.remove_reader(self._listener.socket.fileno())
+            self._loop.call_later(_DEAF_S, self._refuse_on)
             return
         with client, contextlib.suppress(OSError):
             client.setblocking(False)
+            passed.drop(client)
             client.send(frames.error(0, self._refusal))
         self._observer.answered(self._model, "", self._refusal.code, 0.0)
 
@@ -145,9 +154,9 @@ class Door:
             log.error("its own socket has to wait: %s", error.strerror, extra=self._extra(server))
             self._loop.call_later(_GOODBYE_S, self._tell_server)
             return
-        if time.monotonic() - self._died_s > _SUSPECT_S:
-            self._suspects = ()
-        said = Listen(self._deadline_s, self._suspects, tuple(self._poison_now()))
+        since_s = time.monotonic() - _SUSPECT_S
+        self._suspects = {mark: died_s for mark, died_s in self._suspects.items() if died_s > since_s}
+        said = Listen(self._deadline_s, tuple(self._suspects), tuple(self._poison_now()))
         passed = [listener.socket.fileno(), descriptor] if descriptor >= 0 else []  # it has them already
         try:
             told = server.tell(said, passed)
@@ -219,20 +228,28 @@ class Door:
         """A process has ended. True when a poison input was found."""
         underway, found = self._pages.get(generation), False
         if underway is not None and underway.started_s:
-            self._died_s = time.monotonic()
             marks, digest = underway.marks, underway.digest
             if digest and marks:
                 found = True
                 self._found(marks[0], digest, generation)
-                self._suspects = tuple(mark for mark in self._suspects if mark != marks[0])
+                self._suspects.pop(marks[0], None)
             else:
-                self._suspects = marks[:_MOST_SUSPECTS]
+                self._suspect(marks)
         self._gone(generation)
         if self._server is generation:
             self._server = None
         else:
             self._tell_server()  # its clients are about to send again what was under way
         return found
+
+    def _suspect(self, marks: Sequence[int]) -> None:
+        """Beside those of deaths before: one of them may be yet to come again. The oldest make room."""
+        now_s = time.monotonic()
+        for mark in marks:
+            self._suspects.pop(mark, None)
+            self._suspects[mark] = now_s
+        for mark in list(self._suspects)[:-_MOST_SUSPECTS]:
+            del self._suspects[mark]
 
     def _found(self, mark: int, digest: int, generation: Generation) -> None:
         log.error(

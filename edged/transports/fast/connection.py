@@ -7,26 +7,24 @@ body that a head has announced. Nothing here waits. The loop writes what one tur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
-import os
-import socket
-from array import array
 from typing import Final
 
-from edged import frames
+from edged import frames, passed
 from edged.errors import EdgedError, Fault, fault
 from edged.frames import DESCRIBE, HEAD, IN_RING, INFER, RING, Head, Malformed
+from edged.lent import Ring
 from edged.oip.gate import Gate
 from edged.oip.taking import Taking
 from edged.transports.fast.limits import Limits
+from edged.transports.fast.look import Look
 from edged.transports.fast.requests import App, Request
-from edged.transports.fast.ring import Ring
 
 logger = logging.getLogger(__name__)
 
 _IN_PLACE: Final = 16 * 1024  # bytes of a frame above which its body gets a buffer of its own
-_RIGHTS: Final = socket.CMSG_SPACE(4 * 4)
 _HINT: Final = "docs/fast.md has the frames, byte by byte."
 
 
@@ -54,8 +52,7 @@ class Connection(asyncio.BufferedProtocol):
         self._held = b""  # what was read of a frame that is not complete
         self._body: Body | None = None
         self._ring: Ring | None = None
-        self._passed: list[int] = []  # descriptors that came with the first byte
-        self._fresh = True
+        self._look: Look | None = None  # for a ring, until the first frame is there
         self._writable = True
         self._paused = False
         self._refused = False  # nothing is taken after it
@@ -72,21 +69,31 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream's always is
         self._transport = transport
         crowded = self._gate.enter(self)
+        if self._gate.listener.local:
+            with contextlib.suppress(OSError):  # no descriptor is left: it has to do without a ring
+                self._look = Look(transport.get_extra_info("socket").fileno())
         if self._gate.crowded:
-            transport.abort()
+            self.abort()
         elif crowded is not None:
             self.refuse(crowded)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  -  asyncio's name for what it would like
-        if self._fresh:
-            self._fresh = False
-            self._look_for_a_ring()
         body = self._body
-        if body is not None and body.view is not None:
-            return body.view[body.got :]
-        return self._gate.scratch
+        into = self._gate.scratch if body is None or body.view is None else body.view[body.got :]
+        return into if self._look is None else self._look.before(into)
 
     def buffer_updated(self, nbytes: int) -> None:
+        look = self._look
+        if look is None:
+            self._take(nbytes)
+            return
+        self._take(look.after(nbytes))
+        if self._frames or self._body is not None or self._refused:  # a ring comes with the first frame or never
+            look.drop()
+            if look.over:
+                self._look = None
+
+    def _take(self, nbytes: int) -> None:
         self._read += nbytes
         if self._refused or self._last:
             return  # read and dropped: a sender that is reset would not read why
@@ -121,7 +128,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  -  whatever it was, it is over
         self._transport = None
         self._drop_body()
-        self._close_passed()
+        if self._look is not None:
+            self._look.end()
         if self._ring is not None:
             self._app.rings -= self._ring.size
             self._ring = None
@@ -171,7 +179,7 @@ class Connection(asyncio.BufferedProtocol):
     def _frame(self, head: Head, name: bytes, body: memoryview, now_s: float) -> None:
         """Deals with a whole frame; `body` is gone with the next read. Raises EdgedError: what it is answered with."""
         if head.kind != INFER:
-            self._other(head, name, body)
+            self._other(head, name)
         elif head.flags & IN_RING:
             if self._ring is None:
                 raise EdgedError("bad_input", "a request in the ring, and no ring was handed over", _HINT)
@@ -180,10 +188,10 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._app.infer(self, head.id, name, head.deadline_ms, bytes(body), now_s)
 
-    def _other(self, head: Head, name: bytes, body: memoryview) -> None:
-        if head.kind == DESCRIBE and not body:
+    def _other(self, head: Head, name: bytes) -> None:
+        if head.kind == DESCRIBE and head.size == head.name:
             self._write((self._app.describe(head.id, name),))
-        elif head.kind == RING and not (name or body):
+        elif head.kind == RING and not head.size:
             self._take_ring(head.id)
         else:
             self.refuse(fault("bad_input", f"no frame of kind 0x{head.kind:02X} with such a body", _HINT), head.id)
@@ -194,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
         buffer = None
         try:
             if head.kind != INFER or head.flags & IN_RING:
-                self._other(head, name, have)
+                self._other(head, name)  # which has no such body
                 return
             self._app.admit(name, size)
             buffer = self._app.pool.take(size)
@@ -230,40 +238,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- the ring -----------------------------------------------------------------------------------
 
-    def _look_for_a_ring(self) -> None:
-        """Takes the descriptors that come with a client's first byte.
-
-        asyncio reads without asking for them, and the kernel drops them then. It asks where to read to just before
-        it reads: looking at that byte first, without taking it, gives descriptors of our own.
-        """
-        if not self._gate.listener.local or self._transport is None:
-            return
-        try:
-            with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as peek:
-                _, ancillary, _, _ = peek.recvmsg(
-                    1, _RIGHTS, socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-                )
-        except OSError:
-            return
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self._passed.extend(array("i", data[: len(data) - len(data) % 4]))
-
     def _take_ring(self, id: int) -> None:
+        if self._ring is not None or self._frames:
+            raise EdgedError("bad_input", "a ring is handed over once, with the first frame", _HINT)
+        came, descriptor = (self._look.came, self._look.ring()) if self._look is not None else (0, -1)
+        if descriptor < 0:
+            what = f"{came} descriptors came with a ring's frame, it takes one"
+            raise EdgedError("bad_input", what, "Send it by SCM_RIGHTS with that frame, over the UNIX socket.")
         try:
-            if self._ring is not None or self._frames:
-                raise EdgedError("bad_input", "a ring is handed over once, with the first frame", _HINT)
-            if len(self._passed) != 1:
-                what = f"{len(self._passed)} descriptors came with a ring's frame, it takes one"
-                raise EdgedError("bad_input", what, "Send it by SCM_RIGHTS with that frame, over the UNIX socket.")
-            self._ring = self._app.take_ring(self._passed[0])
+            self._ring = self._app.take_ring(descriptor)
         finally:
-            self._close_passed()
+            passed.close([descriptor])
         self._write((frames.head(frames.RINGED, 0, id),))
-
-    def _close_passed(self) -> None:
-        while self._passed:
-            os.close(self._passed.pop())
 
     # --- answers ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from edged.errors import EdgedError
 from edged.oip.bodies import Room
 
 
@@ -54,7 +55,10 @@ class Pool:
         self._spare: list[bytearray] = []
 
     def take(self, size: int) -> bytearray:
-        """At least `size` bytes, with anything in them. Raises EdgedError queue_full when there is no room."""
+        """At least `size` bytes, with anything in them.
+
+        Raises EdgedError, with no room taken: queue_full when there is none, over_memory when the box has no memory.
+        """
         for buffer in self._spare:
             if size <= len(buffer) <= 2 * size + _PAGE:
                 self._room.take(len(buffer))
@@ -62,7 +66,12 @@ class Pool:
                 return buffer
         whole = -(-size // _PAGE) * _PAGE
         self._room.take(whole)
-        return bytearray(whole)
+        try:
+            return bytearray(whole)
+        except MemoryError as error:
+            self._room.give(whole)
+            what = f"the box has no memory for a body of {size} bytes"
+            raise EdgedError("over_memory", what, "Send less at once.") from error
 
     def give(self, buffer: bytearray) -> None:
         """Takes back what `take` gave: its bytes are soon another's."""

@@ -13,12 +13,12 @@ import msgspec
 from edged import frames
 from edged.errors import EdgedError, Fault, fault
 from edged.frames import HEAD, IN_RING, MAGIC, NONFINITE, PART, RESULT, RETRIED
+from edged.lent import Place, Ring
 from edged.messages import FAST, Input, Outcome, Source
 from edged.oip import describe
 from edged.oip.backend import Backend
 from edged.oip.bodies import Room
 from edged.transports.fast.limits import Limits, Pool
-from edged.transports.fast.ring import Place, Ring
 
 if TYPE_CHECKING:
     from edged.transports.fast.connection import Connection

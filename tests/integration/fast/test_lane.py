@@ -102,6 +102,8 @@ def test_garbage_gets_an_error_or_waits_and_disturbs_nobody(served: Served, garb
         (frames.head(frames.RESULT, 0, 9), "kind 0x81"),
         (frames.head(frames.RING, 5, 9, name=5) + b"ring!", "kind 0x03"),
         (frames.head(frames.DESCRIBE, 5, 9, name=4) + b"echo!", "kind 0x02"),
+        (frames.head(frames.DESCRIBE, 50_000, 9, name=4) + b"echo", "kind 0x02"),
+        (frames.head(frames.RING, 50_000, 9), "kind 0x03"),
     ],
 )
 def test_what_is_no_frame_is_told_and_ends_the_connection(client: socket.socket, frame: bytes, words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from edged import frames, listening
 from edged.config.schema import Batch, Limits, Model
 from edged.config.units import Duration, Size
+from edged.errors import fault
 from edged.messages import Answer
 from tests import models
 from tests.callers import ask_all, calling, request, row
@@ -165,6 +167,62 @@ def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Pl
         assert bench.counters.restarts == 2, "it is known by now"
 
     play(scenario, Model("m", limits=Limits(run=Duration(0.3))), listen=at(short_path))
+
+
+def test_what_is_suspect_stays_so_when_another_process_ends_meanwhile(play: Play, short_path: Path) -> None:
+    """Else two inputs that end processes in turn would each make the other forgotten."""
+
+    async def scenario(bench: Bench) -> None:
+        address = await serve(bench, models.counting())
+        for endless in (FOREVER, FOREVER - 1):
+            seen = bench.counters.restarts
+            async with calling(address) as caller:
+                caller.send(request(1, endless, name="given"))
+                await bench.until(lambda: bench.counters.restarts > seen)  # noqa: B023  -  it is awaited here
+            bench.route._deaths.forgive()
+        for endless in (FOREVER, FOREVER - 1):
+            answers = await ask_all(address, [endless], name="given")
+            assert json.loads(answers[0][2])["code"] == "poison_input"
+            bench.route._deaths.forgive()
+        assert bench.counters.restarts == 4, "each ended one process more, alone"
+
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))), listen=at(short_path))
+
+
+class Tired(socket.socket):
+    """A listening socket for a process that has no descriptor left."""
+
+    tired = True
+    accepts = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.accepts += 1
+        if self.tired:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_without_a_descriptor_left_whoever_is_to_be_sent_away_waits_and_the_loop_rests(
+    play: Play, short_path: Path
+) -> None:
+    tired = Tired(socket.AF_UNIX)
+    tired.bind(str(short_path / "m.sock"))
+    tired.listen()
+
+    async def scenario(bench: Bench) -> None:
+        door = bench.route.door
+        door.open()
+        door.refuse(fault("model_failed", "it has failed"))
+        async with calling(door.address) as caller:
+            answer = asyncio.create_task(caller.frame())
+            await bench.until(lambda: tired.accepts)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert tired.accepts == 1
+            tired.tired = False
+            assert json.loads((await answer)[2])["code"] == "model_failed"
+
+    play(scenario, listen=lambda: listening.Bound(tired, str(short_path / "m.sock"), local=True))
 
 
 def test_who_stalls_or_takes_nothing_is_cut_and_holds_up_nobody(play: Play, short_path: Path) -> None:

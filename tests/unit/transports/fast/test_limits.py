@@ -44,3 +44,10 @@ def test_what_is_kept_for_later_is_bounded() -> None:
     assert sum(map(len, pool._spare)) <= 8 * 2**20
     pool.give(pool.take(9 * 2**20))
     assert pool._spare == []
+
+
+def test_a_body_that_there_is_no_memory_for_takes_no_room() -> None:
+    room = Room(2**63)
+    with pytest.raises(EdgedError, match="over_memory"):
+        Pool(room).take(2**62)
+    assert room.used == 0

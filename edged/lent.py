@@ -1,7 +1,7 @@
-"""A client's memory, mapped into the daemon: its large tensors lie there, and there it gets its results (RULES 12).
+"""A client's memory, mapped by who serves it: its large tensors lie there, and there it gets its results (RULES 12).
 
 The client made it, so nothing in it is believed: neither what it says nor that it stays as it is. Its size is
-sealed, or its maker could end the daemon by SIGBUS; what is read of it is copied before anybody looks at it.
+sealed, or its maker could end the process by SIGBUS; what says how to read the rest is copied before it is looked at.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ring:
             raise EdgedError("bad_input", "the ring's descriptor is no memfd", _HINT) from error
         if sealed & _FIXED != _FIXED:
             raise EdgedError("bad_input", "the ring's size is not sealed", _HINT)
-        # Huge pages are given out by a count that may be used up: a touch could end the daemon.
+        # Huge pages are given out by a count that may be used up: a touch could end the process.
         if os.fstatvfs(descriptor).f_bsize != mmap.PAGESIZE:
             raise EdgedError("bad_input", "the ring is of huge pages", _HINT)
         self.size: Final = os.fstat(descriptor).st_size
