@@ -180,6 +180,7 @@ class Route:
         self._keep_place()
         switched = self._loop.create_future()
         self._next, self._switched, self._cut = to, switched, cut or _nothing
+        self._succession.ready(to)
         self.feeder.pause()
         if self.feeder.idle:
             self._assign()

@@ -32,6 +32,10 @@ class Succession:
         self._available: Final = available
         self._task: asyncio.Task[None] | None = None
 
+    def ready(self, to: Generation) -> None:
+        """Sees to the priority of what is about to answer: else its first inputs wait as it does for everybody."""
+        to.low = to.low and not restore(to.pid)
+
     def of(self, live: Generation | None) -> None:
         """Sees to the priority of what answers."""
         if live is None or not live.low or (self._task is not None and not self._task.done()):

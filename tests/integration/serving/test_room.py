@@ -69,7 +69,9 @@ def test_a_candidate_loads_behind_everything_else(play: Play, threads: int) -> N
             candidate.pid,
         ]
         assert oom_score(candidate.pid) == entry.OOM_SCORE_OF_CANDIDATES
-        await bench.route.switch(candidate)
+        when_it_answers: list[set[int]] = []
+        await bench.route.switch(candidate, lambda: when_it_answers.append(nice(candidate.pid)))
+        assert when_it_answers == [{0}]
         live = bench.route.live
         await bench.until(lambda: live is not None and not live.low)
         assert bench.route.live is not None
