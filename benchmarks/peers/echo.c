@@ -52,6 +52,7 @@ int main(int argc, char **argv) {
     if (argc != 2 || strlen(argv[1]) >= sizeof address.sun_path)
         return 2;
     strcpy(address.sun_path, argv[1]);
+    unlink(argv[1]); /* of a run before */
     if (bind(listener, (void *)&address, sizeof address) || listen(listener, 128)) {
         perror(argv[1]);
         return 2;

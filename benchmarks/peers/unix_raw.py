@@ -40,6 +40,7 @@ def answer(frame):
 
 
 server = socket.socket(socket.AF_UNIX)
+Path(sys.argv[2]).unlink(missing_ok=True)  # of a run before
 server.bind(sys.argv[2])
 server.listen(128)
 poll, clients, held = select.epoll(), {}, {}
