@@ -75,7 +75,7 @@ class Alike:
         self._last = b""  # JSON without a plan: that with an id of its own never comes again
 
     def learn(self, job: Job, payload: memoryview) -> None:
-        """Keeps what an input came to, decoded and found right, when its JSON comes twice running."""
+        """Keeps what an input came to, decoded and found right; of JSON when it comes twice running."""
         head, decoded = job.head, job.decoded
         length = _said(head, payload)
         if head.form not in (-1, FAST) or head.copy or head.memory or not 0 < length <= _LONGEST:
@@ -83,7 +83,7 @@ class Alike:
         if decoded is None or decoded.steps:
             return
         said = bytes(payload[:length])
-        if said != self._last:
+        if head.form != FAST and said != self._last:  # a description has no id of its own
             self._last = said
             return
         places = _places(said) if head.form == FAST else oip.places(length, payload)

@@ -331,6 +331,15 @@ def _first(read: tuple[Job, bytes]) -> tuple[Job, memoryview]:
     return read[0], memoryview(read[1])
 
 
+def test_two_clients_that_take_turns_are_both_known() -> None:
+    plans = Alike("m", "3", ["y"], stacks=True)
+    jobs = [fast({"x": array}, one()) for array in (ROW, np.concatenate([ROW, ROW]))]
+    for _ in range(2):
+        for job in jobs:
+            plans.learn(*_first(job))
+    assert all(plans.find([job.head], memoryview(payload)) is not None for job, payload in jobs)
+
+
 def test_what_is_not_kept_of_the_fast_lane() -> None:
     """Inputs that ask for steps; and nothing is found for what is no body, or says other things."""
     plans = Alike("m", "3", ["y"], stacks=True)
