@@ -75,7 +75,7 @@ class Gate(Generic[App, Limit, One]):
         self.buffer = bytearray(_SCRATCH)
         self.scratch = memoryview(self.buffer)
         self._emptied = emptied
-        self._clock = clock
+        self.clock = clock
         self._sweep: asyncio.TimerHandle | None = None
         self.greeting = 0  # clients that are still in their TLS handshake
 
@@ -106,7 +106,7 @@ class Gate(Generic[App, Limit, One]):
     def _swept(self) -> None:
         """Looks at the time for all connections at once: a timer for each request would cost more than its parsing."""
         self._sweep = None
-        now_s = self._clock()
+        now_s = self.clock()
         for connection in tuple(self.connections):
             connection.sweep(now_s)
         self._let_go()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -81,6 +82,7 @@ class Desk:
     def __init__(self) -> None:
         self.turns: list[Turn] = []
         self.bodies: list[bytes] = []
+        self.at_once = False
 
     def admit(self, head: Head) -> int:
         return 100_000
@@ -90,7 +92,7 @@ class Desk:
         self.bodies.append(payload)
         if head.url == b"/bug":
             raise ZeroDivisionError("a bug on purpose")
-        if head.method == "HEAD":
+        if head.method == "HEAD" or self.at_once:
             turn.answer(replies.json(200, "at once"))
 
 
@@ -195,6 +197,28 @@ def test_answers_that_come_at_once_lose_nothing_and_double_nothing() -> None:
         assert client.statuses() == [200] * 13
 
     run(scenario)
+
+
+def test_many_requests_at_once_let_others_have_their_turn() -> None:
+    """A read brings 2,000 small ones, and each may take a millisecond to answer."""
+
+    async def scenario() -> None:
+        client = Client()
+        ticks = itertools.count()
+        client.gate.clock = lambda: next(ticks) / 1000
+        client.desk.at_once = True
+        client.send(GET * 40)
+        answered = [len(client.statuses())]
+        assert not client.pipe.reading
+        while answered[-1] < 40:
+            await asyncio.sleep(0)
+            answered.append(len(client.statuses()))
+            assert answered[-1] > answered[-2]
+        assert max(after - before for before, after in itertools.pairwise(answered)) < 5
+        assert client.pipe.reading
+        client.connection.connection_lost(None)
+
+    asyncio.run(scenario())
 
 
 def test_a_control_verb_runs_beside_nothing_else() -> None:
