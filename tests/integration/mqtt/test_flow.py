@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -293,3 +294,66 @@ def test_with_mqtt_5_the_broker_waits_and_nothing_is_dropped(broker: Mosquitto, 
             assert one.model("m")["dropped"] == {}
         until(lambda: len(user.on(RESULT)) == 600, 30)
         assert numbers(user, RESULT) == list(range(600))
+
+
+@pytest.mark.parametrize(
+    ("overflow", "ran", "dropped"),
+    [
+        ("reject", [0, 1, 2, 3], {"queue_full": 6}),
+        ("drop-newest", [0, 1, 2, 3], {"queue_full": 6}),
+        ("drop-oldest", [0, 1, 8, 9], {"queue_full": 6}),
+        ("block", list(range(10)), {}),
+    ],
+)
+def test_a_full_queue_does_what_its_word_says(
+    broker: Mosquitto, tmp_path: Path, overflow: str, ran: list[int], dropped: dict[str, int]
+) -> None:
+    with flow(broker, tmp_path, f"queue: {{size: 2, overflow: {overflow}}}, inputs: [{{topic: a}}]") as (one, user):
+        with held(one):
+            for number in range(2):  # each on its way to the process before the next comes: the queue is empty
+                user.send("a", str(number))
+                one.wait(lambda number=number: one.model("m")["in_flight"] == number + 1)
+            burst(user, *[("a", number) for number in range(2, 10)])
+            one.wait(lambda: one.model("m")["dropped"] == dropped and one.model("m")["queue"] == 2)
+        until(lambda: len(user.on(RESULT)) == len(ran))
+        assert numbers(user, RESULT) == ran
+        # Told to whoever sent at QoS 1, where it was not asked for in the configuration.
+        assert {problem["code"] for problem in user.json(ERROR)} <= {"queue_full"}
+
+
+def test_a_deadline_answers_while_the_model_runs(broker: Mosquitto, tmp_path: Path) -> None:
+    """Over MQTT and over HTTP; the run goes on, and what it comes to is counted as late."""
+    with flow(broker, tmp_path, "queue: {deadline: 300ms}, inputs: [{topic: a}]") as (one, user):
+        with held(one):
+            user.send("a", "1")
+            tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [2.0]}
+            code, answer = one.infer("m", [tensor])
+            assert (code, answer["code"]) == (503, "deadline")
+            until(lambda: user.on(ERROR))
+            assert one.model("m")["in_flight"] == 2
+        assert user.json(ERROR)[0]["code"] == "deadline"
+        one.wait(lambda: one.model("m")["dropped"] == {"deadline": 2, "late": 2})
+        user.send("a", "3")
+        until(lambda: user.on(RESULT))
+        assert numbers(user, RESULT) == [3]
+
+
+def test_a_model_that_is_never_idle_does_not_keep_another_waiting(tmp_path: Path) -> None:
+    """Each has a queue and a process of its own, and the box's scheduler divides the cores."""
+    (tmp_path / "heavy.onnx").write_bytes(models.counting())
+    (tmp_path / "quick.onnx").write_bytes(models.identity(shape=("batch", 1)))
+    heavy = f"{{file: {tmp_path}/heavy.onnx, queue: {{deadline: 1min}}, limits: {{run: 1min}}, batch: {{max: 1}}}}"
+    with (
+        box(f"models: {{heavy: {heavy}, quick: {{file: {tmp_path}/quick.onnx}}}}\n") as one,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        body = b"[9000000000000000]"  # turns of a loop: it does not end
+        client.connect(str(one.socket))
+        client.sendall(
+            12 * (b"POST /v2/models/heavy/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        )
+        one.wait(lambda: one.model("heavy")["queue"] == 10)
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
+        assert [one.infer("quick", [tensor])[0] for _ in range(20)] == [200] * 20
+        assert one.model("heavy")["queue"] == 10
+        one.kill()  # a stop would wait for what is owed
