@@ -12,6 +12,7 @@ from edged.oip.bodies import Room
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SIZE_LINE: Final = re.compile(rb'([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|"[^"\\\r\n\0]*"))?)*' % (_TOKEN, _TOKEN))
 _TRAILER: Final = re.compile(rb"(?:%b:[^\r\n\0]*)?" % _TOKEN)
+_STEPS: Final = 256  # of one feed, three a chunk: a millisecond
 _HINT: Final = "Send chunks as RFC 9112 has them, or a Content-Length."
 
 
@@ -41,11 +42,16 @@ class Chunks:
     def feed(self, data: bytes) -> int:
         """Takes what it can use of `data`, and returns how many bytes that was; the rest is to come again.
 
-        Raises EdgedError `bad_input`, `too_large` or `queue_full`.
+        Of many small chunks it takes some, so that whoever feeds it may do something else between. Raises EdgedError
+        `bad_input`, `too_large` or `queue_full`.
         """
         at = 0
-        while not self.complete and (used := self._next(data, at)):
+        for _ in range(_STEPS):
+            if self.complete or not (used := self._next(data, at)):
+                break
             at += used
+        else:
+            return at
         if self._framing + (0 if self.complete else len(data) - at) > self._around:
             raise EdgedError("too_large", f"more than {self._around} bytes stand between two pieces of the body")
         return at

@@ -124,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
                 if not used:
                     break
                 at += used
-                if at < stop:  # 64 KiB of requests for /metrics would keep everybody else waiting for seconds
+                if at < stop:  # 64 KiB of requests for /metrics, or of tiny chunks, take seconds
                     until_s = self._give_way(until_s)
         except EdgedError as error:
             self.refuse(error.fault)

@@ -124,7 +124,9 @@ def test_a_body_in_small_chunks_holds_no_more_than_it_counts() -> None:
     tracemalloc.start()
     try:
         while one.got < 2**18:
-            one.feed(b"2\r\nab\r\n" * 1024)
+            data = b"2\r\nab\r\n" * 1024
+            while used := one.feed(data):
+                data = data[used:]
         held = tracemalloc.get_traced_memory()[0]
         body = one.body()
         peak = tracemalloc.get_traced_memory()[1]
@@ -133,3 +135,14 @@ def test_a_body_in_small_chunks_holds_no_more_than_it_counts() -> None:
     assert held < 1.25 * room.used
     assert peak < 2.5 * room.used
     assert body == b"ab" * 2**17
+
+
+def test_many_small_chunks_are_taken_some_at_a_time() -> None:
+    """A read may bring 11,000 of one byte, which take some hundredths of a second."""
+    one, data, feeds = chunks(most=10_000), b"1\r\na\r\n" * 5000 + b"0\r\n\r\n", 0
+    while used := one.feed(data):
+        assert used < 1000
+        data = data[used:]
+        feeds += 1
+    assert (one.complete, one.body(), data) == (True, b"a" * 5000, b"")
+    assert feeds > 40
