@@ -79,8 +79,10 @@ class Stream:
             self._at = len(ahead)
         return None
 
-    def fill(self) -> None:
-        """Reads what has come. That the connection has ended, or why, is lent to paho to find out."""
+    def fill(self) -> bool:
+        """Reads what has come; whether something has. That the connection has ended, or why, is lent to paho to find
+        out.
+        """
         try:
             if self._large is not None:
                 ended = not self._large.fill(self._sock)
@@ -89,11 +91,12 @@ class Stream:
                 self._ahead, self._at = self._ahead[self._at :] + data, 0
                 ended = not data
         except BLOCKED:
-            return
+            return False
         except OSError:
             ended = True
         if ended:
             self.lent = _ALL
+        return not ended
 
     def insert(self, packet: bytes) -> None:
         """Lends paho a packet that the broker has not sent, before all that it has. Only while nothing is lent."""

@@ -225,7 +225,8 @@ class Wire:
                     return False
             elif readable or stream.hidden:
                 readable = False
-                stream.fill()
+                # Also of a packet that takes longer than two keepalives: the answer to a ping waits behind it.
+                self._heard = stream.fill() or self._heard
             else:
                 return False
         return True

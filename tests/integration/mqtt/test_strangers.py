@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edged.config import schema
+from edged.config.units import Size
 from edged.messages import Answer
 from edged.transports.mqtt.namesake import first_look, signs
 from tests.brokers import Amqtt
@@ -232,6 +233,50 @@ def test_a_broker_that_sends_and_does_not_read_is_left() -> None:
         async with running(box, wait=False):
             await until(lambda: "has taken nothing" in box.mqtt.facts().last_error, 30)
         server.close()
+
+    run(scenario)
+
+
+def test_a_message_that_takes_several_keepalives_arrives() -> None:
+    """A picture over a slow line: the broker's answer to a ping is behind it, and it would come anew each time."""
+    size = 200_000
+    model = schema.Model("digits", limits=schema.Limits(message=Size(size)))
+    connects: list[int] = []
+    served: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        asked = packets(reader)
+        _, body = await anext(asked)
+        if b"-test-" not in body and b"-ota" not in body:
+            connects.append(level(body))
+            writer.write(CONNACK_311)
+            _, body = await anext(asked)
+            writer.write(b"\x90" + bytes([2 + len(filters(body[2:]))]) + body[:2] + b"\x01" * len(filters(body[2:])))
+            topic = TREE.infer("digits").encode()
+            body = len(topic).to_bytes(2, "big") + topic + b"\0\1" + b"x" * size
+            message = b"\x32" + bytes([len(body) & 127 | 128, len(body) >> 7 & 127 | 128, len(body) >> 14]) + body
+            with contextlib.suppress(ConnectionError):
+                for start in range(0, len(message), size // 10):
+                    if writer.is_closing():
+                        break
+                    writer.write(message[start : start + size // 10])
+                    await asyncio.sleep(0.5)  # the slow line that this is about
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            box = Box(url, model, version="3.1.1", keepalive=1)
+            async with running(box, wait=False):
+                await until(lambda: box.lane.seen or len(connects) > 1, 30)
+                assert [len(item.payload) for item in box.lane.seen] == [size]
+                assert len(connects) == 1
+        finally:
+            server.close()
+            # A connection that its server leaves open keeps uvloop from closing, for ever.
+            await asyncio.gather(*(task for task in served if task is not None))
 
     run(scenario)
 
