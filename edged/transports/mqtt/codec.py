@@ -1,4 +1,4 @@
-"""The two packets that every message costs, PUBLISH and PUBACK, as bytes; all others are paho's. No I/O (ADR 3)."""
+"""The packets that messages cost, as bytes: PUBLISH, PUBACK, those of QoS 2. All others are paho's. No I/O (ADR 3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edged.transports.mqtt.versions import Version
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
+PUBREL: Final = 0x62
 _KIND: Final = 0xF0
 _QOS: Final = 0x06
 _MOST_LENGTH: Final = 4  # bytes of a packet's length
@@ -33,9 +34,12 @@ Bytes = bytes | bytearray
 
 
 def ours(head: int) -> bool:
-    """Whether a packet with this first byte is read here: not PUBLISH at QoS 2, which nobody subscribes with."""
-    kind = head & _KIND
-    return head == PUBACK or (kind == PUBLISH and head & _QOS <= 2)
+    """Whether a packet with this first byte is read here."""
+    return head & _KIND == PUBLISH or head in (PUBACK, PUBREL)
+
+
+def is_publish(head: int) -> bool:
+    return head & _KIND == PUBLISH
 
 
 def length(data: Bytes, at: int) -> tuple[int, int]:
@@ -66,6 +70,8 @@ def arrival(number: int, version: Version, head: int, body: Bytes) -> Arrival:
     except UnicodeDecodeError:
         topic = ""
     qos, mid = (head & _QOS) >> 1, 0
+    if qos > 2:
+        raise MalformedPacket("a PUBLISH at QoS 3")
     at = start
     if qos:
         at += 2
@@ -110,6 +116,23 @@ def confirmation(version: Version, body: Bytes) -> tuple[int, str]:
 
 def acknowledgement(mid: int) -> bytes:
     return b"\x40\x02" + mid.to_bytes(2, "big")
+
+
+def received(mid: int) -> bytes:
+    """The first word on a message at QoS 2: PUBREC."""
+    return b"\x50\x02" + mid.to_bytes(2, "big")
+
+
+def completed(mid: int) -> bytes:
+    """The last word on it: PUBCOMP."""
+    return b"\x70\x02" + mid.to_bytes(2, "big")
+
+
+def released(body: Bytes) -> int:
+    """The packet identifier of a PUBREL. Raises MalformedPacket."""
+    if len(body) < 2:
+        raise MalformedPacket("a PUBREL without a packet identifier")
+    return int.from_bytes(body[:2], "big")
 
 
 def publication(message: Publication, mid: int, version: Version, now_s: float) -> bytes:

@@ -19,7 +19,8 @@ _STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "
 class Arrival(msgspec.Struct, frozen=True, eq=False):
     """One message as it came: `number` is its connection's, `identifiers` those of MQTT 5's subscriptions.
 
-    `again`: the broker has sent it before, on an earlier connection of this session.
+    `again`: the broker has sent it before, on an earlier connection of this session. `left_out`: so many bytes at the
+    end of its payload, of one that is larger than any message may be.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class Arrival(msgspec.Struct, frozen=True, eq=False):
     correlation: bytes | None = None
     identifiers: tuple[int, ...] = ()
     again: bool = False
+    left_out: int = 0
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -179,9 +179,9 @@ class Intake:
         sender = Sender(arrival, target, receipt, self._clock(), self._wall_ms(), output, response)
         if reason:
             self._refuse(sender, fault("bad_input", reason))
-        elif len(arrival.payload) > model.limits.message:
-            size = f"{len(arrival.payload)} bytes; limits.message is {model.limits.message}"
-            self._refuse(sender, fault("input_too_large", size))
+        elif (size := len(arrival.payload) + arrival.left_out) > model.limits.message:
+            text = f"{size} bytes; limits.message is {model.limits.message}"
+            self._refuse(sender, fault("input_too_large", text))
         elif (rate := self._rates.get((target.model, target.form))) and not rate.take(arrival.topic, sender.arrived_s):
             self._refuse(sender, fault("rate_limited", f"{arrival.topic} comes above its max_rate"))
         elif joiner is not None:

@@ -142,7 +142,8 @@ class Link:
         self.broker = self._brokers.current
         version = self.version
         client = self._dialer.client(version)
-        wire = Wire(client, self._number, version, self._owner, greeted=self._greeted, ended=self._ended)
+        most = self._dialer.packet_limit
+        wire = Wire(client, self._number, version, self._owner, most, greeted=self._greeted, ended=self._ended)
         # Not the loop's executor: it may be full of other work, and a name lookup may take a minute.
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(

@@ -11,7 +11,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import MAX_PACKET
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
@@ -46,25 +45,6 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
         bool(getattr(properties, "SubscriptionIdentifierAvailable", 1)),
         bool(getattr(properties, "RetainAvailable", 1)),
         bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
-    )
-
-
-def arrival(number: int, message: MQTTMessage) -> Arrival:
-    """One that paho has read and acknowledged. The topic is "" when it is not UTF-8."""
-    try:
-        topic = message.topic
-    except UnicodeDecodeError:
-        topic = ""
-    plain = Arrival(topic, bytes(message.payload), 0, message.retain, message.mid, number, again=message.dup)
-    properties = message.properties
-    if properties is None:
-        return plain
-    return msgspec.structs.replace(
-        plain,
-        content_type=getattr(properties, "ContentType", ""),
-        response_topic=getattr(properties, "ResponseTopic", ""),
-        correlation=getattr(properties, "CorrelationData", None),
-        identifiers=tuple(getattr(properties, "SubscriptionIdentifier", ())),
     )
 
 

@@ -19,7 +19,7 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from edged.config.addresses import Broker
 from edged.transports.mqtt import websocket
-from edged.transports.mqtt.codec import Bytes, length, ours
+from edged.transports.mqtt.codec import Bytes, is_publish, length, ours
 from edged.transports.mqtt.websocket import BLOCKED, WebSocket
 
 _FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -38,21 +38,26 @@ class Stream:
         self._large: _Large | None = None
         self._behind = bytearray()
         self._wake: Callable[[], object] | None = None
+        self._most = _ALL
+        self._told = True
         self.lent: int = _ALL  # so many of the next bytes are paho's to read
+        self.left_out = 0  # so many of the last packet's bytes
 
-    def take_over(self, wake: Callable[[], object]) -> None:
+    def take_over(self, wake: Callable[[], object], most: int = _ALL, *, told: bool = True) -> None:
         """From now on `packet` and `fill` read, and paho what is `lent` to it.
 
-        What is sent is kept for `flush`; `wake` is called when there is something to flush.
+        What is sent is kept for `flush`; `wake` is called when there is something to flush. `most` bytes has a packet;
+        a broker that was not `told` so may send larger messages, of which the end is left out.
         """
         self.lent, self._wake = 0, wake
+        self._most, self._told = most, told
 
     # --- reading, packet by packet ------------------------------------------------------------------
 
     def packet(self) -> tuple[int, Bytes] | None:
-        """The next packet if it is PUBLISH or PUBACK, and here whole: its first byte and what is behind its length.
+        """The next packet if it is one of `ours`, and here whole: its first byte and what is behind its length.
 
-        When the next one is another kind, its bytes are `lent`. Raises MalformedPacket.
+        When the next one is another kind, its bytes are `lent`. Raises MalformedPacket, Excessive.
         """
         if self._large is not None:
             return self._finished(self._large)
@@ -67,6 +72,8 @@ class Stream:
                 size, start = length(ahead, at + 1)
                 if size < 0:
                     return None
+        if size > self._most and (self._told or not is_publish(head)):
+            raise Excessive(f"the broker sent a packet of {size} bytes; {self._most} are the most that is taken")
         if not ours(head):
             self.lent = start - at + size
             return None
@@ -75,7 +82,7 @@ class Stream:
             self._at = end
             return head, ahead[start:end]
         if size > PIECE:
-            self._large = _Large(head, size, ahead[start:])
+            self._large = _Large(head, size, ahead[start:], size if size <= self._most else PIECE)
             self._at = len(ahead)
         return None
 
@@ -111,6 +118,7 @@ class Stream:
         if not large.whole:
             return None
         self._large = None
+        self.left_out = large.left_out
         return large.head, large.body
 
     # --- writing ------------------------------------------------------------------------------------
@@ -183,21 +191,31 @@ class Stream:
         self._sock.setsockopt(level, option, value)
 
 
-class _Large:
-    """A packet that is too long to be read ahead: `body` grows as it comes, not as its length says."""
+class Excessive(Exception):
+    """The broker sends more than it was told that we take."""
 
-    def __init__(self, head: int, size: int, begun: bytes) -> None:
+
+class _Large:
+    """A packet too long to be read ahead: `body` grows as it comes, not as its length says, up to `kept` bytes."""
+
+    def __init__(self, head: int, size: int, begun: bytes, kept: int) -> None:
         self.head = head
-        self.body = bytearray(begun)
-        self._size = size
-        self._have = len(begun)
+        self.body = bytearray(begun[:kept])
+        self.left_out = size - kept
+        self._size = kept
+        self._have = len(self.body)
+        self._over = self.left_out - (len(begun) - len(self.body))  # bytes to read and forget
 
     @property
     def whole(self) -> bool:
-        return self._have == self._size
+        return self._have == self._size and not self._over
 
     def fill(self, sock: socket.socket | WebSocket) -> int:
         """Reads into it; how many bytes, 0 at the end. Raises what the socket raises."""
+        if self._have == self._size:
+            count = len(sock.recv(min(self._over, PIECE)))
+            self._over -= count
+            return count
         if self._have == len(self.body):
             self.body.extend(bytes(min(self._size - self._have, max(self._have, _GROWTH))))
         with memoryview(self.body) as view:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from paho.mqtt.client import Client, MQTTMessage
+import msgspec
+from paho.mqtt.client import Client
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -17,11 +18,12 @@ from edged.transports.mqtt import codec
 from edged.transports.mqtt.clocks import boot_s
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
-from edged.transports.mqtt.packets import Greeting, arrival, greeting, subscribe_arguments
-from edged.transports.mqtt.stream import Stream, StreamingClient
+from edged.transports.mqtt.packets import Greeting, greeting, subscribe_arguments
+from edged.transports.mqtt.stream import Excessive, Stream, StreamingClient
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _PACKETS_A_TURN: Final = 64
 _TICK_S: Final = 1.0
@@ -47,7 +49,8 @@ class Events(Protocol):
 class Wire:
     """`greeted` is called from paho's callback with the CONNACK's content, `ended` once, with the reason.
 
-    `refusal` is the broker's reason for a CONNACK that is not good, `unsupported` that it is the version.
+    `refusal` is the broker's reason for a CONNACK that is not good, `unsupported` that it is the version. `most` bytes
+    has a packet that we take.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Wire:
         number: int,
         version: Version,
         events: Events,
+        most: int,
         *,
         greeted: Callable[[Greeting], None],
         ended: Callable[[Wire, str], None],
@@ -67,6 +71,8 @@ class Wire:
         self.refusal = ""
         self.unsupported = False
         self._events = events
+        self._most = most
+        self._received: set[int] = set()  # messages at QoS 2 that the broker has not released
         self._greeted = greeted
         self._ended = ended
         self._over = False
@@ -84,7 +90,6 @@ class Wire:
         self._pause: asyncio.TimerHandle | None = None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.on_socket_close = self._on_socket_close
 
@@ -96,7 +101,7 @@ class Wire:
         if stream is None:
             return False
         self._stream, self._fd = stream, stream.fileno()
-        stream.take_over(self._flush_soon)
+        stream.take_over(self._flush_soon, self._most, told=self.version == "5")
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
         return True
@@ -149,9 +154,12 @@ class Wire:
         self._watch_writer()
 
     def acknowledge(self, mid: int) -> None:
+        self._send(codec.acknowledgement(mid))
+
+    def _send(self, packet: bytes) -> None:
         stream = self._stream
         if not self._over and stream is not None:
-            stream.send(codec.acknowledgement(mid))
+            stream.send(packet)
 
     def _next_identifier(self) -> int:
         while True:
@@ -190,12 +198,17 @@ class Wire:
         except MalformedPacket as error:
             _log.debug("the broker sent %s", error)
             self.close(_UNREADABLE)
+        except Excessive as error:
+            self.close(str(error))
         except OSError as error:
             self.close(str(error))
         except Exception:  # noqa: BLE001  logged, counted, and the connection ends
             _log.exception("the MQTT connection failed on what the broker sent")
-            self._events.bug()
-            self.close(_UNREADABLE)
+            self._fail()
+
+    def _fail(self) -> None:
+        self._events.bug()
+        self.close(_UNREADABLE)
 
     def _read(self) -> None:
         if self._pause is not None:
@@ -220,7 +233,7 @@ class Wire:
             if packet is not None:
                 self._take(*packet)
             elif stream.lent:
-                self.client.loop_read()
+                self._lend()
                 if stream.lent and not stream.pending():
                     return False
             elif readable or stream.hidden:
@@ -231,14 +244,41 @@ class Wire:
                 return False
         return True
 
+    def _lend(self) -> None:
+        """Has paho read a packet of its own: it raises whatever it stumbles over, which is the broker's fault."""
+        try:
+            self.client.loop_read()
+        except OSError:
+            raise
+        except Exception as error:
+            raise MalformedPacket(f"what paho cannot read: {error!r}") from error
+
     def _take(self, head: int, body: codec.Bytes) -> None:
         self._heard = True
         if head == codec.PUBACK:
             mid, refusal = codec.confirmation(self.version, body)
             self._unconfirmed.discard(mid)
             self._events.confirmed(mid, refusal)
-            return
-        self._hand(codec.arrival(self.number, self.version, head, body))
+        elif head == codec.PUBREL:
+            mid = codec.released(body)
+            self._received.discard(mid)
+            self._send(codec.completed(mid))
+        else:
+            came = codec.arrival(self.number, self.version, head, body)
+            if self._stream is not None and self._stream.left_out:
+                came = msgspec.structs.replace(came, left_out=self._stream.left_out)
+                self._stream.left_out = 0
+            if came.qos < 2:
+                self._hand(came)
+            else:
+                self._take_once(came)
+
+    def _take_once(self, came: Arrival) -> None:
+        """At QoS 2, of a subscription that somebody else made under our client id: its number is all that is kept."""
+        if came.mid not in self._received:
+            self._received.add(came.mid)
+            self._hand(msgspec.structs.replace(came, qos=0))
+        self._send(codec.received(came.mid))
 
     def _hand(self, came: Arrival) -> None:
         try:
@@ -291,7 +331,7 @@ class Wire:
         if self._heard and stream is not None and not stream.lent:
             self._heard = False
             stream.insert(_PINGRESP)
-            self.client.loop_read()
+            self._lend()
         self.client.loop_misc()
 
     def _finish(self, reason: str) -> None:
@@ -312,33 +352,39 @@ class Wire:
             self._loop.remove_writer(fd)
             self._writing = False
 
-    # --- paho's callbacks: each only notes or hands on, and none may raise ---------------------------
+    # --- paho's callbacks: each only notes or hands on, and none may raise ----------------------------
 
     def _on_connect(
         self, _client: Client, _data: Any, flags: Any, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        if self.greeting is not None:
+            self._loop.call_soon(self.close, "a second CONNACK")  # not inside paho's callback
+            return
         if reason.is_failure:
             self.refusal = str(reason)
             self.unsupported = reason.value == _UNSUPPORTED
             return
         said = greeting(self.number, self.version, properties, session_present=bool(flags.session_present))
         self.greeting = said
-        self._greeted(said)
+        self._safely(self._greeted, said)
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         # In the dialling thread when CONNECT could not be written; then there is nothing to tell yet.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish, self.refusal or str(reason))
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        """At QoS 2: of a subscription that somebody else made under our client id."""
-        self.client.ack(message.mid, message.qos)
-        self._hand(arrival(self.number, message))
-
     def _on_subscribe(
         self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        self._events.subscribed([not reason.is_failure for reason in reasons])
+        self._safely(self._events.subscribed, [not reason.is_failure for reason in reasons])
+
+    def _safely(self, call: Callable[[T], None], value: T) -> None:
+        """What is raised here is our own fault, where all else that paho raises is the broker's."""
+        try:
+            call(value)
+        except Exception:  # noqa: BLE001  logged, counted, and the connection ends
+            _log.exception("what the broker said could not be taken")
+            self._loop.call_soon(self._fail)
 
     def _on_socket_close(self, _client: Client, _data: Any, _sock: Any) -> None:
         self._unwatch()

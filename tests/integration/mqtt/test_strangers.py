@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -277,6 +278,109 @@ def test_a_message_that_takes_several_keepalives_arrives() -> None:
             server.close()
             # A connection that its server leaves open keeps uvloop from closing, for ever.
             await asyncio.gather(*(task for task in served if task is not None))
+
+    run(scenario)
+
+
+def publish(topic: str, payload: bytes, head: int = 0x32, mid: int = 1) -> bytes:
+    """A PUBLISH of 3.1.1, at QoS 1 or 2."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + mid.to_bytes(2, "big") + payload
+    size = len(body)
+    return bytes([head, size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21]) + body
+
+
+def granted(body: bytes) -> bytes:
+    """The SUBACK of 3.1.1 to a SUBSCRIBE."""
+    count = len(filters(body[2:]))
+    return bytes([0x90, 2 + count]) + body[:2] + b"\x01" * count
+
+
+def test_a_message_above_every_limit_is_answered_and_does_not_come_again() -> None:
+    """3.1.1 has no word for our limit: its sender did nothing that the broker forbids."""
+    acknowledged: list[bytes] = []
+    told: list[bytes] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            writer.write(granted(body))
+            if TREE.root + "/request/+" in filters(body[2:]):
+                writer.write(publish(TREE.infer("digits"), bytes(3_000_000)) + publish(TREE.infer("digits"), b"fine"))
+        elif kind == 4:
+            acknowledged.append(body)
+        elif kind == 3:
+            told.append(body)
+            end = 2 + int.from_bytes(body[:2], "big")
+            writer.write(b"\x40\x02" + body[end : end + 2])
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, version="3.1.1")
+            async with running(box, wait=False):
+                await until(lambda: [bytes(item.payload) for item in box.lane.seen] == [b"fine"])
+                await until(lambda: len(acknowledged) == 2)
+                (error,) = [body for body in told if TREE.error("digits").encode() in body]
+                assert b"input_too_large" in error
+                assert b"3000000 bytes" in error
+                assert box.mqtt.facts().reconnects == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("more", "version", "why"),
+    [
+        (b"\x90\xff\xff\xff\x7f", "3.1.1", "a packet of 268435455 bytes"),
+        (b"\x32\xff\xff\xff\x7f", "5", "a packet of 268435455 bytes"),
+        (b"\x20\x02\0\0", "3.1.1", "a second CONNACK"),
+        (b"\x20\x03\0\0\0", "5", "a second CONNACK"),
+        (b"\xe0\x06\x81\x04\x1f\0\1\xff", "5", ""),  # a DISCONNECT with text that is no UTF-8
+        (b"\xe0\x0a\x81\x08\x1f\0\1x\x1f\0\1x", "5", ""),  # and one with a property that comes twice
+    ],
+)
+def test_a_broker_that_breaks_the_protocol_is_left(more: bytes, version: Literal["5", "3.1.1"], why: str) -> None:
+    """With a reason; it is no fault of ours."""
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311 if version == "3.1.1" else b"\x20\x03\0\0\0")
+            if b"-test-" not in body:
+                writer.write(more)
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, version=version)
+            async with running(box, wait=False):
+                await until(lambda: box.mqtt.facts().last_error)
+                assert why in box.mqtt.facts().last_error
+                assert box.bugs == 0
+
+    run(scenario)
+
+
+def test_a_message_at_qos_2_is_taken_once_and_not_kept() -> None:
+    """Of a subscription that somebody else made under our client id."""
+    said: list[tuple[int, bytes]] = []
+    message = publish(TREE.infer("digits"), b"x", 0x34, 7)
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            writer.write(granted(body))
+            if TREE.root + "/request/+" in filters(body[2:]):
+                writer.write(message + message + b"\x62\x02\0\7" + publish(TREE.infer("digits"), b"y", 0x34, 7))
+        elif kind in (5, 7):
+            said.append((kind, body))
+
+    async def scenario() -> None:
+        async with broker(handle) as url:
+            box = Box(url, version="3.1.1")
+            async with running(box, wait=False):
+                await until(lambda: len(said) == 4)
+                assert said == [(5, b"\0\7"), (5, b"\0\7"), (7, b"\0\7"), (5, b"\0\7")]
+                assert [bytes(item.payload) for item in box.lane.seen] == [b"x", b"y"]
 
     run(scenario)
 

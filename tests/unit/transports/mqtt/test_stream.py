@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.exception import MalformedPacket
 
-from edged.transports.mqtt.stream import PIECE, Stream
+from edged.transports.mqtt.stream import PIECE, Excessive, Stream
 
 Ends = tuple[Stream, socket.socket]
 
@@ -170,8 +170,8 @@ def packed(head: int, body: bytes) -> bytes:
 BODIES = st.one_of(
     st.binary(max_size=300), st.sampled_from([PIECE, PIECE + 1, 3 * PIECE]).map(lambda size: b"L" * size)
 )
-OURS = st.tuples(st.sampled_from([0x30, 0x31, 0x32, 0x3A, 0x40]), BODIES)
-PAHOS = st.tuples(st.sampled_from([0x20, 0x34, 0x90, 0xD0]), BODIES)
+OURS = st.tuples(st.sampled_from([0x30, 0x31, 0x32, 0x34, 0x3A, 0x40, 0x62]), BODIES)
+PAHOS = st.tuples(st.sampled_from([0x20, 0x50, 0x90, 0xD0]), BODIES)
 
 
 @given(st.lists(st.one_of(OURS, PAHOS), min_size=1, max_size=6), st.data())
@@ -191,14 +191,14 @@ def test_every_packet_is_read_by_whom_it_is_for_however_it_comes(
             while True:
                 if (packet := stream.packet()) is not None:
                     assert packet == (head, body)
-                    assert head & 0xF0 in (0x30, 0x40)
+                    assert head & 0xF0 in (0x30, 0x40, 0x60)
                     break
                 if stream.lent:
                     with contextlib.suppress(BlockingIOError):
                         lent += stream.recv(data.draw(st.integers(1, 2 * PIECE)))
                     if not stream.lent:
                         assert lent == packed(head, body)
-                        assert head in (0x20, 0x34, 0x90, 0xD0)
+                        assert head in (0x20, 0x50, 0x90, 0xD0)
                         break
                 elif data.draw(st.booleans()):
                     stream.insert(b"\xd0\0")
@@ -246,3 +246,35 @@ def test_a_packet_takes_memory_as_it_comes_and_not_as_it_says(ends: Ends) -> Non
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("head", "told"), [(0x30, True), (0x90, True), (0x90, False)])
+def test_a_packet_above_the_most_is_not_begun(ends: Ends, head: int, told: bool) -> None:
+    stream, broker = ends
+    stream.take_over(lambda: None, 100_000, told=told)
+    broker.sendall(packed(head, bytes(100_001))[:10])
+    stream.fill()
+    with pytest.raises(Excessive, match="100001 bytes; 100000"):
+        stream.packet()
+
+
+def test_a_message_that_a_broker_may_send_all_the_same_is_read_and_not_kept(ends: Ends) -> None:
+    """MQTT 3.1.1 has no word for our limit. Its sender is to hear that it is too large, and it must not come again."""
+    stream, broker = ends
+    stream.take_over(lambda: None, 100_000, told=False)
+    size = 2_000_000
+    sent = memoryview(packed(0x32, b"\0\1t\0\1" + bytes(size)) + packed(0x30, b"\0\1t"))
+    tracemalloc.start()
+    try:
+        found: list[tuple[int, int, int]] = []
+        while len(found) < 2:
+            with contextlib.suppress(BlockingIOError):
+                sent = sent[broker.send(sent[:200_000]) :]
+            stream.fill()
+            while (packet := stream.packet()) is not None:
+                found.append((packet[0], len(packet[1]), stream.left_out))
+                stream.left_out = 0
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+    assert found == [(0x32, PIECE, size + 5 - PIECE), (0x30, 3, 0)]
