@@ -18,6 +18,7 @@ from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.brokers import Brokers
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.ends import End
 from edged.transports.mqtt.lookout import Lookout, Unreached
 from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.scout import Scout
@@ -35,7 +36,7 @@ class Owner(Events, Protocol):
     """Who uses the connection."""
 
     def up(self, said: Greeting) -> None: ...
-    def down(self) -> None: ...
+    def down(self, end: End) -> None: ...
     def leave(self) -> None: ...
     def waits(self) -> None: ...
 
@@ -226,7 +227,7 @@ class Link:
         self._attempt = None
         self._cancel()
         if self.wire is not None:
-            self._lost(reason)
+            self._lost(reason, wire.end)
         elif wire.unsupported:
             self._retry(f"the broker does not speak MQTT {wire.version}", Ending.UNSUPPORTED)
         elif wire.refusal:
@@ -237,7 +238,7 @@ class Link:
         else:
             self._retry(NO_CONNACK, Ending.CLOSED)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, end: End) -> None:
         self.wire = None
         self._end.set()
         self.since_ms = round(time.time() * 1000)
@@ -246,7 +247,7 @@ class Link:
         back_to, self._back_to = self._back_to, None
         self._short_lives = self._short_lives + 1 if short and back_to is None else 0
         self._said.clear()  # a new loss is news, whatever the last one was
-        self._owner.down()
+        self._owner.down(end)
         if back_to is not None:
             self._brokers.go_back(back_to)
             if not self._stopped:

@@ -16,6 +16,7 @@ from edged.topics import Tree
 from edged.transports.mqtt.backlog import maker
 from edged.transports.mqtt.counts import Counts, Facts
 from edged.transports.mqtt.dialer import Dialer, packet_limit
+from edged.transports.mqtt.ends import End
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
 from edged.transports.mqtt.link import Link
@@ -268,10 +269,10 @@ class Mqtt:
         asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
         self._subscribe()
 
-    def down(self) -> None:
+    def down(self, end: End) -> None:
         self._unopened = None
         self._pushes.hold()
-        self._outlet.lost()
+        self._outlet.lost(end)
         if twice := self._subscriptions.lost():
             _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
 

@@ -4,8 +4,10 @@ States go before results. Results keep their order, through a lost connection to
 confirmed goes to the head again (so a receiver may see it twice). Those that lie on the disk (backlog.py) come out
 beside them, at their own rate. paho's own queue is never used:
 one message that the broker will not have makes paho reconnect for ever (measured). Here messages go
-one at a time after a loss, until those that were under way are confirmed; one that ends three connections
-in a row, alone, is given up, and whoever made it is told. What that teaches is kept: a large one that size is the
+one at a time after a loss, until those that were under way are confirmed; one over which the broker closes
+connections, alone, is given up, and whoever made it is told. That takes evidence, as a bad link ends connections too:
+the broker has closed, soon after it was sent, three times where it had confirmed others on the same connection, six
+times where it had not; or once, saying what it has against it. What that teaches is kept: a large one that size is the
 matter (3.1.1 has no other way to learn a broker's limit), a small one that the topic is, for a minute, and each time
 that the topic ends another connection twice as long, up to an hour.
 """
@@ -19,6 +21,7 @@ from typing import Final, Protocol
 import msgspec
 
 from edged.transports.mqtt.clocks import boot_s
+from edged.transports.mqtt.ends import End
 
 MAX_PACKET: Final = 268_435_455  # MQTT 5, 1.5.5: the largest remaining length
 # Unconfirmed messages at a time, unless the broker's Receive Maximum is less.
@@ -27,7 +30,9 @@ WINDOW: Final = 64
 # burst of them waits here as results: 32 MiB hold 25,000 small ones.
 _BYTES: Final = 32 * 2**20
 _OVERHEAD: Final = 896  # what a waiting message costs beside its packet
-_STRIKES: Final = 3
+_GUILTY: Final = 6
+_SOON_S: Final = 5.0  # after it was sent, and
+_SLOWEST: Final = 16 * 1024  # so many bytes a second reach the broker at least
 _LARGE: Final = 32 * 1024  # no broker's limit is below
 _SHUNNED_S: Final = 60.0
 _SHUNNED_MOST_S: Final = 3600.0
@@ -102,7 +107,9 @@ class Outbox:
         self._shunned: dict[str, tuple[float, float]] = {}  # until when, and for how long that is
         self._careful = 0  # so many confirmations until more than one may be under way
         self._accused: object = None
-        self._strikes = 0
+        self._guilt = 0
+        self._sent_s = 0.0
+        self._proved = False  # on this connection the broker has confirmed something
 
     def __len__(self) -> int:
         """Messages that are not confirmed yet, states and results."""
@@ -136,6 +143,7 @@ class Outbox:
     def opened(self, receive_maximum: int, packet_limit: int) -> None:
         """A connection is up: every state is due again."""
         self._window = min(WINDOW, receive_maximum)
+        self._proved = False
         self._told_limit = packet_limit
         self._dirty = dict.fromkeys(topic for topic in self._states if topic != self._last)
         if self._last in self._states:
@@ -172,6 +180,7 @@ class Outbox:
     def sent(self, mid: int, message: Publication) -> None:
         """paho has it under this packet identifier."""
         self._flight[mid] = message
+        self._sent_s = self._clock()
         hand(message)
 
     def put_back(self, message: Publication) -> None:
@@ -189,6 +198,9 @@ class Outbox:
         message = self._flight.pop(mid, None)
         if message is None:
             return
+        self._proved = True
+        if self._accused is not None and self._accused == self._who(message):
+            self._accused, self._guilt = None, 0
         if refusal:
             self._refuse(message, "refused_by_broker", refusal)
         elif self._shunned:
@@ -204,10 +216,10 @@ class Outbox:
         else:
             refused(code, why)
 
-    def lost(self) -> None:
+    def lost(self, end: End = End.AWAY) -> None:
         """The connection ended: what is not confirmed will go again, and whatever went alone may be the reason."""
         flight, self._flight, self._window = list(self._flight.values()), {}, 0
-        if self._careful and flight and self._accuse(flight[0]):
+        if self._careful and flight and self._accuse(flight[0], end):
             poison = flight.pop(0)
             self._learn(poison)
             why = f"{poison.size} bytes end the connection" if poison.size > _LARGE else "it ends the connection"
@@ -220,12 +232,19 @@ class Outbox:
         if self._older is not None:
             self._older.lost()
 
-    def _accuse(self, message: Publication) -> bool:
-        """Whether `message` has ended enough connections in a row. A state is made anew each time."""
-        who: object = message.topic if self._is_state(message) else message.serial or message
-        self._strikes = self._strikes + 1 if who == self._accused else 1
+    def _accuse(self, message: Publication, end: End) -> bool:
+        """Whether there is evidence enough that `message` ends connections. A link that fails is none."""
+        if end is End.AWAY or self._clock() - self._sent_s > _SOON_S + message.size / _SLOWEST:
+            return False
+        who = self._who(message)
+        weight = _GUILTY if end is End.NAMED else 2 if self._proved else 1
+        self._guilt = self._guilt + weight if who == self._accused else weight
         self._accused = who
-        return self._strikes >= (1 if message.topic in self._shunned else _STRIKES)
+        return self._guilt >= (1 if message.topic in self._shunned else _GUILTY)
+
+    def _who(self, message: Publication) -> object:
+        """What it is known by beyond a connection: a state is made anew each time."""
+        return message.topic if self._is_state(message) else message.serial or message
 
     def _is_state(self, message: Publication) -> bool:
         return message.retain and message.topic in self._states

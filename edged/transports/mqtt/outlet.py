@@ -13,6 +13,7 @@ from typing import Final
 
 from edged.transports.mqtt.backlog import Backlog, Stored
 from edged.transports.mqtt.counts import Counts
+from edged.transports.mqtt.ends import End
 from edged.transports.mqtt.outbox import Outbox, Publication
 from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.wire import Wire
@@ -70,8 +71,8 @@ class Outlet:
         self._outbox.opened(said.receive_maximum, said.packet_limit)
         self.pump()
 
-    def lost(self) -> None:
-        self._outbox.lost()
+    def lost(self, end: End = End.AWAY) -> None:
+        self._outbox.lost(end)
         if self._backlog is not None:
             self._backlog.carry(self._outbox.waiting())
 

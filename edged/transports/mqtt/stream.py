@@ -42,6 +42,7 @@ class Stream:
         self._told = True
         self.lent: int = _ALL  # so many of the next bytes are paho's to read
         self.left_out = 0  # so many of the last packet's bytes
+        self.broken: OSError | None = None  # what reading came upon, if it was no mere end
 
     def take_over(self, wake: Callable[[], object], most: int = _ALL, *, told: bool = True) -> None:
         """From now on `packet` and `fill` read, and paho what is `lent` to it.
@@ -99,8 +100,8 @@ class Stream:
                 ended = not data
         except BLOCKED:
             return False
-        except OSError:
-            ended = True
+        except OSError as error:
+            ended, self.broken = True, error
         if ended:
             self.lent = _ALL
         return not ended

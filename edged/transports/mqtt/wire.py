@@ -16,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.transports.mqtt import codec
 from edged.transports.mqtt.clocks import boot_s
+from edged.transports.mqtt.ends import End, of_error, of_reason
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, greeting, subscribe_arguments
@@ -70,6 +71,7 @@ class Wire:
         self.greeting: Greeting | None = None
         self.refusal = ""
         self.unsupported = False
+        self.end = End.AWAY
         self._events = events
         self._most = most
         self._received: set[int] = set()  # messages at QoS 2 that the broker has not released
@@ -79,6 +81,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._fd = -1
         self._stream: Stream | None = None  # from the hand-over until paho closes it
+        self._read_last: Stream | None = None  # the same, and for good
         self._unconfirmed: set[int] = set()
         self._identifier = _IDENTIFIERS[-1]  # the last one given
         self._heard = False  # something that paho did not see, since the last beat
@@ -100,7 +103,7 @@ class Wire:
         stream = cast("Stream | None", self.client.socket())
         if stream is None:
             return False
-        self._stream, self._fd = stream, stream.fileno()
+        self._stream, self._read_last, self._fd = stream, stream, stream.fileno()
         stream.take_over(self._flush_soon, self._most, told=self.version == "5")
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
@@ -201,6 +204,7 @@ class Wire:
         except Excessive as error:
             self.close(str(error))
         except OSError as error:
+            self.end = of_error(error)
             self.close(str(error))
         except Exception:  # noqa: BLE001  logged, counted, and the connection ends
             _log.exception("the MQTT connection failed on what the broker sent")
@@ -368,7 +372,11 @@ class Wire:
         self.greeting = said
         self._safely(self._greeted, said)
 
-    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+    def _on_disconnect(self, _client: Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        if self._over:
+            return
+        broken = self._read_last.broken if self._read_last is not None else None
+        self.end = of_reason(reason.value, broken, by_broker=flags.is_disconnect_packet_from_server)
         # In the dialling thread when CONNECT could not be written; then there is nothing to tell yet.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish, self.refusal or str(reason))
