@@ -20,8 +20,13 @@ def attach(inputs: int, results: int) -> tuple[Ring, Ring]:
 
 def limit_memory(limit: int) -> None:
     """RLIMIT_DATA: what this process has mapped for data now, plus the limit (RULES 7)."""
-    used = 0
+    most = mapped() + limit
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def mapped() -> int:
+    """Bytes that this process has mapped for data."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmData:"):
-            used = int(line.split()[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + limit, used + limit))
+            return int(line.split()[1]) * 1024
+    return 0

@@ -19,7 +19,7 @@ from edged.worker.direct.limits import Limits, Room
 _HEAD: Final = HEAD.size
 _unpack: Final = HEAD.unpack_from
 _HINT: Final = "docs/fast.md has the frames, byte by byte."
-_TOGETHER: Final = 64  # parts of an answer that go to the kernel as they are; more of them are joined
+_TOGETHER: Final = 1024  # IOV_MAX: parts that the kernel takes at once; small ones are joined, which is cheaper
 
 
 class Request(NamedTuple):
@@ -185,7 +185,7 @@ class Caller:
         """Moves what is left of a frame to the front. Nothing looks at the buffer any more but this."""
         left = self._end - self._start
         if self._start and left:
-            self._buffer[:left] = bytes(self._view[self._start : self._end])
+            self._view[:left] = self._view[self._start : self._end]  # which may overlap
         self._start, self._end = 0, left
 
     def shrink(self) -> None:
@@ -211,8 +211,8 @@ class Caller:
         try:
             if len(out) == 1:
                 sent = self.sock.send(out[0])
-            elif len(out) <= _TOGETHER and self.untaken > self._terms.limits.buffer:
-                sent = self.sock.sendmsg(out)
+            elif self.untaken > self._terms.limits.buffer:
+                sent = self.sock.sendmsg(out[:_TOGETHER])
             else:
                 out = [b"".join(out)]
                 sent = self.sock.send(out[0])

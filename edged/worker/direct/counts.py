@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ class Counts:
             if now_s - self._large_s < _LARGE_EVERY_S:
                 return
             self._large_s = now_s
-        self._sample = bytes(body)
+        with contextlib.suppress(MemoryError):
+            self._sample = bytes(body)
 
     def take(self, now_s: float, *, left: bool = False) -> tuple[Tallies, list[bytes]]:
         """What is to be told, and its payload; counted anew from then on."""

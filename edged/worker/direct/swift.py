@@ -60,6 +60,12 @@ class Swift:
 
     def run(self, bodies: Sequence[memoryview]) -> Ran | None:
         """What they are answered, or None: then nothing has happened."""
+        try:
+            return self._run(bodies)
+        except (EdgedError, MemoryError):  # whose it is shows only alone
+            return None
+
+    def _run(self, bodies: Sequence[memoryview]) -> Ran | None:
         layout, said = self._known(bodies[0])
         count = len(bodies)
         if layout is None:
@@ -74,10 +80,7 @@ class Swift:
                 return None
             shape = (count * layout.shape[0], *layout.shape[1:])
             array = np.ascontiguousarray(rows[:, layout.start :]).view(layout.dtype).reshape(shape)
-        try:
-            (output,) = self._model.run({layout.name: array}).values()
-        except (EdgedError, MemoryError):
-            return None
+        (output,) = self._model.run({layout.name: array}).values()
         return self._cut(output, count, count * layout.shape[0])
 
     def learn(self, body: memoryview) -> None:
