@@ -6,13 +6,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import msgspec
-import uvloop
 
 from edged import protobuf
 from edged.config.schema import Sockets
@@ -22,6 +19,7 @@ from edged.transports.rpc.hpack import Decoder, encode
 from edged.transports.rpc.limits import Limits
 from edged.transports.rpc.messages import prefixed
 from edged.transports.rpc.server import bind, rpc
+from tests.hosted import Hosted
 from tests.integration.http import double
 
 SERVICE = b"/inference.GRPCInferenceService/"
@@ -51,40 +49,18 @@ class Double(double.Double):
         return Admission.TAKEN
 
 
-class Served:
-    """An Rpc in a loop of its own thread; what its loop complains about is in `complaints`."""
+class Served(Hosted):
+    """gRPC, hosted."""
 
     def __init__(
         self, folder: Path, limits: Limits | None = None, *, loop: str = "uvloop", sockets: Sockets | None = None
     ) -> None:
         self.double = Double()
-        self.path = str(folder / "grpc.sock")
+        path = str(folder / "grpc.sock")
         sockets = sockets or Sockets(grpc=("127.0.0.1:0",))
-        self.listeners = bind(msgspec.structs.replace(sockets, grpc=(f"unix:{self.path}", *sockets.grpc)))
-        self.rpc = rpc(self.listeners, self.double.backend(), limits=limits)
-        self.complaints: list[dict[str, Any]] = []
-        self.loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
-        self.loop.set_exception_handler(lambda _loop, context: self.complaints.append(context))
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self.listeners[1].address.rpartition(":")[2])
-
-    def run(self, work: Coroutine[Any, Any, None], timeout_s: float = 10) -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        self.run(self.rpc.start())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.run(self.rpc.stop(2.0))
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-        assert self.complaints == []
+        listeners = bind(msgspec.structs.replace(sockets, grpc=(f"unix:{path}", *sockets.grpc)))
+        self.rpc = rpc(listeners, self.double.backend(), limits=limits)
+        super().__init__(self.rpc, listeners, path, loop=loop)
 
     def client(self, *, settings: dict[int, int] | None = None) -> Client:
         return Client(self.path, settings or {})

@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 from array import array
 from collections import Counter
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
-import uvloop
 
 from edged.config.schema import Sockets
 from edged.errors import EdgedError, fault
 from edged.messages import Admission, Answer, Input
 from edged.observe.executions import Spent, Statistics
 from edged.oip.backend import Backend
-from edged.oip.listeners import Listener
 from edged.oip.regions import Regions
 from edged.serving.router import ModelView
 from edged.tensors import Signature, TensorSpec
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import rest
+from tests.hosted import Hosted
 
 MESSAGE_LIMIT = 1_000_000
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("x", "FP32", (-1, 2)),))
@@ -136,8 +133,8 @@ class Double:
         return Admission.TAKEN  # `lost` and `late` never hear of it again
 
 
-class Served:
-    """A Rest on real sockets in a loop of its own thread; what its loop complains about is in `complaints`."""
+class Served(Hosted):
+    """HTTP, hosted."""
 
     def __init__(
         self,
@@ -150,48 +147,11 @@ class Served:
         sockets: Sockets | None = None,
     ) -> None:
         self.double = Double()
-        self.path = str(folder / "run" / "http.sock")
+        path = str(folder / "run" / "http.sock")
         sockets = sockets or Sockets(http=("127.0.0.1:0",) if tcp else ())
-        self.listeners: list[Listener] = bind(msgspec.structs.replace(sockets, unix=self.path))
-        self.rest = rest(self.listeners, self.double.backend(), limits=limits)
-        self.stop_s = stop_s
-        self.complaints: list[dict[str, Any]] = []
-        self.loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
-        self.loop.set_exception_handler(lambda _loop, context: self.complaints.append(context))
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-
-    @property
-    def port(self) -> int:
-        return self.port_of(1)
-
-    def port_of(self, index: int) -> int:
-        """The TCP port of a listener; 0 is the UNIX socket."""
-        return int(self.listeners[index].address.rpartition(":")[2])
-
-    def run(self, work: Coroutine[Any, Any, None], timeout_s: float = 10) -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        self.run(self.rest.start())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.run(self.rest.stop(self.stop_s))
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-        assert self.complaints == []
-
-    def connect(self, timeout_s: float = 10) -> socket.socket:
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(timeout_s)
-        try:
-            client.connect(self.path)
-        except OSError:
-            client.close()
-            raise
-        return client
+        listeners = bind(msgspec.structs.replace(sockets, unix=path))
+        self.rest = rest(listeners, self.double.backend(), limits=limits)
+        super().__init__(self.rest, listeners, path, loop=loop, stop_s=stop_s)
 
     def request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
