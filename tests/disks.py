@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import pytest
+
 LOST: Final = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH; 1 flushes the journal first
 _SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h
 _IMAGE_MB: Final = 32
+
+
+@contextlib.contextmanager
+def small(folder: Path, size_mb: int) -> Iterator[Path]:
+    """A file system in memory of so many MB, below `folder`. Skips the test where it cannot be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("SKIPPED: mounting a small file system needs root")
+    mount = folder / "small"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", mount], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"SKIPPED: mount: {mounted.stderr.decode().strip()}")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", mount], check=True)
 
 
 class Disk:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edged.delivery import pursuit
+from tests import disks as file_systems
 from tests.integration.delivery.bench import OLD
 from tests.integration.delivery.fleet import Fleet
 
@@ -34,16 +35,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 7 MB, 4 of which no download may take."""
-    if os.geteuid() != 0:
-        pytest.skip("SKIPPED: mounting a small file system needs root")
-    mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", mount], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"SKIPPED: mount: {mounted.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", mount], check=True)
+    """4 MB of it no download may take."""
+    with file_systems.small(tmp_path, 7) as mount:
+        yield mount
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,12 +18,24 @@ from edged.config.units import Duration, Rate, Size
 from edged.messages import Answer, Input, Outcome, Source
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.segments import Segments
+from tests import disks
 from tests.brokers import Mosquitto
 from tests.integration.mqtt.box import DIGITS, Box, User, run, running, until
 
 RESULT = "edged/press-07/models/digits/result"
 ALL = msgspec.structs.replace(DIGITS, output=schema.Output(from_="all"))
 FAST = schema.Outbox(rate=Rate(10_000))
+
+
+def a_box(broker: Mosquitto, folder: Path, *, model: schema.Model = ALL, outbox: schema.Outbox = FAST) -> Box:
+    """One that publishes what is asked over HTTP, too, and keeps in `folder` what it cannot publish."""
+    return Box(broker.url, model, folder=folder, outbox=outbox)
+
+
+async def lose(broker: Mosquitto, box: Box) -> None:
+    """Ends the broker, and returns when the box has noticed."""
+    broker.kill()
+    await until(lambda: not box.mqtt.facts().connected)
 
 
 def ask(box: Box, *numbers: int) -> None:
@@ -52,9 +62,8 @@ async def filed(box: Box, count: int) -> None:
 
 def test_what_was_made_while_the_broker_was_away_comes_in_order(broker: Mosquitto, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox")) as box:
+            await lose(broker, box)
             ask(box, *range(300))
             await filed(box, 300)
             assert box.mqtt.facts().queued >= 300
@@ -73,14 +82,13 @@ def test_it_survives_a_restart(broker: Mosquitto, tmp_path: Path) -> None:
     folder = tmp_path / "outbox"
 
     async def scenario() -> None:
-        async with running(Box(broker.url, ALL, folder=folder, outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, folder)) as box:
+            await lose(broker, box)
             ask(box, *range(50))
             await filed(box, 50)
         broker.start()
         with User(broker.port, RESULT) as user:
-            async with running(Box(broker.url, ALL, folder=folder, outbox=FAST), wait=False):
+            async with running(a_box(broker, folder), wait=False):
                 await until(lambda: len(user.messages) >= 50)
                 assert numbers(user) == list(range(50))
 
@@ -91,13 +99,12 @@ def test_what_memory_held_goes_first_and_is_on_the_disk_as_well(broker: Mosquitt
     folder = tmp_path / "outbox"
 
     async def scenario() -> None:
-        async with running(Box(broker.url, ALL, folder=folder, outbox=FAST)) as box:
+        async with running(a_box(broker, folder)) as box:
             outlet = box.mqtt._outlet
             outlet._outbox._window = 0  # the broker confirms nothing any more
             ask(box, *range(5))
             assert stored(box) == 0
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+            await lose(broker, box)
             ask(box, *range(5, 10))
             await filed(box, 5)
             await until((folder / "carried").exists)
@@ -121,9 +128,8 @@ def test_what_memory_held_goes_first_and_is_on_the_disk_as_well(broker: Mosquitt
 def test_live_results_do_not_wait_for_old_ones(broker: Mosquitto, tmp_path: Path) -> None:
     async def scenario() -> None:
         settings = schema.Outbox(rate=Rate(20))
-        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=settings)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox", outbox=settings)) as box:
+            await lose(broker, box)
             ask(box, *range(40))
             await filed(box, 40)
             broker.start()
@@ -144,9 +150,8 @@ def test_an_old_result_never_takes_the_place_of_a_newer_retained_one(broker: Mos
 
     async def scenario() -> None:
         settings = schema.Outbox(rate=Rate(20))
-        async with running(Box(broker.url, kept, folder=tmp_path / "outbox", outbox=settings)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox", model=kept, outbox=settings)) as box:
+            await lose(broker, box)
             ask(box, *range(10))
             await filed(box, 10)
             broker.start()
@@ -165,15 +170,14 @@ def test_nothing_is_sent_later_than_it_may_be(broker: Mosquitto, tmp_path: Path)
 
     async def scenario() -> None:
         folder = tmp_path / "outbox"
-        async with running(Box(broker.url, short, folder=folder, outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, folder, model=short)) as box:
+            await lose(broker, box)
             ask(box, *range(10))
             await filed(box, 10)
         await asyncio.sleep(1)  # the time of which this is about
         broker.start()
         with User(broker.port, RESULT) as user:
-            async with running(Box(broker.url, short, folder=folder, outbox=FAST)) as box:
+            async with running(a_box(broker, folder, model=short)) as box:
                 ask(box, 11)
                 await until(lambda: box.mqtt.facts().dropped.get("expired") == 10)
                 await until(lambda: numbers(user) == [11])
@@ -184,9 +188,8 @@ def test_nothing_is_sent_later_than_it_may_be(broker: Mosquitto, tmp_path: Path)
 def test_the_oldest_go_when_it_is_full(broker: Mosquitto, tmp_path: Path) -> None:
     async def scenario() -> None:
         settings = schema.Outbox(size=Size(64 * 1024), rate=Rate(10_000))
-        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=settings)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox", outbox=settings)) as box:
+            await lose(broker, box)
             backlog: Any = box.mqtt._outlet._backlog
             for start in range(0, 1000, 100):
                 ask(box, *range(start, start + 100))
@@ -205,16 +208,8 @@ def test_the_oldest_go_when_it_is_full(broker: Mosquitto, tmp_path: Path) -> Non
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", mount], check=True)
+    with disks.small(tmp_path, 4) as mount:
+        yield mount
 
 
 def test_a_full_disk_is_told_and_disturbs_nothing(broker: Mosquitto, small: Path) -> None:
@@ -222,9 +217,8 @@ def test_a_full_disk_is_told_and_disturbs_nothing(broker: Mosquitto, small: Path
     ballast = small / "ballast"
 
     async def scenario() -> None:
-        async with running(Box(broker.url, ALL, folder=small / "outbox", outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, small / "outbox")) as box:
+            await lose(broker, box)
             ask(box, 1)
             await filed(box, 1)
             with ballast.open("wb", buffering=0) as file, suppress(OSError):
@@ -243,8 +237,7 @@ def test_a_full_disk_is_told_and_disturbs_nothing(broker: Mosquitto, small: Path
                 await until(lambda: box.mqtt.facts().connected)
                 ask(box, 2)
                 await until(lambda: sorted(numbers(user)) == [1, 2])
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+            await lose(broker, box)
             ballast.unlink()
             ask(box, 3)
             await until(lambda: stored(box) == 1 and not box.mqtt.facts().outbox.fault)
@@ -258,9 +251,8 @@ def test_an_input_is_acknowledged_when_its_result_is_safe(broker: Mosquitto, tmp
     """Not before: `handed` comes with the disk's word."""
 
     async def scenario() -> None:
-        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox")) as box:
+            await lose(broker, box)
             outcomes: list[Outcome] = []
             found: list[int] = []
 
@@ -281,9 +273,8 @@ def test_an_input_is_acknowledged_when_its_result_is_safe(broker: Mosquitto, tmp
 def test_a_folder_that_cannot_be_made_at_the_start_is_tried_again(broker: Mosquitto, tmp_path: Path) -> None:
     async def scenario() -> None:
         (tmp_path / "state").write_text("in its place")
-        async with running(Box(broker.url, ALL, folder=tmp_path / "state" / "outbox", outbox=FAST)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "state" / "outbox")) as box:
+            await lose(broker, box)
             ask(box, 1)
             await until(lambda: box.mqtt.facts().dropped.get("outbox_failed") == 1)
             assert "Not a directory" in box.mqtt.facts().outbox.fault
@@ -301,9 +292,8 @@ def test_a_folder_that_cannot_be_made_at_the_start_is_tried_again(broker: Mosqui
 def test_what_was_under_way_when_the_broker_went_again_is_sent_again(broker: Mosquitto, tmp_path: Path) -> None:
     async def scenario() -> None:
         settings = schema.Outbox(rate=Rate(100))
-        async with running(Box(broker.url, ALL, folder=tmp_path / "outbox", outbox=settings)) as box:
-            broker.kill()
-            await until(lambda: not box.mqtt.facts().connected)
+        async with running(a_box(broker, tmp_path / "outbox", outbox=settings)) as box:
+            await lose(broker, box)
             ask(box, *range(100))
             await filed(box, 100)
             broker.start()
@@ -313,8 +303,7 @@ def test_what_was_under_way_when_the_broker_went_again_is_sent_again(broker: Mos
                 outlet.confirmed = lambda *_: None  # type: ignore[method-assign]  # no word of it comes any more
                 await until(lambda: len(outlet._outbox._flight) > 5)
                 held = [msgspec.json.decode(one.payload)["number"] for one in outlet._outbox._flight.values()]
-                broker.kill()
-                await until(lambda: not box.mqtt.facts().connected)
+                await lose(broker, box)
                 del outlet.confirmed
                 first = numbers(user)
             broker.start()

@@ -35,6 +35,12 @@ def at(folder: Path) -> Callable[[], listening.Bound]:
     return partial(listening.unix, folder / "m.sock")
 
 
+@pytest.fixture
+def play(play: Play, short_path: Path) -> Play:
+    """On a bench whose model has a socket of its own."""
+    return partial(play, listen=at(short_path))
+
+
 def values(body: bytes, count: int = 4) -> list[float]:
     found: list[float] = np.frombuffer(body[-4 * count :], np.float32).tolist()
     return found
@@ -47,7 +53,7 @@ async def serve(bench: Bench, content: bytes) -> str:
     return bench.route.door.address
 
 
-def test_a_worker_answers_its_own_clients(play: Play, short_path: Path) -> None:
+def test_a_worker_answers_its_own_clients(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         async with calling(await serve(bench, models.identity())) as caller:
             for number in range(5):
@@ -65,10 +71,10 @@ def test_a_worker_answers_its_own_clients(play: Play, short_path: Path) -> None:
         assert bench.route.live.tally.runs == 105, "what probation counts (RULES 26)"
         assert len(bench.route.recent()) > 0, "what a pushed model is tried on (RULES 24)"
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_a_mistake_is_answered_and_disturbs_nobody(play: Play, short_path: Path) -> None:
+def test_a_mistake_is_answered_and_disturbs_nobody(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.identity())
         async with calling(address) as caller:
@@ -90,10 +96,10 @@ def test_a_mistake_is_answered_and_disturbs_nobody(play: Play, short_path: Path)
         await bench.until(lambda: bench.counters.outcomes["ok"] == 3)
         assert bench.counters.outcomes["bad_input"] == 3
 
-    play(scenario, Model("m", limits=Limits(message=Size(4096))), listen=at(short_path))
+    play(scenario, Model("m", limits=Limits(message=Size(4096))))
 
 
-def test_twenty_switches_under_load_lose_nothing_and_keep_the_order(play: Play, short_path: Path) -> None:
+def test_twenty_switches_under_load_lose_nothing_and_keep_the_order(play: Play) -> None:
     """RULES 15, for clients that send again what a connection leaves unanswered."""
 
     async def scenario(bench: Bench) -> None:
@@ -118,10 +124,10 @@ def test_twenty_switches_under_load_lose_nothing_and_keep_the_order(play: Play, 
         over = True
         assert min(await asyncio.gather(*clients)) > 0
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_a_worker_that_is_killed_loses_nothing_that_is_sent_again(play: Play, short_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_nothing_that_is_sent_again(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.identity())
         over = False
@@ -143,10 +149,10 @@ def test_a_worker_that_is_killed_loses_nothing_that_is_sent_again(play: Play, sh
         over = True
         await asyncio.gather(*clients)
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Play, short_path: Path) -> None:
+def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Play) -> None:
     """RULES 8, 10, 13: ended within limits.run, sent again, ended again when it runs alone; then it is told so."""
 
     async def scenario(bench: Bench) -> None:
@@ -166,10 +172,10 @@ def test_an_input_that_never_ends_is_poison_and_the_others_are_answered(play: Pl
         assert json.loads(again[0][2])["code"] == "poison_input"
         assert bench.counters.restarts == 2, "it is known by now"
 
-    play(scenario, Model("m", limits=Limits(run=Duration(0.3))), listen=at(short_path))
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
 
 
-def test_what_is_suspect_stays_so_when_another_process_ends_meanwhile(play: Play, short_path: Path) -> None:
+def test_what_is_suspect_stays_so_when_another_process_ends_meanwhile(play: Play) -> None:
     """Else two inputs that end processes in turn would each make the other forgotten."""
 
     async def scenario(bench: Bench) -> None:
@@ -186,7 +192,7 @@ def test_what_is_suspect_stays_so_when_another_process_ends_meanwhile(play: Play
             bench.route._deaths.forgive()
         assert bench.counters.restarts == 4, "each ended one process more, alone"
 
-    play(scenario, Model("m", limits=Limits(run=Duration(0.3))), listen=at(short_path))
+    play(scenario, Model("m", limits=Limits(run=Duration(0.3))))
 
 
 class Tired(socket.socket):
@@ -225,7 +231,7 @@ def test_without_a_descriptor_left_whoever_is_to_be_sent_away_waits_and_the_loop
     play(scenario, listen=lambda: listening.Bound(tired, str(short_path / "m.sock"), local=True))
 
 
-def test_who_stalls_or_takes_nothing_is_cut_and_holds_up_nobody(play: Play, short_path: Path) -> None:
+def test_who_stalls_or_takes_nothing_is_cut_and_holds_up_nobody(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.identity(shape=("batch", 50_000)))
         many = np.zeros((1, 50_000), np.float32)
@@ -243,10 +249,10 @@ def test_who_stalls_or_takes_nothing_is_cut_and_holds_up_nobody(play: Play, shor
             await bench.until(lambda: bench.counters.outcomes["timeout"] == 2)
 
     with socket.socket(socket.AF_UNIX) as deaf:
-        play(scenario, listen=at(short_path))
+        play(scenario)
 
 
-def test_the_channel_is_served_beside_clients_that_never_stop(play: Play, short_path: Path) -> None:
+def test_the_channel_is_served_beside_clients_that_never_stop(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.linear())
         over = False
@@ -265,10 +271,10 @@ def test_the_channel_is_served_beside_clients_that_never_stop(play: Play, short_
             over = True
             await asyncio.gather(*clients)
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_the_time_of_a_client_s_run_is_not_that_of_a_batch_behind_it(play: Play, short_path: Path) -> None:
+def test_the_time_of_a_client_s_run_is_not_that_of_a_batch_behind_it(play: Play) -> None:
     """RULES 10: each has limits.run for itself."""
 
     async def scenario(bench: Bench) -> None:
@@ -283,10 +289,10 @@ def test_the_time_of_a_client_s_run_is_not_that_of_a_batch_behind_it(play: Play,
             assert isinstance(await sent, Answer)
         assert bench.counters.outcomes["poison_input"] == 0
 
-    play(scenario, Model("m", limits=Limits(run=Duration(0.5))), listen=at(short_path))
+    play(scenario, Model("m", limits=Limits(run=Duration(0.5))))
 
 
-def test_a_deadline_that_passes_before_its_turn_is_told(play: Play, short_path: Path) -> None:
+def test_a_deadline_that_passes_before_its_turn_is_told(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.counting())
         async with calling(address) as caller:
@@ -296,10 +302,10 @@ def test_a_deadline_that_passes_before_its_turn_is_told(play: Play, short_path: 
             assert first[0].kind == frames.RESULT
             assert json.loads(second[2])["code"] == "deadline"
 
-    play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(60))), listen=at(short_path))
+    play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(60))))
 
 
-def test_whoever_comes_while_nobody_serves_waits_for_the_next_process(play: Play, short_path: Path) -> None:
+def test_whoever_comes_while_nobody_serves_waits_for_the_next_process(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         bench.route.door.open()
         async with calling(bench.route.door.address) as caller:
@@ -310,7 +316,7 @@ def test_whoever_comes_while_nobody_serves_waits_for_the_next_process(play: Play
             await bench.route.serve(bench.release(models.identity()))
             assert (await answer)[0].kind == frames.RESULT
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
 def test_who_leaves_answers_what_it_has_read(play: Play, short_path: Path) -> None:
@@ -330,11 +336,11 @@ def test_who_leaves_answers_what_it_has_read(play: Play, short_path: Path) -> No
             assert time.monotonic() - started_s < 30
         assert bench.counters.outcomes["ok"] == 1, "the last counts come before the end"
 
-    play(scenario, Model("m", limits=Limits(run=Duration(60))), listen=at(short_path))
+    play(scenario, Model("m", limits=Limits(run=Duration(60))))
     assert not any(short_path.glob("*.sock"))
 
 
-def test_who_asks_a_model_that_was_unloaded_is_told_so_until_it_is_back(play: Play, short_path: Path) -> None:
+def test_who_asks_a_model_that_was_unloaded_is_told_so_until_it_is_back(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.identity())
         release = bench.route.release
@@ -350,10 +356,10 @@ def test_who_asks_a_model_that_was_unloaded_is_told_so_until_it_is_back(play: Pl
         await bench.route.serve(release)
         assert (await ask_all(address, [row(1, 2, 3, 4)]))[0][0].kind == frames.RESULT
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_requests_that_are_alike_are_answered_as_those_that_are_not(play: Play, short_path: Path) -> None:
+def test_requests_that_are_alike_are_answered_as_those_that_are_not(play: Play) -> None:
     """Of one row and of two, with NaN and without, in one stream: each gets its own answer, and its own flag."""
 
     async def scenario(bench: Bench) -> None:
@@ -381,10 +387,10 @@ def test_requests_that_are_alike_are_answered_as_those_that_are_not(play: Play, 
         assert live.tally.nonfinite == 3
         assert max(bench.counters.runs) > 1, "some shared a run"
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_garbage_ends_no_worker(play: Play, short_path: Path) -> None:
+def test_garbage_ends_no_worker(play: Play) -> None:
     """Good frames with some bytes changed, cut anywhere, and bytes without sense: each client for itself."""
 
     async def scenario(bench: Bench) -> None:
@@ -403,10 +409,10 @@ def test_garbage_ends_no_worker(play: Play, short_path: Path) -> None:
         assert bench.route.live is live
         assert bench.counters.restarts == 0
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_who_is_told_to_leave_and_at_once_to_stay_serves_on(play: Play, short_path: Path) -> None:
+def test_who_is_told_to_leave_and_at_once_to_stay_serves_on(play: Play) -> None:
     """As when a model is loaded again while it is being unloaded, or a switch goes back."""
 
     async def scenario(bench: Bench) -> None:
@@ -421,10 +427,10 @@ def test_who_is_told_to_leave_and_at_once_to_stay_serves_on(play: Play, short_pa
         assert bench.route.live is live
         assert bench.counters.restarts == 0
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
 
 
-def test_who_was_told_new_terms_serves_again_after_it_has_left(play: Play, short_path: Path) -> None:
+def test_who_was_told_new_terms_serves_again_after_it_has_left(play: Play) -> None:
     async def scenario(bench: Bench) -> None:
         address = await serve(bench, models.identity())
         live, door = bench.route.live, bench.route.door
@@ -439,4 +445,4 @@ def test_who_was_told_new_terms_serves_again_after_it_has_left(play: Play, short
         assert bench.route.live is live
         assert bench.counters.restarts == 0
 
-    play(scenario, listen=at(short_path))
+    play(scenario)
