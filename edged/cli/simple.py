@@ -61,6 +61,7 @@ class _Push:
         self._sent = False
         self._fate: Fate | None = None
         self._said = ""
+        self._away = ""
         # Two with one client id would evict each other; process ids are the same in every container.
         self._publisher = Publisher(settings, f"edged-push-{secrets.token_hex(4)}", self._take)
 
@@ -101,9 +102,12 @@ class _Push:
         time.sleep(1)
         try:
             self._publisher.connect([self._tree.status, self._tree.install(self._model)])
+            self._away = ""
         except EdgedError as error:
             self._publisher.close()  # it may be up and deaf: then the next turn would wait for nothing
-            print(f"{error.fault.message}; trying again", file=sys.stderr)
+            if error.fault.message != self._away:  # once, however long it takes
+                print(f"{error.fault.message}; trying again", file=sys.stderr)
+            self._away = error.fault.message
 
     def _take(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001  a callback
         if topic == self._tree.status:

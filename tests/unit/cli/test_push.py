@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from edged import cli
+from edged.cli import simple
+from edged.config.schema import Mqtt
+from edged.topics import Tree
+from tests.ports import free_port
 
 
 def test_a_folder_that_wait_has_taken_for_its_value_is_told_from_a_missing_one(
@@ -23,3 +27,13 @@ def test_a_folder_that_wait_has_taken_for_its_value_is_told_from_a_missing_one(
 def test_tidying_up_takes_no_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["push", str(tmp_path), "--gc"]) == cli.WRONG_USE
     assert "--gc takes no release" in capsys.readouterr().err
+
+
+def test_a_broker_that_stays_away_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    waiting = simple._Push(Mqtt((f"mqtt://127.0.0.1:{free_port()}",)), Tree("edged", "a"), "m", b"model", None)
+    for _ in range(3):
+        waiting._again()
+    assert capsys.readouterr().err.count("trying again") == 1
