@@ -13,14 +13,14 @@ import msgspec
 
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Input, Outcome, Source
-from edged.oip import config, describe, repository, shared, stats
+from edged.oip import config, describe, repository, stats
 from edged.oip.backend import Backend
 from edged.oip.bodies import Room
+from edged.oip.inflate import Inflater, Inflation
 from edged.oip.parameters import Wishes, wishes
-from edged.oip.shared import Brought
-from edged.transports.rest import replies
+from edged.oip.shared import Brought, laying_down, manage, read
+from edged.transports.rest import replies, shared
 from edged.transports.rest.heads import Head, check_length
-from edged.transports.rest.inflate import Inflater, Inflation
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.replies import Reply
 from edged.transports.rest.routes import CONTROL, UNSERVED, VERBS, Target
@@ -149,25 +149,9 @@ class App:
 
     def _bring(self, head: Head, brought: Brought, asked: Wishes, turn: Turn) -> None:
         """Offers a request with tensors in shared memory, when they are read."""
-        reply = shared.laying_down(brought, turn.settle, functools.partial(self._later, head, turn))
-
-        async def in_thread() -> None:
-            try:
-                body = await asyncio.to_thread(brought.body)
-            except BaseException:
-                brought.close()
-                raise
-            self._queue(head, body, len(brought.json), asked, turn, reply)
-
-        if brought.size > shared.AT_ONCE:
-            self._later(head, turn, in_thread())
-            return
-        try:
-            body = brought.body()
-        except BaseException:
-            brought.close()
-            raise
-        self._queue(head, body, len(brought.json), asked, turn, reply)
+        later = functools.partial(self._later, head, turn)
+        reply = laying_down(brought, shared.shortened, turn.settle, later)
+        read(brought, lambda body: self._queue(head, body, len(brought.head), asked, turn, reply), later)
 
     def _queue(
         self,
@@ -224,16 +208,9 @@ class App:
             return replies.json(200, [] if found.kind == "cuda_status" else {})
         if found.kind not in ("shared_status", "shared_register", "shared_unregister"):
             return None
-        if not turn.near:
-            raise EdgedError("forbidden", "shared memory is for clients on this box", "Send tensors in the request.")
-        regions = self._backend.regions
-        if found.kind == "shared_status":
-            return replies.json(200, regions.listed(found.region))
-        if found.kind == "shared_unregister":
-            regions.unregister(found.region)
-        else:
-            regions.take(found.region, _object(payload))
-        return replies.json(200, {})
+        said = _object(payload) if found.kind == "shared_register" else {}
+        rows = manage(self._backend.regions, found.kind, found.region, said, near=turn.near)
+        return replies.json(200, rows if found.kind == "shared_status" else {})
 
     def _tell(self, found: Target, payload: bytes) -> Reply:
         match found.kind:

@@ -13,7 +13,7 @@ import httptools
 import msgspec
 
 from edged.errors import EdgedError, Fault, fault
-from edged.transports.rest.inflate import WINDOWS
+from edged.oip.inflate import WINDOWS
 from edged.transports.rest.replies import CLOSE, JSON_LENGTH, KEEP, STAY
 from edged.transports.rest.routes import Target, target
 

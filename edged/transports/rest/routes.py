@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from edged.oip.shared import NO_CUDA
+
 Kind = Literal[
     "infer",
     "model",
@@ -81,7 +83,7 @@ _OF_ONE_MODEL: Final[dict[bytes, Kind]] = {
 # What Triton's clients may ask for and edged does not have: whatever the verb.
 UNSERVED: Final[dict[Kind, str]] = {
     "trace": "edged traces no requests: /metrics and the statistics have what they take",
-    "cuda_register": "edged reads no CUDA shared memory: register system shared memory",
+    "cuda_register": NO_CUDA,
     "logging": "what edged logs is not changed over HTTP: `journalctl -u edged` has all of it",
 }
 _MEMORY: Final[dict[bytes, dict[bytes, Kind]]] = {

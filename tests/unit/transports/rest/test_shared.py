@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edged.errors import EdgedError, Fault, fault
 from edged.messages import Answer, Outcome
 from edged.oip.regions import Regions
-from edged.oip.shared import Brought, bring, laying_down, uses
+from edged.oip.shared import Brought, laying_down
+from edged.transports.rest.shared import bring, shortened, uses
 
 LIMIT = 1000
 X = {"name": "x", "shape": [2], "datatype": "FP32"}
@@ -58,8 +59,8 @@ def test_inputs_are_read_in_their_order_among_the_others(regions: Regions) -> No
         regions, [{**X, **lies("in", 8, 4, mine=1)}, raw, plain, {**X, "name": "d", **lies("in", 2)}], b"abc"
     )
     body = found.body()
-    said = json.loads(found.json)
-    assert body == found.json + bytes(range(4, 12)) + b"abc" + bytes(range(2))
+    said = json.loads(found.head)
+    assert body == found.head + bytes(range(4, 12)) + b"abc" + bytes(range(2))
     assert said["id"] == "7"
     assert said["inputs"] == [
         {**X, "parameters": {"mine": 1, "binary_data_size": 8}},
@@ -123,10 +124,10 @@ def output(name: str, size: int | None = None) -> dict[str, Any]:
 def settled(regions: Regions, outcome: Outcome, *outputs: dict[str, Any]) -> Outcome:
     """What a sender gets whose `outputs` go to regions."""
     found = brought(regions, [{**X, "data": [1, 2]}], outputs=list(outputs))
-    assert json.loads(found.json)["outputs"][0]["parameters"] == {"binary_data": True}
+    assert json.loads(found.head)["outputs"][0]["parameters"] == {"binary_data": True}
     told: list[Outcome] = []
     works: list[Coroutine[Any, Any, None]] = []
-    laying_down(found, told.append, works.append)(outcome)
+    laying_down(found, shortened, told.append, works.append)(outcome)
     assert not works
     (one,) = told
     assert _users(regions) == [1, 1]
@@ -188,7 +189,7 @@ def test_any_numbers(regions: Regions, region: str, numbers: list[int]) -> None:
         assert error.fault.code in ("bad_input", "input_too_large")
     else:
         if found is not None:
-            assert len(found.body()) <= LIMIT + len(found.json)
+            assert len(found.body()) <= LIMIT + len(found.head)
             found.close()
     assert _users(regions) == [1, 1]
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.errors import EdgedError
-from edged.transports.rest.inflate import Inflater, Inflation
+from edged.oip.inflate import Inflater, Inflation
 
 LIMIT = 1_000_000
 
