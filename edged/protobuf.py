@@ -93,6 +93,11 @@ def put(number: int, data: bytes) -> bytes:
     return b"".join((as_varint(number << 3 | _BYTES), as_varint(len(data)), data))
 
 
+def lead(number: int, size: int) -> bytes:
+    """What stands in front of such a field's `size` bytes, for who has those elsewhere."""
+    return as_varint(number << 3 | _BYTES) + as_varint(size)
+
+
 def put_number(number: int, value: int) -> bytes:
     """A field that is a whole number, or true or false."""
     return as_varint(number << 3 | _VARINT) + as_varint(value)

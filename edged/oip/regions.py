@@ -168,9 +168,7 @@ class Regions:
         region = self._regions.get(name)
         if region is None:
             what = f"there is no shared memory region {name[:_NAME]!r}"
-            raise EdgedError(
-                "bad_input", what, "Register it first: POST /v2/systemsharedmemory/region/<name>/register."
-            )
+            raise EdgedError("bad_input", what, "Register it first, over HTTP or gRPC, or correct its name.")
         if not (offset >= 0 and size >= 0 and offset + size <= region.listed.byte_size):
             what = f"shared memory region {name!r} has {region.listed.byte_size} bytes"
             text = f"{what}, the tensor would be at {offset} to {offset + size}"

@@ -57,7 +57,7 @@ class Brought(msgspec.Struct, frozen=True, eq=False):
 
 
 class Bringing:
-    """One request while its transport walks through it: `part` is what goes to the worker as it is.
+    """One request while its transport walks through it, and fills `parts`.
 
     `size` is of the request itself: with what is in regions it may have `limit` bytes.
     """
@@ -66,14 +66,11 @@ class Bringing:
         self._regions = regions
         self._size = size
         self._limit = limit
-        self._parts: list[bytes | memoryview | Window] = []
+        self.parts: list[bytes | memoryview | Window] = []
         self._places: dict[str, Window] = {}
 
-    def part(self, data: bytes | memoryview) -> None:
-        self._parts.append(data)
-
-    def input(self, region: str, offset: int, size: int | None, *, besides: bool) -> int:
-        """An input that lies in a region, and has so many bytes; `besides`: it has values in the request as well.
+    def input(self, region: str, offset: int, size: int | None, *, besides: bool) -> Window:
+        """Where an input lies, for `parts`; `besides`: it has values in the request as well.
 
         Raises EdgedError `bad_input` for what is not there, `input_too_large` above the limit.
         """
@@ -85,8 +82,7 @@ class Bringing:
             raise EdgedError(
                 "input_too_large", f"the inputs in shared memory are above the limit of {self._limit} bytes"
             )
-        self._parts.append(self._regions.window(region, offset, length, write=False))
-        return length
+        return self._regions.window(region, offset, length, write=False)
 
     def output(self, name: object, region: str, offset: int, size: int | None) -> None:
         """An output that is to lie in a region. Raises EdgedError `bad_input`."""
@@ -95,7 +91,7 @@ class Bringing:
         self._places[name] = self._regions.window(region, offset, _length(size), write=True)
 
     def brought(self, head: bytes) -> Brought:
-        return Brought(head, tuple(self._parts), self._places, self._size)
+        return Brought(head, tuple(self.parts), self._places, self._size)
 
 
 def _length(size: int | None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import queue
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.grpc.aio
 from google.protobuf.json_format import MessageToDict
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype, shared_memory
 
 DTYPES = [
     "bool",
@@ -88,6 +89,17 @@ async def story(client: Any) -> dict[str, Any]:
         "config": plain(await got(client.get_model_config("linear")))["config"],
         "index": plain(await got(client.get_model_repository_index())),
         "many": await many(client, x),
+        "compressed": [
+            (await got(client.infer("linear", [tensor("x", x)], compression_algorithm=coding))).as_numpy("y").tolist()
+            for coding in ("gzip", "deflate")
+        ],
+        "compressed_large": bool(
+            np.array_equal(
+                (await got(client.infer("same", [tensor("x", large)], compression_algorithm="gzip"))).as_numpy("y"),
+                large,
+            )
+        ),
+        "shared": await shared(client),
         "refusals": await refusals(client, x),
     }
     told["statistics"] = plain(await got(client.get_inference_statistics("linear")))["model_stats"]
@@ -110,6 +122,48 @@ async def dtypes(client: Any) -> list[str]:
         if back.dtype == one.dtype and np.array_equal(back, one):
             found.append(np_to_triton_dtype(one.dtype))
     return found
+
+
+async def shared(client: Any) -> dict[str, Any]:
+    """Every datatype through shared memory, both ways, and what becomes of a region."""
+    told: dict[str, Any] = {"kept": [], "no_cuda": plain(await got(client.get_cuda_shared_memory_status()))}
+    await got(client.unregister_cuda_shared_memory())
+    for index, dtype in enumerate(one for one in DTYPES if one != "object"):
+        x = np.array([[0, 1], [1, 0]], dtype=dtype)
+        key = f"/edged-test-{os.getpid()}-{index}"
+        region = shared_memory.create_shared_memory_region("data", key, 2 * x.nbytes)
+        try:
+            shared_memory.set_shared_memory_region(region, [x])
+            await got(client.register_system_shared_memory("data", key, 2 * x.nbytes))
+            given, output = placed(dtype, x)
+            answer = await got(client.infer(f"one_{dtype}", [given], outputs=[output]))
+            y = shared_memory.get_contents_as_numpy(region, x.dtype, [2, 2], offset=x.nbytes)
+            if np.array_equal(x, y) and answer.get_output(f"y_{dtype}").datatype == np_to_triton_dtype(x.dtype):
+                told["kept"].append(np_to_triton_dtype(x.dtype))
+            told["status"] = plain(await got(client.get_system_shared_memory_status("data")))["regions"]["data"]
+            told["output"] = plain(answer.get_output(f"y_{dtype}"))["parameters"]
+            told["twice"] = await refusal(lambda key=key: client.register_system_shared_memory("data", key, 8))
+            given.set_shared_memory("data", 3 * x.nbytes)
+            told["beyond"] = await refusal(lambda sent=given, model=f"one_{dtype}": client.infer(model, [sent]))
+            await got(client.unregister_system_shared_memory("data"))
+            told["gone"] = await refusal(lambda sent=given, model=f"one_{dtype}": client.infer(model, [sent]))
+        finally:
+            shared_memory.destroy_shared_memory_region(region)
+    told["outside"] = await refusal(lambda: client.register_system_shared_memory("out", "/../etc/passwd", 8))
+    told["nothing"] = await refusal(lambda: client.register_system_shared_memory("out", "/edged-test-nothing", 8))
+    told["unknown"] = await refusal(lambda: client.get_system_shared_memory_status("out"))
+    await got(client.unregister_system_shared_memory())
+    told["none"] = plain(await got(client.get_system_shared_memory_status()))
+    return told
+
+
+def placed(dtype: str, x: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """An input at the beginning of the region `data`, and an output behind it."""
+    given = tritonclient.grpc.InferInput(f"x_{dtype}", list(x.shape), np_to_triton_dtype(x.dtype))
+    given.set_shared_memory("data", x.nbytes)
+    output = tritonclient.grpc.InferRequestedOutput(f"y_{dtype}")
+    output.set_shared_memory("data", x.nbytes, offset=x.nbytes)
+    return given, output
 
 
 async def many(client: Any, x: np.ndarray[Any, Any]) -> int:
@@ -138,11 +192,9 @@ async def refusals(client: Any, x: np.ndarray[Any, Any]) -> dict[str, Any]:
         "wrong_input": await refusal(lambda: client.infer("linear", [tensor("z", x)])),
         "wrong_output": await refusal(lambda: client.infer("linear", [given], outputs=[wanted("z")])),
         "other_version": await refusal(lambda: client.infer("linear", [given], model_version="7")),
-        "compressed": await refusal(lambda: client.infer("linear", [given], compression_algorithm="gzip")),
         "trace": await refusal(client.get_trace_settings),
         "log": await refusal(client.get_log_settings),
-        "cuda": await refusal(client.get_cuda_shared_memory_status),
-        "shared": await refusal(client.get_system_shared_memory_status),
+        "cuda": await refusal(lambda: client.register_cuda_shared_memory("r", b"aGFuZGxl", 0, 8)),
         "too_large": await refusal(lambda: client.infer("small", [tensor("x", np.zeros((1000, 4), np.float32))])),
         "deadline": await refusal(lambda: client.infer("slow", [one], client_timeout=0.02)),
         "control": await refusal(lambda: client.unload_model("same")),
@@ -161,7 +213,34 @@ def streamed(url: str) -> dict[str, Any]:
     return {
         "ids": [result.get_response().id for result, error in answers if error is None],
         "errors": [error.message() for _, error in answers if error is not None],
+        "shared": streamed_shared(url),
     }
+
+
+def streamed_shared(url: str) -> list[Any]:
+    """Ten tensors of 1.2 MB from shared memory in one stream, compressed: their ids, and what came of them."""
+    x = np.random.default_rng(4).standard_normal((75_000, 4)).astype(np.float32)
+    key, done = f"/edged-test-{os.getpid()}-stream", queue.Queue[Any]()
+    region = shared_memory.create_shared_memory_region("stream", key, 11 * x.nbytes)
+    try:
+        shared_memory.set_shared_memory_region(region, [x])
+        with tritonclient.grpc.InferenceServerClient(url) as client:
+            client.register_system_shared_memory("stream", key, 11 * x.nbytes)
+            given = tritonclient.grpc.InferInput("x", list(x.shape), "FP32")
+            given.set_shared_memory("stream", x.nbytes)
+            client.start_stream(lambda result, error: done.put((result, error)), compression_algorithm="gzip")
+            for number in range(10):
+                output = tritonclient.grpc.InferRequestedOutput("y")
+                output.set_shared_memory("stream", x.nbytes, offset=(number + 1) * x.nbytes)
+                client.async_stream_infer("same", [given], outputs=[output], request_id=str(number))
+            answers = [done.get(timeout=30) for _ in range(10)]
+            client.stop_stream()
+            client.unregister_system_shared_memory("stream")
+        back = shared_memory.get_contents_as_numpy(region, np.float32, [11, *x.shape])
+        same = [bool(np.array_equal(one, x)) for one in back]
+    finally:
+        shared_memory.destroy_shared_memory_region(region)
+    return [[result.get_response().id for result, error in answers if error is None], same]
 
 
 async def streamed_asyncio(url: str) -> dict[str, Any]:

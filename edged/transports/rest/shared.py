@@ -64,7 +64,7 @@ def bring(payload: bytes, json_length: int, regions: Regions, limit: int) -> Bro
     except BaseException:
         bringing.brought(b"").close()
         raise
-    bringing.part(raw.rest())  # of which the worker says that it is too much
+    bringing.parts.append(raw.rest())  # of which the worker says that it is too much
     text = {**top, "inputs": given, **({"outputs": wanted} if wanted else {})}
     return bringing.brought(msgspec.json.encode(text))
 
@@ -91,11 +91,12 @@ def _input(bringing: Bringing, raw: _Raw, tensor: Member, said: _Parameters) -> 
     region, size = said.shared_memory_region, said.binary_data_size
     if region is None:
         if size is not None:
-            bringing.part(raw.take(size))
+            bringing.parts.append(raw.take(size))
         return tensor
     besides = size is not None or "data" in tensor
-    length = bringing.input(region, said.shared_memory_offset, said.shared_memory_byte_size, besides=besides)
-    return _with(tensor, binary_data_size=length)
+    window = bringing.input(region, said.shared_memory_offset, said.shared_memory_byte_size, besides=besides)
+    bringing.parts.append(window)
+    return _with(tensor, binary_data_size=window.size)
 
 
 def _output(bringing: Bringing, tensor: Member, said: _Parameters) -> Member:

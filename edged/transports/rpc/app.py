@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from edged.errors import EdgedError, fault
-from edged.messages import GRPC, Input, Source
+from edged.errors import EdgedError, Fault, fault
+from edged.messages import GRPC, Input, Outcome, Source
 from edged.oip import config, describe, parameters, repository, stats
 from edged.oip.backend import Backend
 from edged.oip.bodies import Room
+from edged.oip.inflate import Inflater, Inflation
+from edged.oip.parameters import Wishes
 from edged.oip.rights import Rights
-from edged.transports.rpc import requests, shapes
+from edged.oip.shared import Brought, laying_down, manage, read
+from edged.transports.rpc import requests, shapes, shared
 from edged.transports.rpc.calls import Call
 from edged.transports.rpc.heads import Head
 from edged.transports.rpc.limits import Limits
@@ -29,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 _BUG: Final = "a bug while answering %r"
 _INTERNAL: Final = fault("internal", "edged failed to answer this request")
-_NOT_HERE: Final = frozenset({"system_shared_memory"})  # of what HTTP announces
 _SERVING, _NOT_SERVING = 1, 2  # of grpc.health.v1
 
 
 class _Rules(msgspec.Struct, frozen=True):
-    """What the configuration says about one model's requests: seconds from arrival, None where it says nothing."""
+    """What the configuration says about one model's requests: bytes, and seconds from arrival where it says so."""
 
+    message_limit: int
     deadline_s: float | None
 
 
@@ -48,19 +52,20 @@ class App:
         self._clock = clock
         self._rules: dict[str, _Rules] = {}
         self._largest = limits.control
-        self._under_way: set[asyncio.Task[None]] = set()  # control verbs: all else is answered without waiting
+        self._under_way: set[asyncio.Task[None]] = set()  # what is not answered, or offered, at once
+        self._inflater = Inflater()
         self.room = Room(0)
         self.adopt()
 
     def adopt(self) -> None:
         """The models are others, or their limits are."""
         views = self._backend.views()
-        self._rules = {view.name: _Rules(view.deadline_s) for view in views}
+        self._rules = {view.name: _Rules(view.message_limit, view.deadline_s) for view in views}
         self._largest = max([self._limits.control, *(view.message_limit for view in views)])
         self.room.size = max(self._limits.bodies, self._largest)
 
     def cancel(self) -> None:
-        """Ends the control verbs that are under way."""
+        """Ends what is under way."""
         for task in self._under_way:
             task.cancel()
 
@@ -74,35 +79,75 @@ class App:
             raise EdgedError(head.problem.code, head.problem.message, head.problem.hint)
         if method.unserved:
             raise EdgedError("unsupported", method.unserved)
-        return method, self._largest if method.kind == "infer" else self._limits.control
+        return method, self._most(method)
+
+    def _most(self, method: Method) -> int:
+        return self._largest if method.kind == "infer" else self._limits.control
 
     def take(self, call: Call, payload: bytes) -> None:
         """Sees to it that `call` gets its answer; raises nothing."""
-        model = ""
         try:
-            kind = call.method.kind
-            if kind == "infer":
-                asked = requests.infer(payload)
-                model, call.id = asked.model, asked.id
-                self._infer(call, asked, payload)
-            elif kind in ("load", "unload"):
-                self._control(call, kind, _read(shapes.LOAD, payload), call.controller())
+            if not call.coding:
+                self._take(call, payload)
+                return
+            message = self._inflater.at_once(call.coding, payload, self._most(call.method))
+            if isinstance(message, bytes):
+                self._take(call, message)
             else:
-                call.answer(self._tell(kind, payload))
+                self._later(call, self._inflated(call, message))
         except EdgedError as error:
-            # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
-            self._backend.refused(model if model in self._rules else "", error.fault.code)
-            call.fail(error.fault)
+            self._refuse(call, error.fault)
         except Exception:
             logger.exception(_BUG, call.head.path[:200])
-            self._backend.refused("", "internal")
-            call.fail(_INTERNAL)
+            self._refuse(call, _INTERNAL)
 
-    def _infer(self, call: Call, asked: requests.Asked, payload: bytes) -> None:
+    async def _inflated(self, call: Call, message: Inflation) -> None:
+        self._take(call, await self._inflater.later(message))
+
+    def _take(self, call: Call, payload: bytes) -> None:
+        """Answers a message as its sender meant it, or offers it to the model. Raises EdgedError."""
+        kind = call.method.kind
+        if kind == "infer":
+            self._infer(call, payload)
+        elif kind in ("load", "unload"):
+            said, by = _read(shapes.LOAD, payload), call.controller()
+            self._view(said.get("model_name", ""))
+            self._later(call, self._control(call, kind, said, by))
+        elif kind in ("shared_status", "shared_register", "shared_unregister"):
+            said = {"key": "", "byte_size": 0, **_read(shapes.REGION, payload)}
+            rows = manage(self._backend.regions, kind, said.get("name", ""), said, near=call.near)
+            regions = {row.name: msgspec.structs.asdict(row) for row in rows}
+            call.answer(shapes.encode(shapes.REGIONS, {"regions": regions}))
+        else:
+            call.answer(self._tell(kind, payload))
+
+    def _refuse(self, call: Call, problem: Fault) -> None:
+        # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
+        self._backend.refused(call.model if call.model in self._rules else "", problem.code)
+        call.fail(problem)
+
+    def _infer(self, call: Call, payload: bytes) -> None:
+        asked, regions = requests.infer(payload), self._backend.regions
+        call.model, call.id = asked.model, asked.id
         rules = self._rules.get(asked.model)
         if rules is None or asked.version:
             self._view(asked.model, asked.version)
         wishes = parameters.of(asked.timeout, asked.priority)
+        if len(regions) and call.near and shared.uses(payload):
+            brought = shared.bring(payload, regions, rules.message_limit if rules else self._limits.control)
+            if brought is not None:
+                self._bring(call, wishes, brought)
+                return
+        self._queue(call, wishes, payload, call.settle)
+
+    def _bring(self, call: Call, wishes: Wishes, brought: Brought) -> None:
+        """Offers a request with tensors in shared memory, when they are read."""
+        later = functools.partial(self._later, call)
+        reply = laying_down(brought, shared.shortened, call.settle, later)
+        read(brought, lambda payload: self._queue(call, wishes, payload, reply), later)
+
+    def _queue(self, call: Call, wishes: Wishes, payload: bytes, reply: Callable[[Outcome], None]) -> None:
+        rules = self._rules.get(call.model)
         now_s, limits = self._clock(), self._limits
         said_s = call.head.timeout_s
         own_s = rules.deadline_s if rules else None
@@ -110,10 +155,10 @@ class App:
         call.latest_s = now_s + within_s + limits.net_s
         self._backend.offer(
             Input(
-                model=asked.model,
+                model=call.model,
                 payload=payload,
                 source=Source.GRPC,
-                reply=call.settle,
+                reply=reply,
                 arrived_s=now_s,
                 arrived_ms=time.time_ns() // 1_000_000,
                 deadline_s=now_s + within_s,
@@ -123,26 +168,29 @@ class App:
             )
         )
 
-    def _control(self, call: Call, verb: str, said: dict[str, Any], by: str) -> None:
-        arguments = {"model": said.get("model_name", ""), "parameters": said.get("parameters", {})}
-        self._view(arguments["model"])
+    def _later(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+        """Does what cannot be done at once, while what follows on its stream waits; `call` gets its answer."""
+        call.hold()
 
         async def perform() -> None:
             try:
-                await self._backend.control(verb, arguments, by)
+                await work
             except EdgedError as error:
-                self._backend.refused("", error.fault.code)
-                call.fail(error.fault)
+                self._refuse(call, error.fault)
             except Exception:
                 logger.exception(_BUG, call.head.path[:200])
-                self._backend.refused("", "internal")
-                call.fail(_INTERNAL)
-            else:
-                call.answer(b"")
+                self._refuse(call, _INTERNAL)
+            finally:
+                call.let_go()
 
         task = asyncio.create_task(perform())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    async def _control(self, call: Call, verb: str, said: dict[str, Any], by: str) -> None:
+        arguments = {"model": said.get("model_name", ""), "parameters": said.get("parameters", {})}
+        await self._backend.control(verb, arguments, by)
+        call.answer(b"")
 
     def _tell(self, kind: str, payload: bytes) -> bytes:
         match kind:
@@ -153,9 +201,9 @@ class App:
             case "health":
                 return shapes.encode(shapes.HEALTH, {"status": _SERVING if self._ready() else _NOT_SERVING})
             case "server":
-                said = describe.server()
-                served = [name for name in said["extensions"] if name not in _NOT_HERE]
-                return shapes.encode(shapes.SERVER, {**said, "extensions": served})
+                return shapes.encode(shapes.SERVER, describe.server())
+            case "nothing":
+                return b""
             case "index":
                 rows = repository.index(
                     self._backend.views(), ready=repository.wants_ready(_read(shapes.INDEX, payload))

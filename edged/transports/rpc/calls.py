@@ -20,17 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 class Call:
-    """`id` is the request's own, for an error in a stream. At `latest_s` of the clock it is answered `deadline`
-    come what may; the deadline itself is the lane's, this is the net below it.
+    """`coding` is how its message is compressed, "" for not at all. `model` and `id` are the request's own, once it is
+    read: for the counters, and for an error in a stream. At `latest_s` of the clock it is answered `deadline` come what
+    may; the deadline itself is the lane's, this is the net below it.
     """
 
-    __slots__ = ("_done", "_exchange", "_stream", "id", "latest_s")
+    __slots__ = ("_done", "_exchange", "_stream", "coding", "id", "latest_s", "model")
 
     def __init__(self, exchange: Exchange, stream: Stream) -> None:
         self._exchange = exchange
         self._stream = stream
         self._done = False
+        self.coding = stream.messages.coding
         self.id = b""
+        self.model = ""
         self.latest_s = math.inf
 
     @property
@@ -40,6 +43,18 @@ class Call:
     @property
     def method(self) -> Method:
         return self._stream.method
+
+    @property
+    def near(self) -> bool:
+        """The client is on this box."""
+        return self._exchange.near
+
+    def hold(self) -> None:
+        """What comes next on its stream waits until `let_go`: this is not done with, and order is kept."""
+        self._stream.held += 1
+
+    def let_go(self) -> None:
+        self._exchange.let_go(self._stream)
 
     def controller(self) -> str:
         """Who may control the box, for the audit. Raises EdgedError `forbidden`."""

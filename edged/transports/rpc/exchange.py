@@ -60,7 +60,7 @@ class Exchange:
             if not ends:
                 self.sender.write(frames.reset(number, frames.NO_ERROR))
             return
-        messages = Messages(most, self._gate.room)
+        messages = Messages(most, self._gate.room, head.coding)
         stream = Stream(number, head, method, messages, self.sender.initial, self._limits.window)
         self.streams[number] = stream
         if ends:
@@ -114,8 +114,8 @@ class Exchange:
         self.forget(stream)
 
     def _busy(self, stream: Stream) -> bool:
-        """So many of its messages have no answer that the next one has to wait."""
-        return len(stream.calls) >= self._limits.messages
+        """The next message has to wait: for the one before, or because so many have no answer."""
+        return stream.held > 0 or len(stream.calls) >= self._limits.messages
 
     def _call(self, stream: Stream, message: bytes) -> None:
         if stream.gone or (stream.asked and not stream.method.streaming):
@@ -131,6 +131,17 @@ class Exchange:
     def controller(self, head: Head) -> str:
         """Who may control the box, for the audit. Raises EdgedError `forbidden`."""
         return self._gate.listener.controller(head.token, self.sender.transport)
+
+    @property
+    def near(self) -> bool:
+        """The client is on this box."""
+        return self._gate.listener.bound.loopback
+
+    def let_go(self, stream: Stream) -> None:
+        """What held a stream is over."""
+        stream.held -= 1
+        if not stream.gone:
+            self._go_on(stream)
 
     def answer(self, stream: Stream, call: Call, message: bytes) -> None:
         """The answer to `call`: with it the call ends, but for one that takes several messages."""

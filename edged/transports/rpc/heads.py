@@ -17,11 +17,12 @@ _UNITS_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, 
 _ONCE: Final = frozenset({b":method", b":path", b":scheme", b":authority"})
 _KEPT: Final = 64  # blocks that a connection remembers
 _KEPT_BYTES: Final = 256  # of a block
-_PLAIN: Final = "Send messages as they are: no compression is taken."
+CODINGS: Final = (b"gzip", b"deflate")  # of messages, beside none
 
 
 class Head(msgspec.Struct, frozen=True):
-    """`token` is the Bearer token, b"" for none; `timeout_s` None for a call without a deadline.
+    """`token` is the Bearer token, b"" for none; `timeout_s` None for a call without a deadline. `coding` is how
+    messages are compressed that say they are, "" for not at all.
 
     `grpc` is False for a request that is none of gRPC's. `problem` is what keeps it from being served.
     """
@@ -29,6 +30,7 @@ class Head(msgspec.Struct, frozen=True):
     path: bytes
     token: bytes = b""
     timeout_s: float | None = None
+    coding: str = ""
     grpc: bool = True
     problem: Fault | None = None
 
@@ -47,13 +49,16 @@ def read(headers: Iterable[Header]) -> Head:
     problem = None
     if timeout is not None and parts is None:
         problem = fault("bad_input", f"grpc-timeout is {timeout[:32].decode('latin-1')!r}", "Such as 500m, or 10S.")
-    if (coding := found.get(b"grpc-encoding", b"identity")) != b"identity":
-        problem = fault("unsupported", f"messages compressed as {coding[:32].decode('latin-1')!r} are not read", _PLAIN)
+    coding = found.get(b"grpc-encoding", b"identity")
+    if coding not in (b"identity", *CODINGS):
+        what = f"messages compressed as {coding[:32].decode('latin-1')!r} are not read"
+        problem = fault("unsupported", what, "Compress with gzip or deflate, or not at all.")
     scheme, _, token = found.get(b"authorization", b"").partition(b" ")
     return Head(
         path=found[b":path"],
         token=token.strip() if scheme.lower() == b"bearer" else b"",
         timeout_s=int(parts[1]) * _UNITS_S[parts[2]] if parts else None,
+        coding="" if coding == b"identity" else coding.decode("latin-1"),
         grpc=found[b":method"] == b"POST" and found.get(b"content-type", b"").startswith(b"application/grpc"),
         problem=problem,
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from edged.errors import EdgedError
 from edged.oip.bodies import Room, Sized
+from edged.transports.rpc.replies import MISMARKED
 
 PREFIX: Final = 5
 
@@ -17,21 +18,25 @@ def prefixed(message: bytes) -> bytes:
 
 
 class Messages:
-    """Messages of at most `limit` bytes. One that comes in pieces has its place from `room`; so have bytes that wait.
+    """Messages of at most `limit` bytes, each compressed as `coding` has it or not at all. One that comes in pieces has
+    its place from `room`; so have bytes that wait.
 
-    `got` counts bytes and `began` messages, for those who look whether it goes on; `fed` is how many bytes of what is
-    fed the message before has ended at. `close` gives back what it took.
+    `coding` is that of the message that came last, "" for none. `got` counts bytes and `began` messages, for those who
+    look whether it goes on; `fed` is how many bytes of what is fed the message before has ended at. `close` gives back
+    what it took.
     """
 
-    __slots__ = ("_body", "_limit", "_prefix", "_room", "_waiting", "began", "fed", "got")
+    __slots__ = ("_body", "_coding", "_limit", "_prefix", "_room", "_waiting", "began", "coding", "fed", "got")
 
-    def __init__(self, limit: int, room: Room) -> None:
+    def __init__(self, limit: int, room: Room, coding: str = "") -> None:
         self._limit = limit
+        self._coding = coding
         self._room = room
         self._prefix = b""
         self._body: Sized | None = None
         self._waiting = bytearray()
         self.began = 0
+        self.coding = ""
         self.fed = 0
         self.got = 0
 
@@ -110,10 +115,9 @@ class Messages:
 
     def _size(self, prefix: bytes) -> int:
         self.began += 1
-        if prefix[0]:
-            raise EdgedError(
-                "unsupported", "the message is compressed", "Send messages as they are: no compression is taken."
-            )
+        if prefix[0] and not (self._coding and prefix[0] == 1):
+            raise EdgedError(MISMARKED.code, MISMARKED.message, MISMARKED.hint)
+        self.coding = self._coding if prefix[0] else ""
         size = int.from_bytes(prefix[1:], "big")
         if size > self._limit:
             raise EdgedError("too_large", f"the message of {size} bytes is above {self._limit} bytes")

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from edged.oip.shared import NO_CUDA
+
 
 class Method(msgspec.Struct, frozen=True):
     """`streaming`: any number of messages each way. `unserved`: why it is known and not served."""
@@ -16,8 +18,6 @@ class Method(msgspec.Struct, frozen=True):
 
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
-_NO_GPU: Final = "memory of a GPU is not shared"
-_NO_REGIONS: Final = "shared memory is for HTTP alone"
 _NO_TRACE: Final = "requests are not traced"
 _NO_LOG: Final = "the journal's settings are systemd's"
 
@@ -36,12 +36,12 @@ METHODS: Final[dict[bytes, Method]] = {
         "RepositoryModelUnload": Method("unload"),
         "ModelInfer": Method("infer"),
         "ModelStreamInfer": Method("infer", streaming=True),
-        "SystemSharedMemoryStatus": Method("unserved", unserved=_NO_REGIONS),
-        "SystemSharedMemoryRegister": Method("unserved", unserved=_NO_REGIONS),
-        "SystemSharedMemoryUnregister": Method("unserved", unserved=_NO_REGIONS),
-        "CudaSharedMemoryStatus": Method("unserved", unserved=_NO_GPU),
-        "CudaSharedMemoryRegister": Method("unserved", unserved=_NO_GPU),
-        "CudaSharedMemoryUnregister": Method("unserved", unserved=_NO_GPU),
+        "SystemSharedMemoryStatus": Method("shared_status"),
+        "SystemSharedMemoryRegister": Method("shared_register"),
+        "SystemSharedMemoryUnregister": Method("shared_unregister"),
+        "CudaSharedMemoryStatus": Method("nothing"),  # there is none, which is what the client wants to hear
+        "CudaSharedMemoryRegister": Method("unserved", unserved=NO_CUDA),
+        "CudaSharedMemoryUnregister": Method("nothing"),
         "TraceSetting": Method("unserved", unserved=_NO_TRACE),
         "LogSettings": Method("unserved", unserved=_NO_LOG),
     }.items()

@@ -9,12 +9,21 @@ import msgspec
 
 from edged.errors import Fault, as_oip, fault, grpc_status
 from edged.transports.rpc.frames import END_HEADERS, END_STREAM, HEADERS, frame
+from edged.transports.rpc.heads import CODINGS
 from edged.transports.rpc.hpack import encode
 
 _LONGEST: Final = 1024  # characters of an error; a name that a client sent may be in it
 _PLAIN: Final = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 
-RESPONSE: Final = encode(((b":status", b"200"), (b"content-type", b"application/grpc")))
+_TAKEN: Final = b",".join((b"identity", *CODINGS))
+RESPONSE: Final = encode(
+    ((b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-accept-encoding", _TAKEN))
+)
+# The one mistake of a client that has to be INTERNAL (grpc/doc/compression.md).
+MISMARKED: Final = fault(
+    "bad_input", "a message is marked as compressed, and grpc-encoding does not say how", "It says gzip or deflate."
+)
+_INTERNAL: Final = grpc_status("internal")
 DONE: Final = encode(((b"grpc-status", b"0"),))
 _NO_GRPC: Final = encode(((b":status", b"415"), (b"accept-post", b"application/grpc")))
 
@@ -28,11 +37,9 @@ def words(problem: Fault) -> str:
 def trailers(problem: Fault) -> bytes:
     """How a call ends with an error. `edged-code` is for programs."""
     message = urllib.parse.quote(words(problem), safe=_PLAIN).encode()
-    status = b"%d" % grpc_status(problem.code)
-    found = [(b"grpc-status", status), (b"grpc-message", message), (b"edged-code", problem.code.encode())]
-    if problem.code == "unsupported":
-        found.append((b"grpc-accept-encoding", b"identity"))
-    return encode(found)
+    status = _INTERNAL if problem == MISMARKED else grpc_status(problem.code)
+    code = problem.code.encode()
+    return encode(((b"grpc-status", b"%d" % status), (b"grpc-message", message), (b"edged-code", code)))
 
 
 def refused(number: int, problem: Fault) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 import msgspec
 
 from edged import protobuf
@@ -11,6 +14,7 @@ from edged.protobuf import Buffer
 # Field numbers of ModelInferRequest; open_inference_grpc.proto.
 _MODEL, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
 _KEY, _VALUE = 1, 2
+_MOST: Final = 4096  # fields of a message that the loop walks through: some milliseconds
 
 
 class Asked(msgspec.Struct):
@@ -27,7 +31,7 @@ def infer(payload: bytes) -> Asked:
     """Raises EdgedError `bad_input` for what is no such request."""
     asked = Asked()
     try:
-        for number, value in protobuf.fields(memoryview(payload)):
+        for number, value in fields(memoryview(payload)):
             if number == _MODEL:
                 asked.model = str(protobuf.message(value), "utf-8")
             elif number == _VERSION:
@@ -35,21 +39,30 @@ def infer(payload: bytes) -> Asked:
             elif number == _ID:
                 asked.id = bytes(protobuf.message(value))
             elif number == _PARAMETERS:
-                _heed(asked, protobuf.message(value))
+                name, given = parameter(protobuf.message(value))
+                if name == b"timeout":
+                    asked.timeout = given
+                elif name == b"priority":
+                    asked.priority = given
     except (ValueError, IndexError) as error:
         raise EdgedError("bad_input", f"the request is no ModelInferRequest: {error}") from error
     return asked
 
 
-def _heed(asked: Asked, entry: Buffer) -> None:
-    """Of a parameter only the number, in any of its kinds, and only where the queue is to heed it."""
+def fields(message: Buffer) -> Iterator[tuple[int, int | Buffer]]:
+    """The fields of a message that a client sent. Raises ValueError and IndexError, for too many of them too."""
+    for count, field in enumerate(protobuf.fields(message)):
+        if count == _MOST:
+            raise ValueError(f"more than {_MOST} fields in a message")
+        yield field
+
+
+def parameter(entry: Buffer) -> tuple[bytes, int | Buffer | None]:
+    """The name of a request's or a tensor's parameter, and its value, in any of its kinds. Raises as `fields`."""
     name, given = b"", None
-    for number, value in protobuf.fields(entry):
+    for number, value in fields(entry):
         if number == _KEY:
             name = bytes(protobuf.message(value))
         elif number == _VALUE:
-            given = next((one for _, one in protobuf.fields(protobuf.message(value))), None)
-    if name == b"timeout":
-        asked.timeout = given
-    elif name == b"priority":
-        asked.priority = given
+            given = next((one for _, one in fields(protobuf.message(value))), None)
+    return name, given

@@ -108,6 +108,13 @@ METADATA: Final[Shape] = {
 }
 CONFIG: Final[Shape] = {"config": Field(1, _CONFIG)}
 STATISTICS: Final[Shape] = {"model_stats": Field(1, _STATISTICS, many=True)}
+REGION: Final[Shape] = {
+    "name": Field(1, TEXT),
+    "key": Field(2, TEXT),
+    "offset": Field(3, INT),
+    "byte_size": Field(4, INT),
+}
+REGIONS: Final[Shape] = {"regions": Field(1, REGION, by_name=True)}
 ROWS: Final[Shape] = {"models": Field(1, {**_NAMED, "state": Field(3, TEXT), "reason": Field(4, TEXT)}, many=True)}
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Stream:
     """`window`: what may be sent. `receivable`: what the client may send; `credit` of it is used and not given anew.
 
-    `calls`: the messages that a model works on. `due`: what waits is taken up soon. `ended`: the client sends no more.
+    `calls`: the messages that a model works on. `held`: how many the next one waits for, to keep the order. `due`: what
+    waits is taken up soon. `ended`: the client sends no more.
     `begun`: headers were sent. `ending`: what is sent behind `outgoing`, None while the call goes on.
     `gone`: nobody is there any more.
     """
@@ -38,6 +39,7 @@ class Stream:
         "ending",
         "gone",
         "head",
+        "held",
         "messages",
         "method",
         "number",
@@ -60,6 +62,7 @@ class Stream:
         self.outgoing: collections.deque[memoryview] = collections.deque()
         self.asked = False
         self.due = False
+        self.held = 0
         self.ended = False
         self.begun = False
         self.ending: bytes | None = None

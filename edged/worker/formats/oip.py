@@ -123,9 +123,7 @@ def _tensors(
         parameters = tensor.parameters or _NO_INPUT_PARAMETERS
         size = parameters.binary_data_size
         if parameters.shared_memory_region is not None:
-            raise bad_input(
-                f"input {name}: there is no shared memory region {parameters.shared_memory_region[:80]!r}", _NO_REGION
-            )
+            raise no_region(f"input {name}", parameters.shared_memory_region)
         if (size is None) is (len(tensor.data) == 0):
             _neither_or_both(name, both=size is not None)
         if size is None:
@@ -143,6 +141,11 @@ def _tensors(
 
 def given_twice(name: str) -> EdgedError:
     return bad_input(f"input {name} is there twice")
+
+
+def no_region(tensor: str, region: str) -> EdgedError:
+    """The daemon has brought in every region that there is for whoever asks."""
+    return bad_input(f"{tensor}: there is no shared memory region {region[:80]!r}", _NO_REGION)
 
 
 def check_whole(names: Collection[str], signature: Signature) -> None:
@@ -231,8 +234,7 @@ def _wanted(
     for wanted in outputs:
         parameters = wanted.parameters or _NO_OUTPUT_PARAMETERS
         if parameters.shared_memory_region is not None:
-            region = parameters.shared_memory_region[:80]
-            raise bad_input(f"output {wanted.name}: there is no shared memory region {region!r}", _NO_REGION)
+            raise no_region(f"output {wanted.name}", parameters.shared_memory_region)
         if parameters.classification:
             check_classes(wanted.name, signature)
             classes[wanted.name] = parameters.classification

@@ -26,6 +26,7 @@ from edged.worker.formats.oip import (
     check_fits,
     check_whole,
     given_twice,
+    no_region,
     spec_of,
     stepped_of,
 )
@@ -37,6 +38,7 @@ _KEY, _VALUE = 1, 2
 _ANSWER_MODEL, _ANSWER_VERSION, _ANSWER_ID, _ANSWER_PARAMETERS, _ANSWER_OUTPUTS, _ANSWER_RAW = 1, 2, 3, 4, 5, 6
 _BOOL, _STRING = 1, 3  # of InferParameter
 _WHOLE: Final = (2, 5)
+_REGION: Final = "shared_memory_region"
 
 # Which field of InferTensorContents has a datatype's elements.
 _FIELD: Final = {
@@ -52,7 +54,6 @@ _FIELD: Final = {
 _BITS: Final = 7  # of a varint's byte
 _LONGEST: Final = 10  # bytes of a varint
 _MOST_AXES: Final = 32
-_NO_REGIONS: Final = "Send the tensor in the request."
 
 
 class _Tensor(msgspec.Struct, eq=False):
@@ -124,9 +125,9 @@ def _tensor(message: Buffer) -> _Tensor:
         elif number == _CONTENTS:
             found.contents = protobuf.message(value)
         elif number == _TENSOR_PARAMETERS:
-            name, _ = _parameter(protobuf.message(value))
-            if name.startswith("shared_memory_"):
-                raise bad_input(f"input {found.name}: shared memory regions are not served", _NO_REGIONS)
+            name, parameter = _parameter(protobuf.message(value))
+            if name == _REGION:
+                raise no_region(f"input {found.name}", _text(parameter))
     if len(found.shape) > _MOST_AXES or any(size >= 2**63 for size in found.shape):
         raise bad_input(f"input {found.name[:80]}: its shape has more than {_MOST_AXES} axes, or a size below 0")
     return found
@@ -142,8 +143,8 @@ def _output(message: Buffer) -> tuple[str, int]:
             name, parameter = _parameter(protobuf.message(value))
             if name == "classification":
                 most = next((one for kind, one in parameter if kind in _WHOLE and isinstance(one, int)), 0)
-            if name.startswith("shared_memory_"):
-                raise bad_input(f"output {wanted}: shared memory regions are not served", _NO_REGIONS)
+            if name == _REGION:
+                raise no_region(f"output {wanted}", _text(parameter))
     return wanted, most if most < 2**63 else 0
 
 
@@ -158,23 +159,28 @@ def _parameter(entry: Buffer) -> tuple[str, list[tuple[int, int | Buffer]]]:
     return name, parameter
 
 
+def _text(parameter: list[tuple[int, int | Buffer]]) -> str:
+    return next((str(one, "utf-8", "replace") for _, one in parameter if not isinstance(one, int)), "")
+
+
 def _tensors(given: list[_Tensor], raw: list[Buffer], signature: Signature, stepped: str) -> dict[str, Array]:
     tensors: dict[str, Array] = {}
-    if raw and len(raw) != len(given):
-        raise bad_input(f"raw_input_contents has {len(raw)} tensors, the request {len(given)} inputs")
-    for index, tensor in enumerate(given):
+    bare = sum(not tensor.contents for tensor in given)
+    if raw and len(raw) != bare:
+        raise bad_input(f"raw_input_contents has {len(raw)} tensors for {bare} inputs without `contents`")
+    left = iter(raw)
+    for tensor in given:
         name = tensor.name
         if name in tensors:
             raise given_twice(name)
         check_fits(tensor.datatype, tensor.shape, spec_of(name, signature), stepped)
-        if bool(raw) is (tensor.contents is not None and len(tensor.contents) > 0):
-            found = "both `contents` and" if raw else "neither `contents` nor"
-            if raw or elements.count(name, tensor.shape):  # a tensor without elements has no contents
-                raise bad_input(f"input {name} has {found} raw_input_contents", "One of them has its values.")
-        if raw:
-            tensors[name] = elements.from_bytes(raw[index], name, tensor.datatype, tensor.shape)
-        else:
-            tensors[name] = _from_contents(tensor)
+        if raw and not tensor.contents:
+            tensors[name] = elements.from_bytes(next(left), name, tensor.datatype, tensor.shape)
+            continue
+        if not tensor.contents and elements.count(name, tensor.shape):  # a tensor without elements has no contents
+            what = f"input {name} has neither `contents` nor raw_input_contents"
+            raise bad_input(what, "One of them has its values.")
+        tensors[name] = _from_contents(tensor)
     check_whole(tensors, signature)
     return tensors
 

@@ -118,9 +118,10 @@ class Client:
     def open(self, stream: int, method: bytes = b"ModelInfer", *more: tuple[bytes, bytes]) -> None:
         self.send(frames.frame(frames.HEADERS, frames.END_HEADERS, stream, headers(method, *more)))
 
-    def data(self, stream: int, message: bytes, *, end: bool = True) -> None:
+    def data(self, stream: int, message: bytes, *, end: bool = True, mark: int = 0) -> None:
+        """A message; `mark` 1: that is compressed."""
         flags = frames.END_STREAM if end else 0
-        self.send(frames.frame(frames.DATA, flags, stream, prefixed(message) + message))
+        self.send(frames.frame(frames.DATA, flags, stream, bytes((mark,)) + prefixed(message)[1:] + message))
 
     def call(self, stream: int, method: bytes = b"ModelInfer", message: bytes = b"") -> Outcome:
         self.open(stream, method)

@@ -41,7 +41,12 @@ def test_what_a_call_says_of_itself() -> None:
     assert read([*CALL, (b"authorization", b"Basic abc")]).token == b""
     assert not read([(b":method", b"GET"), *CALL[1:]]).grpc
     assert not read(CALL[:2]).grpc
-    problem = read([*CALL, (b"grpc-encoding", b"gzip")]).problem
+    assert [read([*CALL, (b"grpc-encoding", one)]).coding for one in (b"gzip", b"deflate", b"identity")] == [
+        "gzip",
+        "deflate",
+        "",
+    ]
+    problem = read([*CALL, (b"grpc-encoding", b"snappy")]).problem
     assert problem is not None
     assert problem.code == "unsupported"
 

@@ -63,9 +63,16 @@ def test_a_message_above_the_limit_is_refused_at_its_prefix() -> None:
         list(messages.feed(memoryview(b"\0\0\0\0\x65")))
 
 
-def test_a_compressed_message_is_refused() -> None:
-    with pytest.raises(EdgedError, match="unsupported"):
-        list(Messages(100, Room(1000)).feed(memoryview(b"\1\0\0\0\1a")))
+def test_each_message_says_whether_it_is_compressed() -> None:
+    messages = Messages(100, Room(1000), "gzip")
+    found = [(one, messages.coding) for one in messages.feed(memoryview(b"\1\0\0\0\1a\0\0\0\0\1b\1\0\0\0\1c"))]
+    assert found == [(b"a", "gzip"), (b"b", ""), (b"c", "gzip")]
+
+
+@pytest.mark.parametrize(("coding", "flag"), [("", 1), ("gzip", 2), ("", 0xFF)])
+def test_a_message_that_is_marked_as_nobody_said_is_refused(coding: str, flag: int) -> None:
+    with pytest.raises(EdgedError, match="marked as compressed"):
+        list(Messages(100, Room(1000), coding).feed(memoryview(bytes((flag,)) + b"\0\0\0\1a")))
 
 
 def test_what_is_under_way_takes_room_and_gives_it_back() -> None:

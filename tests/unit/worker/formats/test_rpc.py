@@ -118,6 +118,8 @@ def change(made: Any, what: str) -> None:
             made.outputs.add(name="z")
         case "region":
             tensor.parameters["shared_memory_region"].string_param = "r"
+        case "output region":
+            made.outputs.add(name="y").parameters["shared_memory_region"].string_param = "r"
         case "output twice":
             made.outputs.add(name="y")
             made.outputs.add(name="y")
@@ -134,14 +136,15 @@ def change(made: Any, what: str) -> None:
         ("other datatype", "input x is FP32, the request says INT64"),
         ("other shape", "input x has shape"),
         ("below 0", "a size below 0"),
-        ("two raw", "raw_input_contents has 2 tensors, the request 1 inputs"),
+        ("two raw", "raw_input_contents has 2 tensors for 1 inputs without"),
         ("short", "8 bytes"),
-        ("both", "both `contents` and raw_input_contents"),
+        ("both", "raw_input_contents has 1 tensors for 0 inputs without `contents`"),
         ("neither", "neither `contents` nor raw_input_contents"),
         ("wrong contents", "its contents are of another type"),
         ("few contents", "takes 8 bytes|has 4"),
         ("output", "no output 'z', only words, y"),
-        ("region", "shared memory regions are not served"),
+        ("region", "input x: there is no shared memory region 'r'"),
+        ("output region", "output y: there is no shared memory region 'r'"),
         ("output twice", "output y is asked for twice"),
         ("classes of words", "output words is BYTES: classification takes numbers"),
     ],
@@ -152,6 +155,16 @@ def test_a_bad_request_is_told_why(what: str, words: str) -> None:
     with pytest.raises(EdgedError, match="bad_input") as caught:
         decoded(made)
     assert any(word in str(caught.value) for word in words.split("|")), str(caught.value)
+
+
+def test_inputs_with_contents_and_raw_ones_may_be_mixed() -> None:
+    """As they are when one of them was brought in from shared memory."""
+    made = service_pb2.ModelInferRequest(raw_input_contents=[b"\x01\x02"])
+    made.inputs.add(name="a", datatype="INT8", shape=[1]).contents.int_contents.append(7)
+    made.inputs.add(name="b", datatype="INT8", shape=[2])
+    both = Signature((TensorSpec("a", "INT8", (-1,)), TensorSpec("b", "INT8", (-1,))), OUTPUTS)
+    found = rpc.decode(Form(), InputHead(1), memoryview(made.SerializeToString()), both).tensors
+    assert {name: one.tolist() for name, one in found.items()} == {"a": [7], "b": [1, 2]}
 
 
 @pytest.mark.parametrize(("datatype", "value"), [("INT8", 128), ("INT8", -129), ("UINT8", 256), ("INT16", 40_000)])
