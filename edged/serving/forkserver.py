@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing import forkserver
 from typing import Final
 
+# The standard library starts it as `python -c`, which looks for every module in the folder that edged was started in
+# first: a numpy.py in /tmp would be run by whoever says `edged check` there.
+os.environ["PYTHONSAFEPATH"] = "1"
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["edged.worker.preload"])
 

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -336,3 +338,17 @@ def test_input_that_asks_for_too_much_memory_is_refused_and_the_worker_lives(one
     assert (after["requests"], after["errors"]) == (5, 2)
     _, metrics, _ = one.request("GET", "/metrics")
     assert b'edged_inference_requests_total{model="hungry",outcome="over_memory",version="1"} 2.0' in metrics
+
+
+def test_no_module_is_taken_from_the_folder_that_edged_is_started_in(tmp_path: Path) -> None:
+    """Anybody may have put one there, as in /tmp; `-c`, by which the fork server starts, would look there first."""
+    taken = tmp_path / "taken"
+    for name in ("numpy", "onnxruntime", "msgspec"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(taken)!r}, 'a').write({name!r})\n")
+    (tmp_path / "linear.onnx").write_bytes(models.linear())
+    (tmp_path / "edged.yaml").write_text("models: {linear: {file: linear.onnx}}\n")
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    command = [str(Path(sys.executable).with_name("edged")), "check", "--config", "edged.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not taken.exists()

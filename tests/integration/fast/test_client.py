@@ -230,7 +230,7 @@ def test_the_file_can_be_copied(tmp_path: Path, served: Served) -> None:
         f"with my_client.Client({served.path!r}) as c: print(c.infer('echo', {{'x': numpy.ones(2)}})['x'].tolist())\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] in ('edged', 'msgspec')]\n"
     )
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=clean, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[1.0, 1.0]\n", "")
 
