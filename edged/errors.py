@@ -131,7 +131,7 @@ CODES: Final[dict[str, Meaning]] = {
         "The broker says no to a result, or ends the connection over it.",
         "Check its ACL for the topic of the result, and its limits.",
     ),
-    "unsupported": Meaning(501, "edged does not do this.", "README.md says what it does."),
+    "unsupported": Meaning(501, "edged does not do this.", "The pages in docs/ say what it does."),
     "queue_full": Meaning(503, "The model's queue is full.", "Send slower, or raise queue.size."),
     "rate_limited": Meaning(429, "The input came above its topic's max_rate.", "Send slower, or raise max_rate."),
     "replaced": Meaning(
