@@ -157,9 +157,9 @@ class Door:
         since_s = time.monotonic() - _SUSPECT_S
         self._suspects = {mark: died_s for mark, died_s in self._suspects.items() if died_s > since_s}
         said = Listen(self._deadline_s, tuple(self._suspects), tuple(self._poison_now()))
-        passed = [listener.socket.fileno(), descriptor] if descriptor >= 0 else []  # it has them already
+        descriptors = [listener.socket.fileno(), descriptor] if descriptor >= 0 else []  # it has them already
         try:
-            told = server.tell(said, passed)
+            told = server.tell(said, descriptors)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
