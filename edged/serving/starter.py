@@ -129,6 +129,7 @@ class Starter:
         ours, theirs = channel.pair()
         try:
             process = CONTEXT.Process(target=entry.main, args=(theirs, candidate), name=name)
+            warm()  # which starts it as it is to be started, where it has died
             process.start()
         except BaseException:
             channel.close(ours)
