@@ -28,6 +28,7 @@ from edged.errors import EdgedError
 COMMANDS: Final = {
     "run": "edged.cli.run",
     "check": "edged.cli.check",
+    "doctor": "edged.cli.doctor",
     "status": "edged.cli.status",
     "infer": "edged.cli.infer",
     "inspect": "edged.cli.describe",
@@ -43,6 +44,7 @@ COMMANDS: Final = {
     "pin": "edged.cli.pin",
     "unpin": "edged.cli.unpin",
     "log": "edged.cli.log",
+    "acl": "edged.cli.acl",
     "version": "edged.cli.version",
 }
 

@@ -32,6 +32,11 @@ _STACKED_LIMIT_S: Final = 1.0  # no stacked run that would take longer is tried:
 _PAYS: Final = 1.2
 
 
+def installed() -> tuple[str, tuple[str, ...]]:
+    """onnxruntime's version, and the execution providers that it was built with."""
+    return str(ort.__version__), tuple(ort.get_available_providers())
+
+
 class Measurement:
     """What the model cost on this box. Seconds; `batch_max` 1 where stacking is impossible or does not pay."""
 
