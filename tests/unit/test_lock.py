@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BASE = PROJECT["dependencies"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {
-    "requirements.lock": BASE,
+    "requirements.lock": [*BASE, *EXTRAS["image"]],
     "requirements-demo.lock": [*BASE, *EXTRAS["demo"], "hatchling"],
     "requirements-dev.lock": [*BASE, *EXTRAS["demo"], *EXTRAS["dev"], "hatchling"],
     "requirements-bench.lock": [*BASE, *EXTRAS["bench"], "hatchling"],

@@ -1,0 +1,239 @@
+"""From the package to the first answer and back to nothing, under a real systemd."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.machines import Machine
+
+ROOT = Path(__file__).resolve().parents[2]
+SCAN = (ROOT / "examples/digits/pixels.json").read_text().strip()
+ANSWER_LIMIT_S = 60  # what is promised from the package to the first answer
+
+
+def ask(machine: Machine, limit_s: int = 20) -> str:
+    """The best guess for one scan, over MQTT."""
+    return label(
+        machine.says(
+            f"""mosquitto_sub -t cells/7/digit -C 1 -W {limit_s} >/tmp/answer & listener=$!
+            sleep 0.3; mosquitto_pub -q 1 -t cells/7/scan -m '{SCAN}'; wait $listener; cat /tmp/answer"""
+        )
+    )
+
+
+def label(answer: str) -> str:
+    found: dict[str, Any] = json.loads(answer)
+    return str(found["prediction"][0]["label"])
+
+
+def show(machine: Machine, name: str) -> str:
+    return machine.says(f"systemctl show edged --property {name} --value")
+
+
+def entries(machine: Machine, options: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in machine.says(f"journalctl -u edged -o json {options}").splitlines()]
+
+
+def main_process(machine: Machine) -> int:
+    return int(show(machine, "MainPID"))
+
+
+def worker(machine: Machine) -> int:
+    """The process of the model that answers."""
+    status = json.loads(machine.says("edged status --json"))
+    return int(status["models"][0]["pid"])
+
+
+def test_a_package_a_broker_an_answer(machine: Machine) -> None:
+    """Installing has started it: what is left is to ask. The package's own time counts, the machine's does not."""
+    began_s = time.monotonic()
+    machine.run("apt-get install -y --reinstall /root/edged.deb && systemctl start edged")
+    assert ask(machine) == "three"
+    assert time.monotonic() - began_s < ANSWER_LIMIT_S
+
+
+def test_it_says_what_runs(machine: Machine) -> None:
+    assert show(machine, "Type") == "notify"
+    assert show(machine, "ActiveState") == "active"
+    machine.wait(lambda: show(machine, "StatusText") == "digits 1 serving")
+    assert machine.says("stat -c '%U %a' /run/edged /var/lib/edged /run/edged/edged.sock").split("\n") == [
+        "edged 750",
+        "edged 750",
+        "edged 660",
+    ]
+    assert machine.says(f"stat -c %U /proc/{main_process(machine)}") == "edged"
+
+
+def test_its_unit_is_clean_and_as_closed_as_promised(machine: Machine) -> None:
+    done = machine.run("systemd-analyze verify --man=no edged.service")
+    assert done.stdout + done.stderr == ""
+    shown = machine.says("systemd-analyze security --no-pager edged.service")
+    found = re.search(r"exposure level for edged.service: ([\d.]+)", shown)
+    assert found is not None
+    assert float(found[1]) <= 1.6
+
+
+def test_the_journal_has_fields(machine: Machine) -> None:
+    (entry, *_) = entries(machine, "MODEL=digits")
+    assert (entry["MODEL"], entry["VERSION"], entry["SYSLOG_IDENTIFIER"]) == ("digits", "1", "edged")
+    machine.run("curl -s --unix-socket /run/edged/edged.sock http://box/v2/models/digits/infer -d '{\"inputs\": 3}'")
+    assert machine.says("journalctl -u edged -p err --no-pager -q") == ""
+
+
+def test_the_socket_is_for_its_group(machine: Machine) -> None:
+    machine.run("useradd -m stranger && useradd -m -G edged friend")
+    done = machine.run("runuser -u stranger -- edged status", check=False)
+    assert done.returncode != 0
+    assert "usermod -aG edged $USER" in done.stderr
+    assert "digits" in machine.says("runuser -u friend -- edged status")
+    done = machine.run("runuser -u friend -- edged rollback digits", check=False)
+    assert "forbidden" in done.stderr
+
+
+def test_a_worker_that_is_ended_costs_one_start_and_not_the_service(machine: Machine) -> None:
+    before, restarts = main_process(machine), show(machine, "NRestarts")
+    machine.run(f"kill -KILL {worker(machine)}")
+    assert ask(machine) == "three"
+    assert (main_process(machine), show(machine, "NRestarts")) == (before, restarts)
+
+
+def test_a_hung_model_is_not_a_hung_daemon(machine: Machine) -> None:
+    """The run's limit ends the model's process; the watchdog is fed all the while."""
+    before = main_process(machine)
+    machine.run(f"kill -STOP {worker(machine)}")
+    assert ask(machine, 40) == "three"
+    assert main_process(machine) == before
+
+
+def test_a_blocked_loop_is_restarted(machine: Machine) -> None:
+    machine.write(
+        "/etc/systemd/system/edged.service.d/soon.conf",
+        "[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\nRestartSec=100ms\n",
+    )
+    machine.run("systemctl daemon-reload && systemctl restart edged")
+    before = main_process(machine)
+    machine.run(f"kill -STOP {before}")
+    machine.wait(lambda: main_process(machine) not in (0, before))
+    assert "Watchdog timeout" in machine.journal("-u edged -n 100")
+    assert ask(machine) == "three"
+    machine.run("rm -r /etc/systemd/system/edged.service.d && systemctl daemon-reload && systemctl restart edged")
+
+
+CONFIGURATION = "/etc/edged/edged.yaml"
+
+
+@pytest.fixture
+def configuration(machine: Machine) -> Any:
+    """What it says; put back afterwards."""
+    found = machine.says(f"cat {CONFIGURATION}")
+    yield found
+    machine.write(CONFIGURATION, found + "\n")
+    machine.run("systemctl reload edged")
+
+
+def test_a_reload_adds_a_model_and_changes_a_queue_without_losing_an_input(
+    machine: Machine, configuration: str
+) -> None:
+    count = 200
+    listener = machine.start(f"mosquitto_sub -q 1 -t cells/+/digit -C {count} -W 60 | wc -l")
+    sender = machine.start(
+        f"""sleep 0.5; for i in $(seq {count}); do echo '{SCAN}'; sleep 0.01; done |
+        mosquitto_pub -q 1 -l -t cells/9/scan"""
+    )
+    section = configuration[configuration.index("  # Handwritten") :]
+    other = (
+        section.replace("  digits:", "  other:")
+        .replace("cells/+cell/scan", "more/+cell/scan")
+        .replace("cells/{cell}", "more/{cell}")
+    )
+    machine.write(CONFIGURATION, f"{configuration}\n    queue: {{size: 500}}\n{other}\n")
+    machine.run("systemctl reload edged")
+    assert sender.communicate(timeout=60)[0] == ""
+    assert listener.communicate(timeout=90)[0].strip() == str(count)
+    status = json.loads(machine.says("edged status --json"))
+    assert [(one["name"], one["state"]) for one in status["models"]] == [("digits", "serving"), ("other", "serving")]
+
+
+def test_a_broken_file_is_refused_and_systemctl_says_so(machine: Machine, configuration: str) -> None:
+    before = main_process(machine)
+    machine.write(CONFIGURATION, configuration.replace("field: pixels", "feeld: pixels"))
+    done = machine.run("systemctl reload edged", check=False)
+    assert done.returncode != 0
+    assert "did you mean field?" in machine.journal()
+    assert ask(machine) == "three"
+    assert main_process(machine) == before
+
+
+def test_a_password_is_a_credential_that_only_systemd_can_read(machine: Machine, configuration: str) -> None:
+    machine.write("/etc/mosquitto/conf.d/users.conf", "listener 1884 127.0.0.1\npassword_file /etc/mosquitto/users\n")
+    machine.write("/etc/edged/mqtt-password", "secret")
+    machine.write(
+        "/etc/systemd/system/edged.service.d/password.conf",
+        "[Service]\nLoadCredential=mqtt-password:/etc/edged/mqtt-password\n",
+    )
+    machine.write(
+        CONFIGURATION,
+        configuration.replace(
+            "url: mqtt://127.0.0.1:1883",
+            "url: mqtt://127.0.0.1:1884\n  username: press-07\n  password_file: mqtt-password",
+        ),
+    )
+    machine.run(
+        """chmod 600 /etc/edged/mqtt-password; mosquitto_passwd -b -c /etc/mosquitto/users press-07 secret
+        chown mosquitto /etc/mosquitto/users; systemctl restart mosquitto
+        systemctl daemon-reload; systemctl restart edged"""
+    )
+    machine.wait(lambda: "1884" in machine.says("edged status") and "connected to" in machine.says("edged status"))
+    machine.run(
+        """rm -r /etc/systemd/system/edged.service.d /etc/mosquitto/conf.d/users.conf
+        systemctl daemon-reload; systemctl restart mosquitto"""
+    )
+    machine.write(CONFIGURATION, configuration)
+    machine.run("systemctl restart edged")
+    assert ask(machine) == "three"
+
+
+def test_a_stop_is_clean_and_told(machine: Machine) -> None:
+    machine.run("systemctl stop edged")
+    assert show(machine, "Result") == "success"
+    assert machine.says("mosquitto_sub -t edged/press-07/status -C 1 -W 10") == "offline"
+    machine.run("systemctl start edged")
+    assert machine.says("mosquitto_sub -t edged/press-07/status -C 1 -W 10") == "online"
+
+
+def test_the_plug_is_pulled(machine: Machine) -> None:
+    machine.cut()
+    machine.boot()
+    machine.wait(lambda: show(machine, "ActiveState") == "active")
+    assert ask(machine) == "three"
+
+
+def test_an_upgrade_keeps_what_is_the_users(machine: Machine, configuration: str) -> None:
+    """Configuration and state; the service runs the new one afterwards."""
+    machine.write(CONFIGURATION, configuration + "\n# mine\n")
+    machine.run(
+        """echo kept >/var/lib/edged/note
+        cd /root && rm -rf newer && dpkg-deb -R edged.deb newer
+        sed -i 's/^Version: .*/&.1/' newer/DEBIAN/control && dpkg-deb -Zgzip -z1 -b newer newer.deb""",
+        limit_s=300,
+    )
+    before = main_process(machine)
+    machine.run("apt-get install -y /root/newer.deb", limit_s=300)
+    assert machine.says("dpkg-query -W -f '${Version}' edged").endswith(".1")
+    assert machine.says(f"tail -n 1 {CONFIGURATION}; cat /var/lib/edged/note") == "# mine\nkept"
+    assert main_process(machine) not in (0, before)
+    assert ask(machine) == "three"
+
+
+def test_a_purge_leaves_nothing(machine: Machine) -> None:
+    """Last, as nothing is left of it."""
+    machine.run("rm -rf /root/newer /root/newer.deb; apt-get purge -y edged", limit_s=300)
+    assert machine.says("getent passwd edged || getent group edged edged-admin || true") == ""
+    left = machine.says("find / -xdev -name '*edged*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*'")
+    assert [line for line in left.splitlines() if "/journal/" not in line] == []
