@@ -22,6 +22,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -42,7 +43,7 @@ from tests.signing import ISSUED_MS
 
 CHUNK: Final = 16 * 1024
 _COMMON: Final = random.Random(0).randbytes(8 * CHUNK)  # noqa: S311 - what each release has of the one before
-_LINES: Final = 16  # that a life tells at most before its end; an install tells three, or nine
+_LINES: Final = 20  # that a life tells at most before its end; an install tells three, or nine
 _MOMENT_S: Final = 0.01  # from the last of them to the end, at most
 _PATIENCE_S: Final = 60.0
 
@@ -251,6 +252,8 @@ def one_life(life: Life, root: Path, end: Callable[[], object], chance: random.R
             life.live(root, lambda line: os.write(writer, f"{line}\n".encode()))
         except (OSError, EdgedError):  # the disk has gone
             os._exit(0)
+        except BaseException:  # noqa: BLE001 - of a disk that has gone nothing else is expected: it is told
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(writer)
