@@ -96,7 +96,10 @@ class MemoryRoute:
     async def start(self, release: Release, *, candidate: bool = False) -> MemoryGeneration:
         await asyncio.sleep(0)
         self.started.append(release.version)
-        generation = MemoryGeneration(release)
+        try:
+            generation = MemoryGeneration(release)
+        except OSError as error:  # as a worker says it
+            raise EdgedError("not_a_model", f"{release.file}: {error.strerror}", "") from error
         if generation.kind == "broken":
             raise EdgedError("not_a_model", "this is no model")
         return generation

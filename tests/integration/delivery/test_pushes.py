@@ -16,9 +16,10 @@ import pytest
 
 from edged.channel import InputHead
 from edged.config.units import Percent, Size
-from edged.delivery.record import Phase
+from edged.delivery.record import Phase, Record
+from edged.delivery.shelf import Shelf, resume
 from edged.delivery.store import Store
-from edged.errors import EdgedError, fault
+from edged.errors import EdgedError, Fault, fault
 from edged.serving.generation import Generation
 from tests.integration.delivery.bench import NEW, OLD, SETTINGS, Bench, Killed, during
 
@@ -427,6 +428,24 @@ def test_with_no_file_left_the_model_says_so_and_the_daemon_lives(root: Path, th
         assert (await at.fate(third))["verdict"] == "active"
 
     assert run(root, course).serving == third
+
+
+def test_a_factory_file_that_goes_while_the_daemon_starts_ends_nothing(root: Path) -> None:
+    file = root / "factory.onnx"
+    store = Store(root)
+
+    async def start() -> tuple[Record, Fault | None]:
+        store.open()
+        shelf = Shelf("m", str(file), store)
+        await shelf.open()
+        file.unlink()
+        return await resume(Record(), shelf)
+
+    try:
+        record, problem = asyncio.run(start())
+    finally:
+        store.close()
+    assert (record.active, record.last, problem) == (None, None, None)  # whoever loads it says what is wrong
 
 
 def test_a_damaged_candidate_is_not_tried_after_a_restart(root: Path) -> None:
