@@ -16,6 +16,7 @@ from edged import frames, passed
 from edged.errors import EdgedError, Fault, fault
 from edged.frames import DESCRIBE, HEAD, IN_RING, INFER, RING, Head, Malformed
 from edged.lent import Ring
+from edged.oip.courtesy import Courtesy
 from edged.oip.gate import Gate
 from edged.oip.taking import Taking
 from edged.transports.fast.limits import Limits
@@ -60,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self._read = 0  # bytes so far, and frames
         self._frames = 0
         self._seen = (0, 0)  # the same at the sweep before
+        self._courtesy = Courtesy(gate.clock, self._go_on)
         self._begun_s = self._moved_s = self._ends_s = math.inf
         self.owed: set[Request] = set()
         self.taking = Taking()
@@ -143,6 +145,7 @@ class Connection(asyncio.BufferedProtocol):
     def _parse(self, data: bytearray, view: memoryview, at: int, stop: int) -> None:
         """Takes frames from `data`, from `at` to `stop`, as far as they go; holds what is left. `view` is of `data`."""
         now_s = self._app.clock()
+        self._courtesy.begin()
         while stop - at >= HEAD.size and self._body is None and not self._waits():
             try:
                 head = frames.read_head(data, at)
@@ -167,14 +170,16 @@ class Connection(asyncio.BufferedProtocol):
                 return
             self._frames += 1
             at = end
+            if at < stop:  # 64 KiB of frames that ask for metadata take a tenth of a second
+                self._courtesy.between()
         if at < stop:
             self._held = bytes(view[at:stop])
         if self._waits():
             self._pause()
 
     def _waits(self) -> bool:
-        """Whether the next frame has to wait for answers to leave."""
-        return not self._writable or len(self.owed) >= self._gate.limits.pipeline
+        """Whether the next frame has to wait: for answers to leave, or for others to have their turn."""
+        return not self._writable or self._courtesy.yields or len(self.owed) >= self._gate.limits.pipeline
 
     def _frame(self, head: Head, name: bytes, body: memoryview, now_s: float) -> None:
         """Deals with a whole frame; `body` is gone with the next read. Raises EdgedError: what it is answered with."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-import math
 from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
 from edged.oip.bodies import Sized
+from edged.oip.courtesy import Courtesy
 from edged.oip.taking import Taking
 from edged.transports.rest import heads, replies
 from edged.transports.rest.application import HttpGate
@@ -27,7 +27,6 @@ from edged.transports.rest.turns import Turn
 
 logger = logging.getLogger(__name__)
 
-_TURN_S: Final = 0.002  # for the requests of one connection that came together, before the loop serves others
 _START: Final = 8  # bytes of what may be a header that are looked at before all of it is there
 _JOINED: Final = 16 * 1024  # bytes of body up to which copying it behind its header is cheaper than a second part
 
@@ -51,7 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = True
         self._paused = False
         self._behind = False  # a control verb waits for the answers before it
-        self._yields = False  # the loop serves others before it takes more
+        self._courtesy = Courtesy(gate.clock, self._go_on)
         self._blank = 0  # bytes of empty lines since the last request
         self._fresh = True
         self._step = 0
@@ -117,7 +116,8 @@ class Connection(asyncio.BufferedProtocol):
 
         `view` is of `data`: the one can be searched, the other cut without a copy.
         """
-        at, until_s = 0, math.inf
+        at = 0
+        self._courtesy.begin()
         try:
             while at < stop and not self._waits():
                 used = self._chunks(view[at:stop]) if self._body is not None else self._header(data, view, at, stop)
@@ -125,7 +125,7 @@ class Connection(asyncio.BufferedProtocol):
                     break
                 at += used
                 if at < stop:  # 64 KiB of requests for /metrics, or of tiny chunks, take seconds
-                    until_s = self._give_way(until_s)
+                    self._courtesy.between()
         except EdgedError as error:
             self.refuse(error.fault)
         except Exception:  # the boundary of RULES 23
@@ -143,21 +143,9 @@ class Connection(asyncio.BufferedProtocol):
     def _waits(self) -> bool:
         """Whether the next request has to wait: for answers to leave, or for a control verb before or after it."""
         turns = self._turns
-        if not self._writable or self._behind or self._yields:
+        if not self._writable or self._behind or self._courtesy.yields:
             return True
         return bool(turns) and (len(turns) >= self._gate.limits.pipeline or turns[-1].head.target.kind in CONTROL)
-
-    def _give_way(self, until_s: float) -> float:
-        """Lets the loop serve others at `until_s`, which this sets for the first of several requests."""
-        now_s = self._gate.clock()
-        if now_s >= until_s:
-            self._yields = True
-            asyncio.get_running_loop().call_soon(self._take_up)
-        return min(until_s, now_s + _TURN_S)
-
-    def _take_up(self) -> None:
-        self._yields = False
-        self._go_on()
 
     def _header(self, data: bytearray, view: memoryview, at: int, stop: int) -> int:
         """Takes empty lines, or one header and as much of its body as is there; returns how many bytes."""

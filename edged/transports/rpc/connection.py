@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edged.errors import Fault
+from edged.oip.courtesy import Courtesy
 from edged.oip.taking import Taking
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.application import RpcGate
@@ -41,6 +42,7 @@ class Connection(asyncio.BufferedProtocol):
         self._read = False  # it did, and the message is not handed on yet
         self._receivable = gate.limits.windows
         self._credit = 0  # bytes that the client may send anew, once it is told so
+        self._courtesy = Courtesy(gate.clock, self._go_on)
 
     @property
     def taking(self) -> Taking:
@@ -90,11 +92,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._session.sender.writable = True
         self._session.sender.go_on()
-        if self._paused and self._transport is not None and not self._session.over:
-            self._paused = False
-            self._transport.resume_reading()
-            held, self._held = self._held, b""
-            self._guarded(self._parse, memoryview(held))
+        self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  -  whatever it was, it is over
         self._transport = self._receiver = None
@@ -105,7 +103,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def sweep(self, now_s: float) -> None:
         """Ends what took too long by `now_s`; called every `sweep_s`."""
-        self._session.sweep(now_s, begun=bool(self._held) or not self._greeted)
+        begun = bool(self._held) and not self._paused  # else it is us who do not read
+        self._session.sweep(now_s, begun=begun or not self._greeted)
 
     def leave(self) -> None:
         """Takes no further call; the connection ends when those under way are answered."""
@@ -127,8 +126,10 @@ class Connection(asyncio.BufferedProtocol):
     def _parse(self, data: memoryview) -> None:
         """Takes frames from `data`, as far as they go; holds what is left."""
         at, stop = 0 if self._greeted else self._greet(data), len(data)
+        self._courtesy.begin()
         while at < stop and self._greeted and not self._session.over:
-            if not self._session.sender.writable:  # whoever takes no answers is not read from
+            self._courtesy.between()  # 64 KiB of calls that are answered at once take a third of a second
+            if self._waits():
                 self._pause()
                 break
             if self._left:
@@ -163,6 +164,19 @@ class Connection(asyncio.BufferedProtocol):
             raise Broken(frames.PROTOCOL, "no HTTP/2 begins so")
         self._greeted = len(start) == len(frames.PREFACE)
         return len(start) if self._greeted else 0
+
+    def _waits(self) -> bool:
+        """Whether the next frame has to wait: for the client to take its answers, or for others to have their turn."""
+        return not self._session.sender.writable or self._courtesy.yields
+
+    def _go_on(self) -> None:
+        """Takes what was left lying, then reads again, unless something else has to be waited for."""
+        if not self._paused or self._waits() or self._transport is None or self._session.over:
+            return
+        self._paused = False
+        self._transport.resume_reading()
+        held, self._held = self._held, b""
+        self._guarded(self._parse, memoryview(held))
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:

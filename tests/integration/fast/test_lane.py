@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edged import frames
 from edged.messages import FAST, Answer, Source
 from tests.integration.fast.double import Served, ended, exactly, infer, receive
+from tests.integration.http.double import Crowd
 from tests.unit.test_frames import example
 from tests.waiting import until as wait_until
 
@@ -149,6 +150,20 @@ def test_metadata(client: socket.socket) -> None:
     assert (answer.head.kind, answer.head.id) == (frames.DESCRIPTION, 3)
     assert answer.problem["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
     assert receive(client).problem["code"] == "unknown_model"
+
+
+def test_who_asks_much_at_once_lets_others_have_their_turn(short_path: Path) -> None:
+    """A read brings 2,000 questions, each of which is answered at once."""
+    crowd = Crowd()
+    with Served(short_path) as served, served.connect() as asks, served.connect() as good:
+        served.double.looked = crowd
+        asks.sendall((frames.head(frames.DESCRIBE, 4, 3, name=4) + b"echo") * 300)
+        assert crowd.begun.wait(10)
+        good.sendall(infer("echo", b"fine", 1))
+        crowd.others.set()
+        assert receive(good).body == b"fine"
+        assert crowd.asked < 100
+        assert {receive(asks).head.kind for _ in range(300)} == {frames.DESCRIPTION}
 
 
 def test_too_large_is_refused_before_it_is_read(served: Served, client: socket.socket) -> None:

@@ -10,6 +10,7 @@ from edged.messages import Answer, Input
 from edged.transports.rpc import frames
 from edged.transports.rpc.messages import prefixed
 from tests.integration.grpc.double import Served, headers, infer
+from tests.integration.http.double import Crowd
 from tests.waiting import until
 
 OK, DEADLINE, EXHAUSTED, UNAVAILABLE = 0, 4, 8, 14
@@ -39,6 +40,29 @@ def test_calls_of_a_connection_are_counted_with_those_given_up(quick: Served) ->
 
 async def _reply(item: Input) -> None:
     item.reply(Answer(b"", 0, "3"))
+
+
+def test_who_calls_much_at_once_lets_others_have_their_turn(served: Served) -> None:
+    """A read brings hundreds of calls, each of which is answered at once."""
+    crowd = Crowd()
+    with served.client() as calls, served.client() as good:
+        good.call(1, message=infer())
+        calls.until(frames.SETTINGS)
+        parts = [
+            frames.frame(frames.HEADERS, frames.END_HEADERS, stream, headers(b"ServerReady"))
+            + frames.frame(frames.DATA, frames.END_STREAM, stream, prefixed(b""))
+            for stream in range(1, 601, 2)
+        ]
+        served.double.looked = crowd
+        calls.send(*parts)
+        assert crowd.begun.wait(10)
+        good.open(3)
+        good.data(3, infer())
+        crowd.others.set()
+        assert good.outcome(3).status == OK
+        assert crowd.asked < 100
+        assert {calls.outcome(stream).status for stream in range(1, 601, 2)} == {OK}
+    served.double.looked = lambda: None
 
 
 def test_a_flood_of_frames_that_bring_no_call_is_an_attack(quick: Served) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +75,29 @@ def echo(item: Input) -> Answer:
     return Answer(text + b"".join(raw), len(text) if raw else 0, "3")
 
 
-class Double:
-    """The rest of the daemon. Every input offered is in `offered`, every refusal is counted in `refused`."""
+class Crowd:
+    """Questions about models, each a millisecond's work; the second waits until others have sent theirs."""
 
     def __init__(self) -> None:
+        self.asked = 0
+        self.begun, self.others = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.asked += 1
+        if self.asked == 2:
+            self.begun.set()
+            assert self.others.wait(10)
+        time.sleep(0.001)
+
+
+class Double:
+    """The rest of the daemon. Every input offered is in `offered`, every refusal is counted in `refused`.
+
+    `looked` is called whenever somebody asks for models.
+    """
+
+    def __init__(self) -> None:
+        self.looked: Callable[[], None] = lambda: None
         self.offered: list[Input] = []
         self.refused: Counter[tuple[str, str]] = Counter()
         self.held: list[Input] = []
@@ -89,8 +111,8 @@ class Double:
     def backend(self) -> Backend:
         return Backend(
             offer=self.offer,
-            view=self.views.get,
-            views=lambda: tuple(self.views.values()),
+            view=self._view,
+            views=self._views,
             metrics=lambda: b"# HELP edged_up x\nedged_up 1\n",
             status=lambda: {"device": "press-07", "models": []},
             control=self.control,
@@ -98,6 +120,14 @@ class Double:
             statistics=lambda _view: (Statistics(inferences=7, executions=2, success=Spent(3, 9)), 4096),
             regions=self.regions,
         )
+
+    def _view(self, name: str) -> ModelView | None:
+        self.looked()
+        return self.views.get(name)
+
+    def _views(self) -> tuple[ModelView, ...]:
+        self.looked()
+        return tuple(self.views.values())
 
     def _count(self, model: str, code: str) -> None:
         self.refused[model, code] += 1

@@ -99,7 +99,7 @@ class Desk:
 class Client:
     """A connection seen from the other end; `at` is the time of its clock."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.pipe, self.desk = Pipe(), Desk()
         self.counted: list[str] = []
         self.gate: HttpGate = Gate(
@@ -109,7 +109,7 @@ class Client:
             room=Room(200_000),
             count=self.counted.append,
             emptied=lambda: None,
-            clock=lambda: 0.0,
+            clock=clock,
         )
         self.connection = Connection(self.gate)
         self.connection.connection_made(self.pipe)  # type: ignore[arg-type]  # what a connection uses of one
@@ -203,9 +203,8 @@ def test_many_requests_at_once_let_others_have_their_turn() -> None:
     """A read brings 2,000 small ones, and each may take a millisecond to answer."""
 
     async def scenario() -> None:
-        client = Client()
         ticks = itertools.count()
-        client.gate.clock = lambda: next(ticks) / 1000
+        client = Client(clock=lambda: next(ticks) / 1000)
         client.desk.at_once = True
         client.send(GET * 40)
         answered = [len(client.statuses())]
