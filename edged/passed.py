@@ -23,6 +23,7 @@ _SO_PASSRIGHTS: Final = 83  # of asm-generic/socket.h; Python has no name for it
 _MOST: Final = 253  # SCM_MAX_FD of linux/net/scm.h: beside one message
 _ROOM: Final = socket.CMSG_SPACE(4 * _MOST)
 _AT_ONCE: Final = 64 * 1024
+_BACKLOG: Final = 1024  # descriptors that wait to be closed: those of four messages
 _NO_LINGER: Final = struct.pack("ii", 0, 0)
 _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
 
@@ -78,11 +79,21 @@ _closing = threading.Lock()
 
 
 def close(descriptors: Sequence[int]) -> None:
-    """Closes them in a thread: it may last."""
+    """Closes them in a thread: it may last.
+
+    So many wait for it at most; whatever comes beyond, and where no thread can be had, is closed at once: a file whose
+    maker lets nobody close it could otherwise have the process keep descriptors until it has none left.
+    """
     for one in descriptors:
-        _waiting.put(one)
+        if _waiting.qsize() < _BACKLOG:
+            _waiting.put(one)
+        else:
+            _close(one)
     if descriptors and _closing.acquire(blocking=False):
-        threading.Thread(target=_close_all, name="edged-passed", daemon=True).start()
+        try:
+            threading.Thread(target=_close_all, name="edged-passed", daemon=True).start()
+        except RuntimeError:  # no memory for its stack, or too many threads
+            _close_all()
 
 
 def _close_all() -> None:
@@ -94,10 +105,14 @@ def _close_all() -> None:
             if _waiting.empty() or not _closing.acquire(blocking=False):
                 return
             continue
-        with contextlib.suppress(OSError):  # what is no socket
-            sock = socket.socket(fileno=one)
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)  # so that one does not hold up others
-            sock.detach()
+        _close(one)
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # what is no socket
+        sock = socket.socket(fileno=descriptor)
         with contextlib.suppress(OSError):
-            os.close(one)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)  # so that one does not hold up others
+        sock.detach()
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
