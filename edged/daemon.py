@@ -51,6 +51,7 @@ from edged.serving.starter import Starter, clear_leftovers
 from edged.topics import Ota, Tree
 from edged.transports.fast.listeners import bind as bind_fast
 from edged.transports.fast.server import fast
+from edged.transports.mqtt.clocks import Clocks
 from edged.transports.mqtt.counts import Facts
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
@@ -146,7 +147,7 @@ class Daemon:
                 on_courier=self._installer.orders.on_courier,
                 dropped=self._metrics.dropped,
                 bug=partial(self._metrics.fault, "mqtt"),
-                clock_synced=WallClock().synced,
+                clocks=Clocks(synced=WallClock().synced),
                 groups=config.groups,
                 ask=self._control.remote,
                 folder=self._place.state / "outbox",

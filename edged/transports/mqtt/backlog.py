@@ -19,6 +19,7 @@ import msgspec
 from edged.config import schema
 from edged.transports.mqtt.ahead import MOST, MOST_BYTES, Ahead
 from edged.transports.mqtt.clerk import Clerk
+from edged.transports.mqtt.clocks import Clocks
 from edged.transports.mqtt.outbox import Publication, hand
 from edged.transports.mqtt.records import Moment
 from edged.transports.mqtt.segments import Segments, encoded, is_short, moments
@@ -382,15 +383,13 @@ def maker(
     settings: schema.Outbox,
     *,
     dropped: Callable[[str], None],
-    clock: Callable[[], float],
-    wall_ms: Callable[[], int],
-    synced: Callable[[], bool],
+    clocks: Clocks,
 ) -> Callable[[Callable[[], None]], Backlog] | None:
     """What makes a backlog below `folder`, told of its `ready`; None where nothing is to be kept on the disk."""
     if folder is None or not settings.size:
         return None
-    segments, now = Segments(folder), moments(wall_ms, synced)
-    return lambda ready: Backlog(segments, settings, now, dropped=dropped, ready=ready, clock=clock)
+    segments, now = Segments(folder), moments(clocks.wall_ms, clocks.synced)
+    return lambda ready: Backlog(segments, settings, now, dropped=dropped, ready=ready, clock=clocks.now_s)
 
 
 def _raise(task: asyncio.Task[None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -15,6 +14,7 @@ from edged.errors import Fault, fault
 from edged.messages import JOINED, Admission, Input, Outcome, Source, Value, pack
 from edged.topics import Tree, is_name
 from edged.transports.mqtt.allowance import Allowance
+from edged.transports.mqtt.clocks import CLOCKS, Clocks
 from edged.transports.mqtt.inputs import Arrival, Inputs, Target, answerable
 from edged.transports.mqtt.joining import Joined, Joiner, Owed, Part
 from edged.transports.mqtt.results import Receipt, Results, Sender
@@ -57,9 +57,7 @@ class Intake:
         dropped: Callable[[str, str], None],
         bug: Callable[[], None],
         reading: Reading,
-        clock: Callable[[], float] = time.monotonic,
-        wall_ms: Callable[[], int],
-        clock_synced: Callable[[], bool] = lambda: True,
+        clocks: Clocks = CLOCKS,
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._tree = tree
@@ -72,9 +70,9 @@ class Intake:
         self._dropped = dropped
         self._bug = bug
         self._reading = reading
-        self._clock = clock
-        self._wall_ms = wall_ms
-        self._clock_synced = clock_synced
+        self._clock = clocks.now_s
+        self._wall_ms = clocks.wall_ms
+        self._clock_synced = clocks.synced
         self._rates = _rates(models)
         self._owed = Owed()
         self._joiners = {model.name: Joiner(model, self._owed) for model in models if model.joined}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from edged.errors import Fault
 from edged.messages import Admission, Input
 from edged.topics import Tree
 from edged.transports.mqtt.backlog import maker
+from edged.transports.mqtt.clocks import CLOCKS, Clocks
 from edged.transports.mqtt.counts import Counts, Facts
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.ends import End
@@ -28,12 +28,12 @@ from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.pushes import OnCourier, OnDocument, Pushes, no_courier, no_document
 from edged.transports.mqtt.requests import Ask, Requests, nobody
 from edged.transports.mqtt.results import Results
-from edged.transports.mqtt.subscriptions import Subscription, Subscriptions
+from edged.transports.mqtt.subscriber import Subscriber
+from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.waiting import FULL
 
 _log = logging.getLogger(__name__)
 _GOODBYE_S: Final = 2.0
-_SUBSCRIBING_S: Final = 5.0
 
 
 class Mqtt:
@@ -64,9 +64,7 @@ class Mqtt:
         bug: Callable[[], None],
         groups: Sequence[str] = (),
         ask: Ask = nobody,
-        clock: Callable[[], float] = time.monotonic,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        clock_synced: Callable[[], bool] = lambda: True,
+        clocks: Clocks = CLOCKS,
         folder: Path | None = None,
     ) -> None:
         self._settings = settings
@@ -79,16 +77,22 @@ class Mqtt:
         self._own = own
         self._info = b""
         self._counts = Counts()
-        kept = maker(
-            folder, settings.outbox, dropped=self._counts.drop, clock=clock, wall_ms=wall_ms, synced=clock_synced
-        )
+        kept = maker(folder, settings.outbox, dropped=self._counts.drop, clocks=clocks)
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, kept)
         self._rooms: set[str] = set()
         self._name = settings.client_id or f"edged-{tree.device}"
         self._largest = _largest(models)
         dialer = self._dialer()
-        self._link = Link(dialer, Lookout(dialer, tree, own), self, clock)
-        self._results = self._make_results(models, clock, wall_ms, clock_synced)
+        self._link = Link(dialer, Lookout(dialer, tree, own), self, clocks.now_s)
+        self._results = Results(
+            tree,
+            models,
+            publish=self._outlet.publish,
+            acknowledge=self._acknowledge,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._drop,
+            clocks=clocks,
+        )
         self._intake = Intake(
             tree,
             models,
@@ -100,14 +104,21 @@ class Mqtt:
             bug=bug,
             reading=self,
             later=lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call),
-            clock=clock,
-            wall_ms=wall_ms,
-            clock_synced=clock_synced,
+            clocks=clocks,
         )
-        self._requests = self._make_requests(groups, ask, clock)
-        self._subscriptions = Subscriptions(self._own_topics(), self._intake.inputs.foreign, clock)
-        self._unopened: Greeting | None = None  # a connection on which nothing is published yet
-        self._open_number = 0  # of the last one on which all is subscribed
+        self._requests = Requests(
+            tree,
+            groups,
+            ask,
+            publish=self._outlet.publish,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._counts.drop,
+            bug=bug,
+            clock=clocks.now_s,
+        )
+        self._subscriber = Subscriber(
+            lambda: self._link.wire, *self._topics(), opened=self._outlet.opened, clock=clocks.now_s
+        )
         self._pushes = Pushes(
             settings,
             tree,
@@ -118,37 +129,6 @@ class Mqtt:
             on_document=on_document,
             on_courier=on_courier,
             drop=self._counts.drop,
-        )
-
-    def _make_results(
-        self,
-        models: Sequence[schema.Model],
-        clock: Callable[[], float],
-        wall_ms: Callable[[], int],
-        clock_synced: Callable[[], bool],
-    ) -> Results:
-        return Results(
-            self._tree,
-            models,
-            publish=self._outlet.publish,
-            acknowledge=self._acknowledge,
-            packet_limit=lambda: self._outlet.packet_limit,
-            dropped=self._drop,
-            clock=clock,
-            wall_ms=wall_ms,
-            clock_synced=clock_synced,
-        )
-
-    def _make_requests(self, groups: Sequence[str], ask: Ask, clock: Callable[[], float]) -> Requests:
-        return Requests(
-            self._tree,
-            groups,
-            ask,
-            publish=self._outlet.publish,
-            packet_limit=lambda: self._outlet.packet_limit,
-            dropped=self._counts.drop,
-            bug=self._bug,
-            clock=clock,
         )
 
     # --- for the daemon ---------------------------------------------------------------------------
@@ -175,9 +155,7 @@ class Mqtt:
         self._intake.adopt(models, groups, renumbered)
         self._requests.groups = tuple(groups)
         self._results.adopt(models)
-        for batch in self._subscriptions.adopt(self._own_topics(), self._intake.inputs.foreign):
-            self._unsubscribe(batch)
-        self._subscribe()
+        self._subscriber.adopt(*self._topics())
         self._pushes.adopt(models, push)
         if (largest := _largest(models)) > self._largest:
             self._largest = largest
@@ -234,7 +212,7 @@ class Mqtt:
     def facts(self) -> Facts:
         wire = self._link.wire
         return Facts(
-            connected=wire is not None and self._open_number == wire.number,
+            connected=self._subscriber.open,
             version=self._link.version if wire is not None else "",
             url=self._link.broker.url,
             urls=self._urls,
@@ -245,8 +223,8 @@ class Mqtt:
             outbox=self._outlet.stored,
             waiting=len(self._intake.room),
             dropped=dict(self._counts.dropped),
-            refused=tuple(sorted(self._subscriptions.refused)),
-            quarantined=self._subscriptions.quarantined,
+            refused=self._subscriber.refused,
+            quarantined=self._subscriber.quarantined,
             last_error=self._link.last_error,
             namesake=self._link.namesake,
             pushes_connected=self._pushes.line.connected,
@@ -262,19 +240,12 @@ class Mqtt:
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
         self._pushes.follow(self._link.broker, said.version)
-        self._subscriptions.begin(shares=said.shares)
-        for batch in self._subscriptions.stale() if said.session_present else ():
-            self._unsubscribe(batch)
-        self._unopened = said
-        asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
-        self._subscribe()
+        self._subscriber.up(said)
 
     def down(self, end: End) -> None:
-        self._unopened = None
         self._pushes.hold()
         self._outlet.lost(end)
-        if twice := self._subscriptions.lost():
-            _log.warning("the broker closes the connection over %s: may this user read it?", ", ".join(twice))
+        self._subscriber.down()
 
     def waits(self) -> None:
         self._pushes.line.let_go()
@@ -322,12 +293,11 @@ class Mqtt:
     def confirmed(self, mid: int, refusal: str) -> None:
         self._outlet.confirmed(mid, refusal)
 
-    def subscribed(self, granted: Sequence[bool]) -> None:
-        for wire in self._subscriptions.answered(granted):
-            _log.warning("the broker does not let this box subscribe to %s", wire)
+    def subscribed(self, mid: int, granted: Sequence[bool]) -> None:
+        self._subscriber.answered(mid, granted)
 
     def turn(self) -> None:
-        self._subscribe()
+        self._subscriber.turn()
         self._outlet.pump()
 
     def pause_ended(self) -> None:
@@ -361,30 +331,14 @@ class Mqtt:
         self._rooms.discard(model)
         self._intake.on_room(model)
 
-    def _own_topics(self) -> list[Subscription]:
-        return [Subscription(self._tree.info, 1), *self._intake.inputs.own]
+    def _topics(self) -> tuple[Sequence[Subscription], Sequence[Subscription]]:
+        """Own ones, and those that a broker may forbid."""
+        inputs = self._intake.inputs
+        return (Subscription(self._tree.info, 1), *inputs.own), inputs.foreign
 
     def _dialer(self) -> Dialer:
         session, limit = round(self._settings.session), packet_limit(self._largest)
         return Dialer(self._settings, self._name, session, limit, FULL, will=self._tree.status, manual_ack=True)
-
-    def _unsubscribe(self, filters: Sequence[str]) -> None:
-        if self._link.wire is not None and self._link.wire.open:
-            self._link.wire.unsubscribe(filters)
-
-    def _subscribe(self) -> None:
-        wire = self._link.wire
-        if wire is not None and wire.open and (batch := self._subscriptions.next()) is not None:
-            wire.subscribe(batch)
-        if self._subscriptions.done and self._unopened is not None:
-            self._open(self._unopened)
-
-    def _open(self, said: Greeting) -> None:
-        """All is subscribed, or the broker does not answer: whoever sees `online` now is heard."""
-        if self._unopened is said:
-            self._unopened = None
-            self._open_number = said.number
-            self._outlet.opened(said)
 
 
 def _raise(task: asyncio.Task[None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from edged.errors import Fault, as_json, fault
 from edged.messages import Answer, Input, Outcome, with_members, with_parameters
 from edged.topics import Tree, fill
 from edged.transports.mqtt.allowance import Allowance
-from edged.transports.mqtt.clocks import boot_s
+from edged.transports.mqtt.clocks import CLOCKS, Clocks
 from edged.transports.mqtt.inputs import Arrival, Target
 from edged.transports.mqtt.outbox import Publication
 
@@ -73,8 +72,7 @@ class Results:
     """Turns outcomes into publications.
 
     `publish` takes a publication; `acknowledge(number, mid)` an input's; `packet_limit()` is the
-    broker's largest packet in bytes; `dropped(model, reason)` counts what is not sent. `lasting` is the
-    clock that they expire by.
+    broker's largest packet in bytes; `dropped(model, reason)` counts what is not sent.
     """
 
     def __init__(
@@ -86,10 +84,7 @@ class Results:
         acknowledge: Callable[[int, int], None],
         packet_limit: Callable[[], int],
         dropped: Callable[[str, str], None],
-        clock: Callable[[], float] = time.monotonic,
-        lasting: Callable[[], float] = boot_s,
-        wall_ms: Callable[[], int],
-        clock_synced: Callable[[], bool] = lambda: True,
+        clocks: Clocks = CLOCKS,
     ) -> None:
         self._tree = tree
         self._outputs = {model.name: model.output for model in models}
@@ -97,10 +92,10 @@ class Results:
         self._acknowledge = acknowledge
         self._packet_limit = packet_limit
         self._dropped = dropped
-        self._clock = clock
-        self._lasting = lasting
-        self._wall_ms = wall_ms
-        self._clock_synced = clock_synced
+        self._clock = clocks.now_s
+        self._lasting = clocks.lasting_s
+        self._wall_ms = clocks.wall_ms
+        self._clock_synced = clocks.synced
         self._errors = Allowance(_ERRORS_A_SECOND)
         self._sequences: OrderedDict[str, int] = OrderedDict()
 

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar, cast
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
-import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
@@ -20,16 +20,14 @@ from edged.transports.mqtt.ends import End, of_error, of_reason
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, greeting, subscribe_arguments
+from edged.transports.mqtt.reader import Reader
 from edged.transports.mqtt.stream import Excessive, Stream, StreamingClient
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_PACKETS_A_TURN: Final = 64
 _TICK_S: Final = 1.0
 _UNSUPPORTED: Final = 0x84  # MQTT 5, 3.2.2.2; paho translates 3.1.1's code 1 to it
-_PINGRESP: Final = b"\xd0\x00"
 # Packet identifiers of what is published. paho counts those of its SUBSCRIBEs from 1: it would take 32,767 on one
 # connection until the two met.
 _IDENTIFIERS: Final = range(32_768, 65_536)
@@ -41,7 +39,7 @@ class Events(Protocol):
 
     def message(self, came: Arrival) -> None: ...
     def confirmed(self, mid: int, refusal: str) -> None: ...
-    def subscribed(self, granted: Sequence[bool]) -> None: ...
+    def subscribed(self, mid: int, granted: Sequence[bool]) -> None: ...
     def turn(self) -> None: ...
     def pause_ended(self) -> None: ...
     def bug(self) -> None: ...
@@ -74,7 +72,6 @@ class Wire:
         self.end = End.AWAY
         self._events = events
         self._most = most
-        self._received: set[int] = set()  # messages at QoS 2 that the broker has not released
         self._greeted = greeted
         self._ended = ended
         self._over = False
@@ -82,9 +79,9 @@ class Wire:
         self._fd = -1
         self._stream: Stream | None = None  # from the hand-over until paho closes it
         self._read_last: Stream | None = None  # the same, and for good
+        self._reader: Reader | None = None
         self._unconfirmed: set[int] = set()
         self._identifier = _IDENTIFIERS[-1]  # the last one given
-        self._heard = False  # something that paho did not see, since the last beat
         self._writing = False
         self._stuck = False  # the socket did not take all that it was given
         self._moved_s = time.monotonic()  # when it took something, or had nothing to take
@@ -105,6 +102,9 @@ class Wire:
             return False
         self._stream, self._read_last, self._fd = stream, stream, stream.fileno()
         stream.take_over(self._flush_soon, self._most, told=self.version == "5")
+        self._reader = Reader(
+            self.client, stream, self.number, self.version, message=self._hand, confirmed=self._confirmed
+        )
         self._loop.add_reader(self._fd, self._guard, self._read)
         self._beat()
         return True
@@ -145,11 +145,12 @@ class Wire:
         stream = self._stream
         return 0 if stream is None else stream.unsent
 
-    def subscribe(self, batch: Sequence[Subscription]) -> None:
-        """One SUBSCRIBE; its answer comes as `subscribed`."""
+    def subscribe(self, batch: Sequence[Subscription]) -> int:
+        """One SUBSCRIBE; its answer comes as `subscribed` with this packet identifier, 0 when none can come."""
         identifiers = self.greeting is not None and self.greeting.identifiers
-        self.client.subscribe(**subscribe_arguments(batch, self.version, identifiers=identifiers))
+        _, mid = self.client.subscribe(**subscribe_arguments(batch, self.version, identifiers=identifiers))
         self._watch_writer()
+        return mid or 0
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """One UNSUBSCRIBE; what was under way may still come."""
@@ -174,6 +175,7 @@ class Wire:
     def pause(self) -> None:
         """Stops reading for half a keepalive at most: paho would close the connection at two of them."""
         if self._pause is None and self._fd >= 0:
+            self._hold(held=True)
             self._loop.remove_reader(self._fd)
             self._pause = self._loop.call_later(self.client.keepalive / 2, self._pause_over)
 
@@ -182,9 +184,14 @@ class Wire:
             return
         self._pause.cancel()
         self._pause = None
+        self._hold(held=False)
         if self._fd >= 0:
             self._loop.add_reader(self._fd, self._guard, self._read)
             self._loop.call_soon(self._guard, self._read)  # TLS may hold bytes that no reader announces
+
+    def _hold(self, *, held: bool) -> None:
+        if self._reader is not None:
+            self._reader.held = held
 
     def _pause_over(self) -> None:
         self._events.pause_ended()
@@ -215,9 +222,10 @@ class Wire:
         self.close(_UNREADABLE)
 
     def _read(self) -> None:
-        if self._pause is not None:
+        reader = self._reader
+        if reader is None or reader.held:
             return
-        if self._take_packets():
+        if reader.turn():
             self._loop.call_soon(self._guard, self._read)
         if not self.open:
             return
@@ -226,63 +234,9 @@ class Wire:
             self.client.loop_write()
         self._watch_writer()
 
-    def _take_packets(self) -> bool:
-        """Reads once, and again as long as TLS holds more; whether this turn has had enough before the end of it."""
-        readable = True
-        for _ in range(_PACKETS_A_TURN):
-            stream = self._stream
-            if self._over or self._pause is not None or stream is None:
-                return False
-            packet = stream.packet()
-            if packet is not None:
-                self._take(*packet)
-            elif stream.lent:
-                self._lend()
-                if stream.lent and not stream.pending():
-                    return False
-            elif readable or stream.hidden:
-                readable = False
-                # Also of a packet that takes longer than two keepalives: the answer to a ping waits behind it.
-                self._heard = stream.fill() or self._heard
-            else:
-                return False
-        return True
-
-    def _lend(self) -> None:
-        """Has paho read a packet of its own: it raises whatever it stumbles over, which is the broker's fault."""
-        try:
-            self.client.loop_read()
-        except OSError:
-            raise
-        except Exception as error:
-            raise MalformedPacket(f"what paho cannot read: {error!r}") from error
-
-    def _take(self, head: int, body: codec.Bytes) -> None:
-        self._heard = True
-        if head == codec.PUBACK:
-            mid, refusal = codec.confirmation(self.version, body)
-            self._unconfirmed.discard(mid)
-            self._events.confirmed(mid, refusal)
-        elif head == codec.PUBREL:
-            mid = codec.released(body)
-            self._received.discard(mid)
-            self._send(codec.completed(mid))
-        else:
-            came = codec.arrival(self.number, self.version, head, body)
-            if self._stream is not None and self._stream.left_out:
-                came = msgspec.structs.replace(came, left_out=self._stream.left_out)
-                self._stream.left_out = 0
-            if came.qos < 2:
-                self._hand(came)
-            else:
-                self._take_once(came)
-
-    def _take_once(self, came: Arrival) -> None:
-        """At QoS 2, of a subscription that somebody else made under our client id: its number is all that is kept."""
-        if came.mid not in self._received:
-            self._received.add(came.mid)
-            self._hand(msgspec.structs.replace(came, qos=0))
-        self._send(codec.received(came.mid))
+    def _confirmed(self, mid: int, refusal: str) -> None:
+        self._unconfirmed.discard(mid)
+        self._events.confirmed(mid, refusal)
 
     def _hand(self, came: Arrival) -> None:
         try:
@@ -325,17 +279,13 @@ class Wire:
         self._watch_writer()
 
     def _misc(self) -> None:
-        """paho's keepalive, which would give a broker up that sends messages alone, as it sees none of them."""
-        stream = self._stream
         idle_s = time.monotonic() - self._moved_s
         if self._stuck and idle_s > 2 * self.client.keepalive:
             # It may be sending all the while, and each message would wait here for its acknowledgement to leave.
             self.close(f"the broker has taken nothing for {idle_s:.0f} s")
             return
-        if self._heard and stream is not None and not stream.lent:
-            self._heard = False
-            stream.insert(_PINGRESP)
-            self._lend()
+        if self._reader is not None:
+            self._reader.vouch()
         self.client.loop_misc()
 
     def _finish(self, reason: str) -> None:
@@ -351,6 +301,8 @@ class Wire:
 
     def _unwatch(self) -> None:
         fd, self._fd, self._stream = self._fd, -1, None
+        self._hold(held=True)
+        self._reader = None
         if fd >= 0:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
@@ -370,7 +322,7 @@ class Wire:
             return
         said = greeting(self.number, self.version, properties, session_present=bool(flags.session_present))
         self.greeting = said
-        self._safely(self._greeted, said)
+        self._safely(partial(self._greeted, said))
 
     def _on_disconnect(self, _client: Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if self._over:
@@ -381,15 +333,13 @@ class Wire:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish, self.refusal or str(reason))
 
-    def _on_subscribe(
-        self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
-    ) -> None:
-        self._safely(self._events.subscribed, [not reason.is_failure for reason in reasons])
+    def _on_subscribe(self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        self._safely(partial(self._events.subscribed, mid, [not reason.is_failure for reason in reasons]))
 
-    def _safely(self, call: Callable[[T], None], value: T) -> None:
+    def _safely(self, call: Callable[[], None]) -> None:
         """What is raised here is our own fault, where all else that paho raises is the broker's."""
         try:
-            call(value)
+            call()
         except Exception:  # noqa: BLE001  logged, counted, and the connection ends
             _log.exception("what the broker said could not be taken")
             self._loop.call_soon(self._fail)

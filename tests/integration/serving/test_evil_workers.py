@@ -94,7 +94,6 @@ def test_an_answer_that_is_none_is_an_error_to_its_sender(play: Play, monkeypatc
         acknowledge=lambda _number, mid: acknowledged.append(mid),
         packet_limit=lambda: 2**20,
         dropped=lambda _model, _reason: None,
-        wall_ms=lambda: 0,
     )
 
     async def scenario(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from edged.config.units import Duration, Rate, Size
 from edged.errors import fault
 from edged.messages import JOINED, Admission, Answer, Input, Outcome, Source, unpack
 from edged.topics import Tree
+from edged.transports.mqtt.clocks import Clocks
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.intake import Intake
 from edged.transports.mqtt.outbox import MAX_PACKET, Publication
@@ -45,16 +46,18 @@ class Bench:
         shared: dict[str, Any] = {
             "acknowledge": lambda number, mid: self.acknowledged.append((number, mid)),
             "dropped": lambda model, reason: self.dropped.append((model, reason)),
-            "clock": lambda: self.now,
-            "wall_ms": lambda: self.wall,
-            "clock_synced": lambda: self.synced,
+            "clocks": Clocks(
+                now_s=lambda: self.now,
+                lasting_s=lambda: self.now + 1000.0,
+                wall_ms=lambda: self.wall,
+                synced=lambda: self.synced,
+            ),
         }
         self.results = results = Results(
             TREE,
             models,
             publish=self.publish,
             packet_limit=lambda: self.limit,
-            lasting=lambda: self.now + 1000.0,
             **shared,
         )
         self.intake = Intake(

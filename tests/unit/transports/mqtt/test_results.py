@@ -22,7 +22,6 @@ def test_the_copy_of_a_result_has_the_form_of_the_process_that_made_it() -> None
         acknowledge=lambda _number, _mid: None,
         packet_limit=lambda: 2**20,
         dropped=lambda _model, reason: dropped.append(reason),
-        wall_ms=lambda: 0,
     )
     item = results.also(Input("m", b"", Source.HTTP, answered.append, 0.0))
     results.adopt([NUMBERS])
