@@ -38,6 +38,11 @@ def ours(head: int) -> bool:
     return head & _KIND == PUBLISH or head in (PUBACK, PUBREL)
 
 
+def is_sent(head: int) -> bool:
+    """The same without the broker's word on what we have sent."""
+    return head & _KIND == PUBLISH or head == PUBREL
+
+
 def is_publish(head: int) -> bool:
     return head & _KIND == PUBLISH
 
@@ -100,6 +105,7 @@ def _members(found: dict[str, Any]) -> dict[str, Any]:
         "response_topic": found.get("ResponseTopic", ""),
         "correlation": found.get("CorrelationData"),
         "identifiers": tuple(found.get("SubscriptionIdentifier", ())),
+        "version": next((value for name, value in found.get("UserProperty", ()) if name == "version"), None),
     }
 
 

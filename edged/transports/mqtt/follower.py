@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -23,8 +24,10 @@ from edged.config.addresses import Broker
 from edged.transports.mqtt.backoff import Backoff
 from edged.transports.mqtt.brokers import Brokers
 from edged.transports.mqtt.dialer import NO_CONNACK, Dialer, explain
+from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.packets import Greeting, greeting
-from edged.transports.mqtt.stream import StreamingClient
+from edged.transports.mqtt.stream import Excessive, StreamingClient
+from edged.transports.mqtt.talk import Talk
 from edged.transports.mqtt.versions import Ending, Version, Versions
 
 _log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ class Duty(Protocol):
     def turn(self) -> None:
         """Something was read, or `nudge` was called, or some time has passed."""
 
-    def message(self, message: MQTTMessage) -> None:
+    def message(self, came: Arrival) -> None:
         """A message has come; the next one is read when this returns."""
 
     def answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
@@ -82,7 +85,7 @@ class Follower:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._greeting: Greeting | None = None
         self._connected = self._unsupported = False
-        self._refusal = ""
+        self._refusal = self._broken = ""
         self.last_error = ""
 
     def follow(self, broker: Broker, version: Version) -> None:
@@ -238,7 +241,11 @@ class Follower:
         was_connected, self._connected = self._connected, False
         useful = was_connected and self._duty.down()
         if self._greeting is not None:
-            return "connecting anew, for other settings" if self._renew else "the connection was lost", None, useful
+            return (
+                "connecting anew, for other settings" if self._renew else f"the connection was lost{self._broken}",
+                None,
+                useful,
+            )
         if self._unsupported:
             return f"the broker does not speak MQTT {versions.current}", Ending.UNSUPPORTED, False
         if self._refusal:
@@ -251,10 +258,9 @@ class Follower:
     def _client_of(self, version: Version) -> StreamingClient:
         client = self._dialer.client(version)
         client.on_connect = partial(self._on_connect, version)
-        client.on_message = lambda _client, _data, message: self._duty.message(message)
         client.on_subscribe = lambda _client, _data, mid, reasons, _properties: self._duty.answered(mid, reasons)
         self._greeting, self._unsupported = None, False
-        self._refusal = ""
+        self._refusal = self._broken = ""
         return client
 
     def _serve(self, client: StreamingClient, broker: Broker, versions: Versions) -> bool:
@@ -262,9 +268,10 @@ class Follower:
         deadline_s = time.monotonic() + _SILENCE_S
         self._look_s = time.monotonic() + (0.0 if self._own is None else self._own.look_s)
         moving = False
+        talk = Talk(client, versions.current, self._dialer.packet_limit, self._duty.message)
         while not self._stop.is_set() and not self._renew and self._place() == broker:
             try:
-                if not client.turn(_TURN_S, self._bell):
+                if not talk.turn(_TURN_S, self._bell):
                     return True
                 if self._greeting is not None and not self._connected:
                     self._connected = True
@@ -273,6 +280,10 @@ class Follower:
                 if self._connected:
                     self._duty.turn()
                     moving = self._found()
+            except (MalformedPacket, Excessive, OSError) as error:
+                self._broken = f": {error}"
+                client.connect_async("closed")
+                return True
             except Exception:  # noqa: BLE001  no byte of a broker may end the thread; logged, dialled again
                 _log.exception("the connection for %s failed on what the broker sent", self._what)
                 client.connect_async("closed")

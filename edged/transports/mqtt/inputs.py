@@ -20,7 +20,7 @@ class Arrival(msgspec.Struct, frozen=True, eq=False):
     """One message as it came: `number` is its connection's, `identifiers` those of MQTT 5's subscriptions.
 
     `again`: the broker has sent it before, on an earlier connection of this session. `left_out`: so many bytes at the
-    end of its payload, of one that is larger than any message may be.
+    end of its payload, of one that is larger than any message may be. `version`: a user property, of a pushed model.
     """
 
     topic: str
@@ -35,6 +35,7 @@ class Arrival(msgspec.Struct, frozen=True, eq=False):
     identifiers: tuple[int, ...] = ()
     again: bool = False
     left_out: int = 0
+    version: str | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -46,12 +45,6 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
         bool(getattr(properties, "RetainAvailable", 1)),
         bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
     )
-
-
-def user_property(message: MQTTMessage, name: str) -> str | None:
-    """The first user property of that name; always None on 3.1.1."""
-    pairs = getattr(message.properties, "UserProperty", ())
-    return next((value for key, value in pairs if key == name), None)
 
 
 def subscribe_arguments(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config import schema
@@ -24,8 +24,9 @@ from edged.errors import Fault, fault
 from edged.topics import Ota, Tree
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.follower import Follower
+from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.notices import Notices
-from edged.transports.mqtt.packets import Greeting, subscribe_arguments, user_property
+from edged.transports.mqtt.packets import Greeting, subscribe_arguments
 from edged.transports.mqtt.subscriptions import Subscription
 from edged.transports.mqtt.versions import Version
 from edged.transports.mqtt.wanted import Wanted, step
@@ -198,20 +199,16 @@ class Pushes:
         self.line.tell(self._on_courier, False)
         return self._useful
 
-    def message(self, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
+    def message(self, came: Arrival) -> None:
+        wanted, size = self._wanted, len(came.payload) + came.left_out
+        if (model := wanted.pushes.get(came.topic)) is not None:
+            self._push(model, came, size)
+        elif not wanted.document(came.topic):
             return
-        wanted = self._wanted
-        if (model := wanted.pushes.get(topic)) is not None:
-            self._push(model, message)
-        elif not wanted.document(topic):
-            return
-        elif len(message.payload) > DOCUMENT_MOST:
+        elif size > DOCUMENT_MOST:
             self.line.tell(self._drop, "document_too_large")
         else:
-            self.line.in_loop(self._on_document, topic, message.payload, message.retain)
+            self.line.in_loop(self._on_document, came.topic, came.payload, came.retain)
 
     def answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
         for topic, reason in zip(self._unanswered.pop(mid, ()), reasons, strict=False):
@@ -259,11 +256,10 @@ class Pushes:
             return
         self._client.publish(self._tree.need, need)
 
-    def _push(self, model: str, message: MQTTMessage) -> None:
-        if len(message.payload) > self._max_size:
-            size = f"the pushed file has {len(message.payload)} bytes; push.max_size is {self._max_size}"
-            problem = fault("too_large", size, "Raise push.max_size, or push a smaller model.")
+    def _push(self, model: str, came: Arrival, size: int) -> None:
+        if size > self._max_size:
+            text = f"the pushed file has {size} bytes; push.max_size is {self._max_size}"
+            problem = fault("too_large", text, "Raise push.max_size, or push a smaller model.")
             self.line.in_loop(self._on_refused, model, problem)
             return
-        version = user_property(message, "version")
-        self.line.in_loop(self._on_push, model, message.payload, version, message.retain)
+        self.line.in_loop(self._on_push, model, came.payload, came.version, came.retain)

@@ -7,7 +7,6 @@ message, and writes every packet by a call (docs/adr/0003 has what that costs).
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -40,23 +39,31 @@ class Stream:
         self._wake: Callable[[], object] | None = None
         self._most = _ALL
         self._told = True
+        self._ours: Callable[[int], bool] = ours
         self.lent: int = _ALL  # so many of the next bytes are paho's to read
         self.left_out = 0  # so many of the last packet's bytes
         self.broken: OSError | None = None  # what reading came upon, if it was no mere end
 
-    def take_over(self, wake: Callable[[], object], most: int = _ALL, *, told: bool = True) -> None:
-        """From now on `packet` and `fill` read, and paho what is `lent` to it.
+    def take_over(
+        self,
+        wake: Callable[[], object],
+        most: int = _ALL,
+        *,
+        told: bool = True,
+        ours: Callable[[int], bool] = ours,
+    ) -> None:
+        """From now on `packet` and `fill` read those that are `ours`, and paho what is `lent` to it.
 
         What is sent is kept for `flush`; `wake` is called when there is something to flush. `most` bytes has a packet;
         a broker that was not `told` so may send larger messages, of which the end is left out.
         """
         self.lent, self._wake = 0, wake
-        self._most, self._told = most, told
+        self._most, self._told, self._ours = most, told, ours
 
     # --- reading, packet by packet ------------------------------------------------------------------
 
     def packet(self) -> tuple[int, Bytes] | None:
-        """The next packet if it is one of `ours`, and here whole: its first byte and what is behind its length.
+        """The next packet if it is ours, and here whole: its first byte and what is behind its length.
 
         When the next one is another kind, its bytes are `lent`. Raises MalformedPacket, Excessive.
         """
@@ -75,7 +82,7 @@ class Stream:
                     return None
         if size > self._most and (self._told or not is_publish(head)):
             raise Excessive(f"the broker sent a packet of {size} bytes; {self._most} are the most that is taken")
-        if not ours(head):
+        if not self._ours(head):
             self.lent = start - at + size
             return None
         end = start + size
@@ -230,11 +237,10 @@ class StreamingClient(Client):
 
     broker: Broker | None = None
 
-    def turn(self, limit_s: float, bell: int = -1) -> bool:
+    def turn(self, limit_s: float) -> bool:
         """Reads and writes once there is something to, within the limit; False when the connection is gone.
 
-        `bell`: an eventfd that ends the wait too. paho's own `loop` cannot be woken from outside, has a select(2) that
-        ends at descriptor 1024, and makes two sockets that nobody closes.
+        paho's own `loop` has a select(2) that ends at descriptor 1024, and makes two sockets that nobody closes.
         """
         stream = cast("Stream | None", self.socket())
         if stream is None:
@@ -242,11 +248,7 @@ class StreamingClient(Client):
         ahead = stream.pending() > 0
         poll = select.poll()
         poll.register(stream, select.POLLIN | (select.POLLOUT if self.want_write() else 0))
-        if bell >= 0:
-            poll.register(bell, select.POLLIN)
         ready = dict(poll.poll(0 if ahead else 1000 * limit_s))
-        if bell in ready:
-            os.eventfd_read(bell)
         readable = ahead or ready.get(stream.fileno(), 0) & ~select.POLLOUT
         if readable and self.loop_read() is not _FINE:
             return False

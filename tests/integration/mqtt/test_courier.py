@@ -13,7 +13,7 @@ from edged.topics import Ota
 from edged.transports.mqtt.pushes import DOCUMENT_MOST
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
-from tests.integration.mqtt.test_strangers import CONNACK_311, filters, level
+from tests.integration.mqtt.test_strangers import CONNACK_311, filters, granted, level, publish
 from tests.integration.mqtt.test_strangers import broker as stranger
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
@@ -180,6 +180,71 @@ def test_a_refused_subscription_is_told_once_with_the_line_that_the_acl_lacks(
     told = [record.getMessage() for record in caplog.records if "lacks" in record.getMessage()]
     assert len(told) == 1
     assert "`pattern read edged/ota/#`" in told[0]
+
+
+def test_a_message_at_qos_2_is_taken_once_and_not_kept() -> None:
+    """edged asks at QoS 1, so none may come. paho kept each until the broker released it: 420 MiB of 100 (measured)."""
+    said: list[tuple[int, bytes]] = []
+    blob = OTA.blob("twice")
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            writer.write(granted(body))
+            if blob in filters(body[2:]):
+                message = publish(blob, b"x", 0x34, 7)
+                writer.write(message + message + b"\x62\x02\0\7" + publish(blob, b"y", 0x34, 7))
+        elif kind in (5, 7):
+            said.append((kind, body))
+
+    async def scenario() -> None:
+        async with stranger(handle, pushes=True) as url:
+            box = Box(url, version="3.1.1")
+            async with running(box, wait=False):
+                box.mqtt.courier.listen(frozenset({blob}))
+                await until(lambda: len(said) == 4)
+                assert said == [(5, b"\0\7"), (5, b"\0\7"), (7, b"\0\7"), (5, b"\0\7")]
+                assert box.documents == [(blob, b"x", False), (blob, b"y", False)]
+
+    run(scenario)
+
+
+def test_a_chunk_that_takes_several_keepalives_arrives() -> None:
+    """The broker's answer to a ping is behind it."""
+    size, connects = 200_000, list[bytes]()
+    blob = OTA.blob("slow")
+    sending: list[asyncio.Task[None]] = []
+
+    def handle(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == 1:
+            connects.extend([body] if b"-ota" in body else [])
+            writer.write(CONNACK_311)
+        elif kind == 8:
+            writer.write(granted(body))
+            if blob in filters(body[2:]):
+                sending.append(asyncio.create_task(send(writer)))
+        elif kind == 12 and not sending:
+            writer.write(b"\xd0\0")
+
+    async def send(writer: asyncio.StreamWriter) -> None:
+        message = publish(blob, b"x" * size)
+        for start in range(0, len(message), size // 10):
+            if not writer.is_closing():
+                writer.write(message[start : start + size // 10])
+                await asyncio.sleep(0.5)  # the slow line that this is about
+
+    async def scenario() -> None:
+        async with stranger(handle, pushes=True) as url:
+            box = Box(url, version="3.1.1", keepalive=1)
+            async with running(box, wait=False):
+                box.mqtt.courier.listen(frozenset({blob}))
+                await until(lambda: box.documents or len(connects) > 1, 30)
+                assert [len(payload) for _, payload, _ in box.documents] == [size]
+                assert len(connects) == 1
+            await asyncio.gather(*sending)
+
+    run(scenario)
 
 
 def test_documents_come_one_at_a_time(broker: Mosquitto) -> None:
