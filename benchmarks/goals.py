@@ -27,7 +27,7 @@ _CPU_US: Final[dict[tuple[str, str], dict[int, float]]] = {  # of a path and a m
 _TIMES_BARE: Final = dict.fromkeys((cost.EDGED_RING, cost.EDGED_UNIX, cost.EDGED_TCP), 1.1)  # `image`, the worst
 _QOS1_P99_MS = 7
 _BESIDE_P99_MS = 1
-_SWAP_TIMES, _SWAP_MS, _SWAP_GAP_MS = 2, 5, 5
+_SWAP_TIMES, _SWAP_MS, _SWAP_GAP_MS, _SWAP_NEW_MS = 2, 5, 5, 100
 _TRIAL_TIMES, _TRIAL_MS = 2, 5
 _START_S = 0.5
 _PSS_MB = 80
@@ -92,6 +92,8 @@ def goals(results: Results) -> Iterator[Goal]:
         yield Goal(f"swap, {swap.model} over {swap.path}: p99 during", swap.p99_during_ms, limit_ms, "ms")
         yield Goal(f"swap, {swap.model} over {swap.path}: gap at the switch", swap.switch_gap_ms, _SWAP_GAP_MS, "ms")
         yield Goal(f"swap, {swap.model} over {swap.path}: longest gap", swap.gap_ms, _SWAP_GAP_MS, "ms")
+        yield Goal(f"swap, {swap.model} over {swap.path}: first new answer", swap.new_ms, _SWAP_NEW_MS, "ms")
+        yield Goal(f"swap, {swap.model} over {swap.path}: last old answer", swap.old_ms, _SWAP_NEW_MS, "ms")
         yield Goal(f"swap, {swap.model} over {swap.path}: lost", swap.lost, 0, "")
     for trial in results.trials:
         limit_ms = max(_TRIAL_TIMES * trial.p99_before_ms, _TRIAL_MS)

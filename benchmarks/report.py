@@ -83,13 +83,16 @@ def swaps(results: Results) -> str:
         "p99 ms before",
         "during",
         "after",
+        "first new answer ms after the switch",
+        "last old one",
         "took over after s",
     ]
     lines = []
     for one in results.swaps:
         gaps_ms = (one.switch_gap_ms, one.gap_ms, one.steady_gap_ms, one.usual_gap_ms)
         times_ms = (*gaps_ms, one.p99_before_ms, one.p99_during_ms, one.p99_after_ms)
-        lines.append([one.path, one.model, str(one.lost), *map(number, times_ms), f"{one.switch_s:.2f}"])
+        turn = (f"{one.new_ms:.1f}", f"{one.old_ms:.1f}")  # which may be below 0
+        lines.append([one.path, one.model, str(one.lost), *map(number, times_ms), *turn, f"{one.switch_s:.2f}"])
     return columns(head, lines)
 
 

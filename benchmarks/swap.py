@@ -64,6 +64,10 @@ class Swap:
     The gaps: the longest time without an answer at the switch (in the tenth of a second around the new model's first
     answer), in the whole load, in the same load without a swap, and in the middle one of that load's tenths of a
     second. What the load has without a swap too is the machine's.
+
+    `new_ms` and `old_ms`: from the switch to the first answer of the new model, and to the last one of the old. The
+    switch is when the daemon's word of it was heard, which it says just before: below 0, the answer came sooner than
+    the word, by way of the broker.
     """
 
     path: str
@@ -74,6 +78,8 @@ class Swap:
     steady_gap_ms: float
     usual_gap_ms: float
     switch_s: float  # from the push to the new model's taking over
+    new_ms: float
+    old_ms: float
     p99_before_ms: float
     p99_during_ms: float
     p99_after_ms: float
@@ -123,15 +129,18 @@ def median_trial(trials: Sequence[Trial]) -> Trial:
 def summary(course: Course) -> Swap:
     """Raises ValueError when one of the three parts has no answer, or none of them is the new model's."""
     end_s = course.switched_s + _AFTERMATH_S
+    first_new_s, last_old_s = _turn_of_the_answers(course)
     return Swap(
         path=course.path,
         model=course.model,
         lost=course.lost,
-        switch_gap_ms=_gap_ms(course.samples, *_around(_first_new_s(course))),
+        switch_gap_ms=_gap_ms(course.samples, *_around(first_new_s)),
         gap_ms=_gap_ms(course.samples),
         steady_gap_ms=_gap_ms(course.steady),
         usual_gap_ms=_usual_gap_ms(course.steady),
         switch_s=course.switched_s - course.pushed_s,
+        new_ms=(first_new_s - course.switched_s) * 1000,
+        old_ms=(last_old_s - course.switched_s) * 1000,
         p99_before_ms=_p99_ms(course.samples, 0, course.pushed_s),
         p99_during_ms=_p99_ms(course.samples, course.pushed_s, end_s),
         p99_after_ms=_p99_ms(course.samples, end_s, float("inf")),
@@ -139,7 +148,7 @@ def summary(course: Course) -> Swap:
 
 
 def median(swaps: Sequence[Swap]) -> Swap:
-    """The same swap several times: medians of the latencies, the longest of each gap, all that was lost."""
+    """The same swap several times: medians of the latencies, the longest of all else, all that was lost."""
     return Swap(
         path=swaps[0].path,
         model=swaps[0].model,
@@ -149,6 +158,8 @@ def median(swaps: Sequence[Swap]) -> Swap:
         steady_gap_ms=max(one.steady_gap_ms for one in swaps),
         usual_gap_ms=statistics.median(one.usual_gap_ms for one in swaps),
         switch_s=statistics.median(one.switch_s for one in swaps),
+        new_ms=max(one.new_ms for one in swaps),
+        old_ms=max(one.old_ms for one in swaps),
         p99_before_ms=statistics.median(one.p99_before_ms for one in swaps),
         p99_during_ms=statistics.median(one.p99_during_ms for one in swaps),
         p99_after_ms=statistics.median(one.p99_after_ms for one in swaps),
@@ -162,13 +173,15 @@ def _p99_ms(samples: Sequence[Sample], from_s: float, to_s: float) -> float:
     return percentile(took_ms, 0.99)
 
 
-def _first_new_s(course: Course) -> float:
-    """When the new model's first answer came: the first that says what none before the push has said."""
-    known = {sample.mark for sample in course.samples if sample.at_s < course.pushed_s}
-    for sample in course.samples:
-        if sample.mark not in known:
-            return sample.at_s
-    raise ValueError("no answer is the new model's: the load was too short")
+def _turn_of_the_answers(course: Course) -> tuple[float, float]:
+    """When the new model's first answer came, and the old one's last: the new one's say what none before the push has
+    said.
+    """
+    old = {sample.mark for sample in course.samples if sample.at_s < course.pushed_s}
+    new_s = [sample.at_s for sample in course.samples if sample.mark not in old]
+    if not new_s:
+        raise ValueError("no answer is the new model's: the load was too short")
+    return min(new_s), max(sample.at_s for sample in course.samples if sample.mark in old)
 
 
 def _around(at_s: float) -> tuple[float, float]:

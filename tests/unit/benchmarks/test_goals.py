@@ -73,11 +73,13 @@ def test_a_tiny_model_beside_a_saturated_one_has_a_goal_and_the_plain_script_has
 
 @pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 8)])
 def test_a_swap_may_double_the_latency_or_take_five_milliseconds(before_ms: float, limit_ms: float) -> None:
-    swap = Swap("HTTP unix", "tiny", 0, 4.5, 5.5, 5.4, 1.2, 1, before_ms, 6, before_ms)
-    during, switch, gap, lost = goals(Results(swaps=[swap]))
+    swap = Swap("HTTP unix", "tiny", 0, 4.5, 5.5, 5.4, 1.2, 1, -2.5, 101, before_ms, 6, before_ms)
+    during, switch, gap, new, old, lost = goals(Results(swaps=[swap]))
     assert (during.limit, lost.limit, lost.met) == (limit_ms, 0, True)
     assert (switch.value, switch.limit, switch.met) == (4.5, 5, True)
     assert (gap.value, gap.limit, gap.met) == (5.5, 5, False)
+    assert (new.value, new.limit, new.met) == (-2.5, 100, True)
+    assert (old.value, old.limit, old.met) == (101, 100, False)
 
 
 @pytest.mark.parametrize(("before_ms", "limit_ms"), [(0.5, 5), (4, 8)])

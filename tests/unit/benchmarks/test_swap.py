@@ -37,6 +37,16 @@ def test_the_gap_at_the_switch_is_told_apart_from_the_machine_s() -> None:
     assert gaps_ms == pytest.approx((30, 200, 100, 10), abs=1e-6)
 
 
+def test_the_first_new_and_the_last_old_answer_are_counted_from_the_daemon_s_word() -> None:
+    early = summary(course())  # the word came 100 ms after the old one's last place
+    assert (early.new_ms, early.old_ms) == pytest.approx((-80, -110), abs=1e-6)
+    late = dataclasses.replace(course(), switched_s=102.9)
+    samples = [*late.samples, Sample(103.021, 2, "old"), Sample(120.1, 2, "new")]  # on another connection
+    samples.sort(key=lambda sample: sample.at_s)
+    found = summary(dataclasses.replace(late, samples=tuple(samples)))
+    assert (found.new_ms, found.old_ms) == pytest.approx((120, 121), abs=1e-6)
+
+
 def test_a_load_that_the_new_model_never_answered_is_told() -> None:
     same = [dataclasses.replace(sample, mark="old") for sample in course().samples]
     with pytest.raises(ValueError, match="new model's"):
@@ -59,13 +69,15 @@ def test_over_several_swaps_all_losses_and_the_longest_gap_count() -> None:
             3 * n,
             n,
             switch_s=n,
+            new_ms=n - 2,
+            old_ms=n - 3,
             p99_before_ms=n,
             p99_during_ms=n,
             p99_after_ms=n,
         )
         for n in (0, 5, 1)
     ]
-    assert median(swaps) == Swap("HTTP unix", "tiny", 6, 10, 50, 15, 1, 1, 1, 1, 1)
+    assert median(swaps) == Swap("HTTP unix", "tiny", 6, 10, 50, 15, 1, 1, 3, 2, 1, 1, 1)
 
 
 def test_a_trial_ends_where_the_candidate_takes_over() -> None:
