@@ -95,7 +95,8 @@ class Feeder:
             return
         running = [ticket for batch in self._running for ticket in batch]
         for ticket in [*running, *self._suspects, *self.lane]:
-            ticket.item = terms.renumbered(ticket.item)
+            if not ticket.settled:
+                ticket.item = terms.renumbered(ticket.item)
         self._recent = Recent()  # their numbers are of another day
 
     def use(self, generation: Generation | None) -> None:
@@ -311,11 +312,11 @@ class Feeder:
         if ticket.settled:
             self._observer.dropped(self._settings.name, "late")
             return
-        ticket.settled = True
+        item = ticket.settle()
         code = outcome.code if isinstance(outcome, Fault) else "ok"
-        self._observer.answered(self._settings.name, version, code, now_s - ticket.item.arrived_s)
+        self._observer.answered(self._settings.name, version, code, now_s - item.arrived_s)
         try:
-            ticket.item.reply(outcome)
+            item.reply(outcome)
         except Exception:  # the boundary of RULES 23: whatever its transport did wrong, others wait behind it
             log.exception("an outcome could not be handed on", extra={"model": self._settings.name, "code": "internal"})
             self._observer.fault("reply")

@@ -203,7 +203,7 @@ class Lane:
             heapq.heappush(self._deadlines, (due_s, self._count, ticket))
 
     def _tidy(self) -> None:
-        """Lets go of what was settled meanwhile, behind an earlier deadline too: each holds a payload."""
+        """Lets go of what was settled meanwhile, behind an earlier deadline too."""
         self._deadlines = [one for one in self._deadlines if not one[2].settled]
         heapq.heapify(self._deadlines)
         self._tidy_at = 2 * len(self._deadlines) + 8

@@ -6,10 +6,17 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from edged.messages import Input
+from edged.messages import Input, Outcome, Source
 
 # What a ticket weighs beside its bytes: of two streams with small inputs the one with more of them is the heavier.
 _WEIGHT: Final = 1024
+
+
+def _spent(_outcome: Outcome) -> None:
+    raise RuntimeError("an input has one outcome")
+
+
+_SPENT: Final = Input("", b"", Source.HTTP, _spent, 0.0)
 
 
 class Ticket:
@@ -25,6 +32,13 @@ class Ticket:
         self.settled = False
         self.retried = False
         self.taken = False
+
+    def settle(self) -> Input:
+        """The input, to be given its outcome now. It is let go of: the run that it is in, and its deadline, may hold the
+        ticket for seconds, and a payload is up to `limits.message`.
+        """
+        item, self.item, self.settled = self.item, _SPENT, True
+        return item
 
 
 May = Callable[[Ticket], bool]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -325,6 +326,28 @@ def test_a_deadline_answers_the_sender_and_the_late_answer_is_counted(play: Play
         assert bench.counters.outcomes["deadline"] == 4
 
     play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(30))))
+
+
+def test_a_payload_is_let_go_of_with_its_outcome(play: Play) -> None:
+    """Not when its deadline would have passed, nor when the run that it is in ends."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+
+        def send(text: bytes, deadline_s: float) -> tuple[asyncio.Future[Outcome], weakref.ref[memoryview]]:
+            payload = memoryview(text)
+            return bench.send(payload, deadline_s=deadline_s), weakref.ref(payload)
+
+        outcome, answered = send(b"[7]", 100.0)
+        assert values(await outcome) == [7.0]
+        outcome, late = send(ENDLESS_TURNS, 0.2)
+        found = await outcome
+        assert isinstance(found, Fault)
+        assert found.code == "deadline"
+        assert not bench.route.feeder.idle  # the run goes on
+        await bench.until(lambda: answered() is None and late() is None)
+
+    play(scenario, Model("m", limits=Limits(run=Duration(600))), record=False)
 
 
 def test_results_keep_the_order_of_their_inputs_through_twenty_switches(play: Play) -> None:

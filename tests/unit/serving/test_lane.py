@@ -91,7 +91,7 @@ def test_a_written_policy_wins_over_the_source() -> None:
 def test_put_back_keeps_the_order_and_leaves_settled_tickets_out() -> None:
     lane = filled(*[Source.HTTP] * 4)
     batch = lane.take(3)
-    batch[1].settled = True
+    batch[1].settle()
     lane.put_back(batch)
     assert names(lane.take(9)) == ["0", "2", "3"]
 
@@ -113,7 +113,7 @@ def test_settled_tickets_are_let_go_of() -> None:
         one = ticket(deadline_s=10.0)
         lane.offer(one)
         lane.take(1)
-        one.settled = True
+        one.settle()
     assert len(lane._deadlines) <= 16
 
 
@@ -123,7 +123,7 @@ def test_dropped_tickets_are_let_go_of_while_an_earlier_deadline_stands() -> Non
     lane.take(1)  # runs
     for number in range(1000):
         for evicted in lane.offer(ticket(deadline_s=2.0 + number)).evicted:
-            evicted.settled = True
+            evicted.settle()
     assert len(lane._deadlines) <= 3 * (4 + 1) + 8
     assert lane.next_deadline_s() == 1.0
 
@@ -339,7 +339,7 @@ def test_a_request_that_should_have_begun_is_late_only_while_it_waits() -> None:
     lane.take(1)
     assert lane.next_deadline_s() == 1.0
     assert lane.expire(1.0) == [second]
-    second.settled = True
+    second.settle()
     assert lane.next_deadline_s() == 5.0  # of the one that runs
     assert lane.expire(4.9) == []
     assert lane.expire(5.0) == [first]
