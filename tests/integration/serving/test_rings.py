@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edged.channel import MESSAGE_LIMIT
+from edged.channel import MESSAGE_LIMIT, Answers, InputHead
 from edged.config.schema import Limits, Model
 from edged.config.units import Duration, Size
 from edged.errors import Fault
@@ -96,6 +96,27 @@ def test_without_a_free_slot_a_payload_travels_by_itself(play: Play) -> None:
         for place, room in held:
             assert place is not None
             rings.free(place, room)
+        assert free(bench) == (SLOTS, SLOTS)
+
+    play(scenario, LARGE)
+
+
+def test_slots_are_free_again_when_whoever_takes_an_answer_fails(play: Play) -> None:
+    """That is a fault of edged's own; a boundary that lives on must leave no slot taken."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.identity(shape=(None,))))
+        live, caught = bench.route.live, asyncio.get_running_loop().create_future()
+        assert live is not None
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: caught.set_result(context["exception"]))
+
+        def fails(_answers: Answers | None, _payload: memoryview) -> None:
+            assert free(bench) == (SLOTS - 1, SLOTS - 1)
+            raise ZeroDivisionError
+
+        sent = numbers(100_000).tobytes()
+        assert live.submit([InputHead(len(sent))], [sent], fails)
+        assert isinstance(await caught, ZeroDivisionError)
         assert free(bench) == (SLOTS, SLOTS)
 
     play(scenario, LARGE)
