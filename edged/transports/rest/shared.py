@@ -13,6 +13,10 @@ from edged.oip.regions import Regions, Window
 from edged.oip.shared import ABOUT_REGIONS, Bringing, Brought
 
 _WORD: Final = b'"shared_memory_region"'
+# A body has up to limits.message, and is read in the loop: so much of it takes some 15 ms, 16 MiB of {} took 10 s.
+_LONGEST: Final = 256 * 1024  # bytes of JSON
+_MOST: Final = 8192  # objects in it: a tensor in a region is two
+_HINT: Final = "Send tensors as raw bytes behind the JSON, or in regions as well."
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
@@ -46,9 +50,13 @@ def bring(payload: bytes, json_length: int, regions: Regions, limit: int) -> Bro
     """What `payload` comes to: its JSON is the head. None for one without regions, or that cannot be read, which the
     worker tells.
 
-    Raises EdgedError `bad_input` for what is not there, `input_too_large` above `limit` bytes.
+    Raises EdgedError `bad_input` for what is not there and for more JSON than the loop has time for, `input_too_large`
+    above `limit` bytes.
     """
     end = json_length if json_length > 0 else len(payload)
+    if end > _LONGEST or payload.count(b"{", 0, end) > _MOST:
+        what = f"the JSON of a request with tensors in shared memory is above {_LONGEST} bytes or {_MOST} objects"
+        raise EdgedError("bad_input", what, _HINT)
     try:
         top, said = _TOP.decode(payload[:end]), _LISTS.decode(payload[:end])
         inputs = [(one, _parameters(one)) for one in said.inputs]

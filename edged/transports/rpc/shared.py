@@ -12,7 +12,7 @@ from edged.messages import Answer
 from edged.oip.regions import Regions, Window
 from edged.oip.shared import ABOUT_REGIONS, Bringing, Brought
 from edged.protobuf import Buffer
-from edged.transports.rpc.requests import fields, parameter
+from edged.transports.rpc.requests import Walk
 
 # Field numbers of ModelInferRequest, of its inputs and outputs, and of ModelInferResponse; open_inference_grpc.proto.
 _INPUTS, _OUTPUTS, _RAW = 5, 6, 7
@@ -49,14 +49,15 @@ def bring(payload: bytes, regions: Regions, limit: int) -> Brought | None:
     inputs: list[_Tensor] = []
     outputs: list[_Tensor] = []
     raw: list[Buffer] = []
+    walk = Walk()
     try:
-        for number, value in fields(memoryview(payload)):
+        for number, value in walk.fields(memoryview(payload)):
             if number == _RAW:
                 raw.append(protobuf.message(value))
             elif number == _INPUTS:
-                inputs.append(_tensor(protobuf.message(value), _INPUT_PARAMETERS))
+                inputs.append(_tensor(walk, protobuf.message(value), _INPUT_PARAMETERS))
             elif number == _OUTPUTS:
-                outputs.append(_tensor(protobuf.message(value), _OUTPUT_PARAMETERS))
+                outputs.append(_tensor(walk, protobuf.message(value), _OUTPUT_PARAMETERS))
             elif number < _INPUTS:
                 head.append(protobuf.put(number, bytes(protobuf.message(value))))
     except (ValueError, IndexError):
@@ -91,14 +92,14 @@ def _walk(bringing: Bringing, inputs: list[_Tensor], outputs: list[_Tensor], raw
             bringing.output(one.name, one.region, one.offset, one.size)
 
 
-def _tensor(message: Buffer, parameters: int) -> _Tensor:
+def _tensor(walk: Walk, message: Buffer, parameters: int) -> _Tensor:
     """`parameters` is their field's number. Raises ValueError and IndexError, EdgedError `bad_input`."""
     found = _Tensor(rest=[])
-    for number, value in fields(message):
+    for number, value in walk.fields(message):
         if isinstance(value, int):
             found.rest.append(protobuf.put_number(number, value))
             continue
-        if number == parameters and _placed(found, value):
+        if number == parameters and _placed(found, walk, value):
             continue
         if number == _NAME:
             found.name = str(value, "utf-8")
@@ -108,9 +109,9 @@ def _tensor(message: Buffer, parameters: int) -> _Tensor:
     return found
 
 
-def _placed(found: _Tensor, entry: Buffer) -> bool:
+def _placed(found: _Tensor, walk: Walk, entry: Buffer) -> bool:
     """Whether a parameter says where the tensor lies. Raises as `_tensor`."""
-    name, value = parameter(entry)
+    name, value = walk.parameter(entry)
     if name == _REGION:
         found.region = "" if value is None or isinstance(value, int) else str(value, "utf-8")
     elif name in (_OFFSET, _SIZE):
@@ -134,7 +135,8 @@ def shortened(answer: Answer, places: Mapping[str, Window]) -> Answer:
     kept: list[bytes] = []
     outputs: list[Buffer] = []
     raw: list[Buffer] = []
-    for number, value in protobuf.fields(memoryview(answer.payload)):
+    walk = Walk()
+    for number, value in walk.fields(memoryview(answer.payload)):
         message = protobuf.message(value)
         if number == _ANSWER_OUTPUTS:
             outputs.append(message)
@@ -144,7 +146,7 @@ def shortened(answer: Answer, places: Mapping[str, Window]) -> Answer:
             kept.append(protobuf.put(number, bytes(message)))
     behind: list[bytes] = []
     for output, data in zip(outputs, raw, strict=True):
-        place = places.get(_tensor(output, _ANSWER_PARAMETERS).name)
+        place = places.get(_tensor(walk, output, _ANSWER_PARAMETERS).name)
         if place is not None:
             place.write(data)
         kept.append(protobuf.put(_ANSWER_OUTPUTS, bytes(output) + (_where(place, len(data)) if place else b"")))

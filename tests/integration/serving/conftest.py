@@ -81,7 +81,12 @@ class Bench:
         return Release(self.route.settings.name, str(version), f"{version:064d}", str(file))
 
     def send(
-        self, payload: bytes | memoryview, source: Source = Source.HTTP, *, deadline_s: float | None = None, name: str = ""
+        self,
+        payload: bytes | memoryview,
+        source: Source = Source.HTTP,
+        *,
+        deadline_s: float | None = None,
+        name: str = "",
     ) -> asyncio.Future[Outcome]:
         """Offers an input; the future has its one outcome. A second reply fails the test."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

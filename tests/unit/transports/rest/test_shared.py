@@ -96,6 +96,23 @@ def test_what_cannot_be_is_refused(regions: Regions, inputs: list[Any], code: st
     assert _users(regions) == [1, 1]
 
 
+@pytest.mark.parametrize("more", [{"note": "x" * 256 * 1024}, {"inputs": [{}] * 9000}])
+def test_more_json_than_the_loop_has_time_for_is_refused(regions: Regions, more: dict[str, Any]) -> None:
+    text = json.dumps({"inputs": [{**X, **lies("in", 8)}], **more}).encode()
+    with pytest.raises(EdgedError, match="above 262144 bytes or 8192 objects") as found:
+        bring(text, -1, regions, 2**24)
+    assert found.value.fault.code == "bad_input"
+    assert _users(regions) == [1, 1]
+
+
+def test_raw_tensors_beside_those_in_regions_are_as_large_as_any(regions: Regions) -> None:
+    raw = {**X, "name": "b", "parameters": {"binary_data_size": 2**20}}
+    found = bring(*request([{**X, **lies("in", 8)}, raw], b"{" * 2**20), regions, 2**21)
+    assert found is not None
+    assert len(found.body()) == len(found.head) + 8 + 2**20
+    found.close()
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"\xff", b'{"inputs": 3}', b'{"inputs": [{"parameters": 3}]}', b"[" * 5000]
 )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from edged import protobuf
 from edged.config.schema import Batch
 from edged.errors import EdgedError
 from edged.oip import config, describe, parameters
@@ -123,6 +124,15 @@ def test_what_an_infer_request_asks_of_the_queue() -> None:
     found = requests.infer(request.SerializeToString())
     assert (found.timeout, found.priority) == (2_000_000, 1)
     assert parameters.of(found.timeout, found.priority) == parameters.Wishes(2.0, 1)
+
+
+def test_the_fields_of_a_request_are_bounded_in_all_their_nesting() -> None:
+    """4 MiB of parameters within their own bounds: seconds of the loop where each has a bound of its own."""
+    many = b"\x18\x01" * 2047
+    with pytest.raises(EdgedError, match="more than 8192 fields") as found:
+        requests.infer(protobuf.put(4, many) * 1000)
+    assert found.value.fault.code == "bad_input"
+    assert requests.infer(protobuf.put(4, many) * 3 + protobuf.put(1, b"m")).model == "m"
 
 
 @given(st.binary(max_size=60))

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from edged import protobuf
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer, Outcome
 from edged.oip.regions import Regions
@@ -117,8 +118,13 @@ def test_what_has_no_regions_or_cannot_be_read_is_the_workers(regions: Regions) 
     assert bring(made.SerializeToString(), regions, LIMIT) is None
     assert bring(request().SerializeToString()[:-1], regions, LIMIT) is None
     assert (
-        bring(request().SerializeToString() + b"\x3a\x00" * 5000, regions, 100_000) is None
+        bring(request().SerializeToString() + b"\x3a\x00" * 9000, regions, 100_000) is None
     )  # too many to walk through
+    tensor = protobuf.put(5, b"\x18\x01" * 2047)
+    found = bring(request().SerializeToString() + tensor * 3, regions, 100_000)
+    assert found is not None
+    found.close()
+    assert bring(request().SerializeToString() + tensor * 4, regions, 100_000) is None
 
 
 def answer(*outputs: tuple[str, bytes]) -> Answer:
