@@ -36,6 +36,22 @@ def fields(view: Buffer) -> Iterator[tuple[int, int | Buffer]]:
         at += size
 
 
+class Walk:
+    """Through one message of a client's and through whatever lies in it: at most `most` fields, all together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def fields(self, view: Buffer) -> Iterator[tuple[int, int | Buffer]]:
+        """As `fields`. Raises ValueError for the one too many as well."""
+        for field in fields(view):
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"more than {self._most} fields")
+            yield field
+
+
 def varint(view: Buffer, at: int) -> tuple[int, int]:
     """The whole number at `at`, and where it ends."""
     value = 0

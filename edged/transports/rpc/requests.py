@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from edged import protobuf
 from edged.errors import EdgedError
-from edged.protobuf import Buffer
+from edged.protobuf import Buffer, Walk
 
 # Field numbers of ModelInferRequest; open_inference_grpc.proto.
 _MODEL, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
 _KEY, _VALUE = 1, 2
-_MOST: Final = 8192  # fields that the loop walks through for one request, some 10 ms; a tensor in a region has 15
+MOST: Final = 8192  # fields that the loop walks through for one request, some 10 ms; a tensor in a region has 15
 
 
 class Asked(msgspec.Struct):
@@ -27,39 +26,9 @@ class Asked(msgspec.Struct):
     priority: object = None
 
 
-class Walk:
-    """Through the fields of one request and of the messages in it: a bound for each message would not add up to one.
-
-    Everything here raises ValueError and IndexError for bytes that are no such message, and for too many fields.
-    """
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left = _MOST
-
-    def fields(self, message: Buffer) -> Iterator[tuple[int, int | Buffer]]:
-        """The fields of a message."""
-        for field in protobuf.fields(message):
-            if not self._left:
-                raise ValueError(f"more than {_MOST} fields in a request")
-            self._left -= 1
-            yield field
-
-    def parameter(self, entry: Buffer) -> tuple[bytes, int | Buffer | None]:
-        """The name of a request's or a tensor's parameter, and its value, in any of its kinds."""
-        name, given = b"", None
-        for number, value in self.fields(entry):
-            if number == _KEY:
-                name = bytes(protobuf.message(value))
-            elif number == _VALUE:
-                given = next((one for _, one in self.fields(protobuf.message(value))), None)
-        return name, given
-
-
 def infer(payload: bytes) -> Asked:
     """Raises EdgedError `bad_input` for what is no such request."""
-    asked, walk = Asked(), Walk()
+    asked, walk = Asked(), Walk(MOST)
     try:
         for number, value in walk.fields(memoryview(payload)):
             if number == _MODEL:
@@ -69,7 +38,7 @@ def infer(payload: bytes) -> Asked:
             elif number == _ID:
                 asked.id = bytes(protobuf.message(value))
             elif number == _PARAMETERS:
-                name, given = walk.parameter(protobuf.message(value))
+                name, given = parameter(walk, protobuf.message(value))
                 if name == b"timeout":
                     asked.timeout = given
                 elif name == b"priority":
@@ -77,3 +46,14 @@ def infer(payload: bytes) -> Asked:
     except (ValueError, IndexError) as error:
         raise EdgedError("bad_input", f"the request is no ModelInferRequest: {error}") from error
     return asked
+
+
+def parameter(walk: Walk, entry: Buffer) -> tuple[bytes, int | Buffer | None]:
+    """The name of a request's or a tensor's parameter, and its value, in any of its kinds. Raises as `walk`."""
+    name, given = b"", None
+    for number, value in walk.fields(entry):
+        if number == _KEY:
+            name = bytes(protobuf.message(value))
+        elif number == _VALUE:
+            given = next((one for _, one in walk.fields(protobuf.message(value))), None)
+    return name, given

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from edged import protobuf
-from edged.protobuf import Buffer
+from edged.protobuf import Buffer, Walk
+
+_MOST: Final = 4096  # fields of a client's message, at any depth, that the loop walks through
 
 TEXT, BOOL, INT, BYTES = "text", "bool", "int", "bytes"
 
@@ -150,23 +152,27 @@ def _one(field: Field, value: Any) -> bytes:
 
 def decode(shape: Shape, data: bytes | Buffer) -> dict[str, Any]:
     """A message's members; those that the table has not are skipped. Raises ValueError and IndexError."""
+    return _decode(shape, memoryview(data), Walk(_MOST))
+
+
+def _decode(shape: Shape, data: Buffer, walk: Walk) -> dict[str, Any]:
     names = {field.number: (name, field) for name, field in shape.items()}
     found: dict[str, Any] = {}
-    for number, value in protobuf.fields(memoryview(data)):
+    for number, value in walk.fields(data):
         if number not in names:
             continue
         name, field = names[number]
         if field.by_name:
-            entry = decode({"key": Field(1, TEXT), "value": Field(2, field.kind)}, protobuf.message(value))
+            entry = _decode({"key": Field(1, TEXT), "value": Field(2, field.kind)}, protobuf.message(value), walk)
             found.setdefault(name, {})[entry.get("key", "")] = entry.get("value", {})
         elif field.many:
-            found.setdefault(name, []).append(_read(field, value))
+            found.setdefault(name, []).append(_read(field, value, walk))
         else:
-            found[name] = _read(field, value)
+            found[name] = _read(field, value, walk)
     return found
 
 
-def _read(field: Field, value: int | Buffer) -> Any:
+def _read(field: Field, value: int | Buffer, walk: Walk) -> Any:
     if field.kind in (INT, BOOL):
         if not isinstance(value, int):
             raise ValueError("bytes where a number is expected")
@@ -174,4 +180,4 @@ def _read(field: Field, value: int | Buffer) -> Any:
     data = protobuf.message(value)
     if field.kind == TEXT:
         return str(data, "utf-8")
-    return bytes(data) if field.kind == BYTES else decode(field.kind, data)
+    return bytes(data) if field.kind == BYTES else _decode(field.kind, data, walk)

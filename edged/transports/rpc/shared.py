@@ -11,8 +11,8 @@ from edged.errors import EdgedError
 from edged.messages import Answer
 from edged.oip.regions import Regions, Window
 from edged.oip.shared import ABOUT_REGIONS, Bringing, Brought
-from edged.protobuf import Buffer
-from edged.transports.rpc.requests import Walk
+from edged.protobuf import Buffer, Walk
+from edged.transports.rpc.requests import MOST, parameter
 
 # Field numbers of ModelInferRequest, of its inputs and outputs, and of ModelInferResponse; open_inference_grpc.proto.
 _INPUTS, _OUTPUTS, _RAW = 5, 6, 7
@@ -49,7 +49,7 @@ def bring(payload: bytes, regions: Regions, limit: int) -> Brought | None:
     inputs: list[_Tensor] = []
     outputs: list[_Tensor] = []
     raw: list[Buffer] = []
-    walk = Walk()
+    walk = Walk(MOST)
     try:
         for number, value in walk.fields(memoryview(payload)):
             if number == _RAW:
@@ -111,7 +111,7 @@ def _tensor(walk: Walk, message: Buffer, parameters: int) -> _Tensor:
 
 def _placed(found: _Tensor, walk: Walk, entry: Buffer) -> bool:
     """Whether a parameter says where the tensor lies. Raises as `_tensor`."""
-    name, value = walk.parameter(entry)
+    name, value = parameter(walk, entry)
     if name == _REGION:
         found.region = "" if value is None or isinstance(value, int) else str(value, "utf-8")
     elif name in (_OFFSET, _SIZE):
@@ -135,7 +135,7 @@ def shortened(answer: Answer, places: Mapping[str, Window]) -> Answer:
     kept: list[bytes] = []
     outputs: list[Buffer] = []
     raw: list[Buffer] = []
-    walk = Walk()
+    walk = Walk(MOST)
     for number, value in walk.fields(memoryview(answer.payload)):
         message = protobuf.message(value)
         if number == _ANSWER_OUTPUTS:

@@ -6,6 +6,7 @@ they leave as raw bytes, which is what clients read.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import numpy as np
 from edged import protobuf
 from edged.channel import InputHead
 from edged.config.steps import Form
-from edged.protobuf import Buffer
+from edged.protobuf import Buffer, Walk
 from edged.tensors import Signature
 from edged.worker.formats import elements
 from edged.worker.formats.decoded import Array, Decoded, bad_input
@@ -54,6 +55,8 @@ _FIELD: Final = {
 _BITS: Final = 7  # of a varint's byte
 _LONGEST: Final = 10  # bytes of a varint
 _MOST_AXES: Final = 32
+_MOST: Final = 2**16  # fields that say what there is, at any depth: a tenth of a second
+_MOST_ELEMENTS: Final = 2**20  # of a tensor's contents that come one by one: a second, as for so many strings
 
 
 class _Tensor(msgspec.Struct, eq=False):
@@ -81,20 +84,21 @@ def _decode(form: Form, payload: memoryview, signature: Signature) -> Decoded:
     named, given, steps = "", [], False
     asked: dict[str, int] = {}
     raw: list[Buffer] = []
-    for number, value in protobuf.fields(payload):
+    walk = Walk(_MOST)
+    for number, value in walk.fields(payload):
         if number == _INPUTS:
-            given.append(_tensor(protobuf.message(value)))
+            given.append(_tensor(protobuf.message(value), walk))
         elif number == _RAW:
             raw.append(protobuf.message(value))
         elif number == _OUTPUTS:
-            wanted, most = _output(protobuf.message(value))
+            wanted, most = _output(protobuf.message(value), walk)
             if wanted in asked:
                 raise bad_input(f"output {wanted[:80]} is asked for twice")
             asked[wanted] = most
         elif number == _ID:
             named = str(protobuf.message(value), "utf-8")
         elif number == _PARAMETERS:
-            name, parameter = _parameter(protobuf.message(value))
+            name, parameter = _parameter(protobuf.message(value), walk)
             steps = steps or (name == "steps" and (_BOOL, 1) in parameter)
     stepped = stepped_of(form, signature) if steps else ""
     check_asked(tuple(asked), signature)
@@ -113,19 +117,20 @@ def _decode(form: Form, payload: memoryview, signature: Signature) -> Decoded:
     )
 
 
-def _tensor(message: Buffer) -> _Tensor:
+def _tensor(message: Buffer, walk: Walk) -> _Tensor:
     found = _Tensor(shape=[])
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _NAME:
             found.name = str(protobuf.message(value), "utf-8")
         elif number == _DATATYPE:
             found.datatype = str(protobuf.message(value), "utf-8")
         elif number == _SHAPE:
-            found.shape += [value] if isinstance(value, int) else protobuf.packed(value)
+            sizes = [value] if isinstance(value, int) else protobuf.packed(value)
+            found.shape += itertools.islice(sizes, _MOST_AXES + 1)
         elif number == _CONTENTS:
             found.contents = protobuf.message(value)
         elif number == _TENSOR_PARAMETERS:
-            name, parameter = _parameter(protobuf.message(value))
+            name, parameter = _parameter(protobuf.message(value), walk)
             if name == _REGION:
                 raise no_region(f"input {found.name}", _text(parameter))
     if len(found.shape) > _MOST_AXES or any(size >= 2**63 for size in found.shape):
@@ -133,14 +138,14 @@ def _tensor(message: Buffer) -> _Tensor:
     return found
 
 
-def _output(message: Buffer) -> tuple[str, int]:
+def _output(message: Buffer, walk: Walk) -> tuple[str, int]:
     """An output's name, and how many of its classes are asked for; 0: its values."""
     wanted, most = "", 0
-    for number, value in protobuf.fields(message):
+    for number, value in walk.fields(message):
         if number == _OUTPUT_NAME:
             wanted = str(protobuf.message(value), "utf-8")
         elif number == _OUTPUT_PARAMETERS:
-            name, parameter = _parameter(protobuf.message(value))
+            name, parameter = _parameter(protobuf.message(value), walk)
             if name == "classification":
                 most = next((one for kind, one in parameter if kind in _WHOLE and isinstance(one, int)), 0)
             if name == _REGION:
@@ -148,14 +153,14 @@ def _output(message: Buffer) -> tuple[str, int]:
     return wanted, most if most < 2**63 else 0
 
 
-def _parameter(entry: Buffer) -> tuple[str, list[tuple[int, int | Buffer]]]:
+def _parameter(entry: Buffer, walk: Walk) -> tuple[str, list[tuple[int, int | Buffer]]]:
     """A name, and the fields of its InferParameter."""
     name, parameter = "", []
-    for number, value in protobuf.fields(entry):
+    for number, value in walk.fields(entry):
         if number == _KEY:
             name = str(protobuf.message(value), "utf-8")
         elif number == _VALUE:
-            parameter = list(protobuf.fields(protobuf.message(value)))
+            parameter = list(walk.fields(protobuf.message(value)))
     return name, parameter
 
 
@@ -194,7 +199,7 @@ def _from_contents(tensor: _Tensor) -> Array:
     if number is None:
         raise bad_input(f"input {name}: {datatype} has no contents", "Send its bytes in raw_input_contents.")
     parts: list[bytes | Buffer] = []
-    for found, value in protobuf.fields(tensor.contents or memoryview(b"")):
+    for found, value in Walk(_MOST_ELEMENTS).fields(tensor.contents or memoryview(b"")):
         if found != number:
             raise bad_input(f"input {name} is {datatype}, its contents are of another type")
         parts.append(protobuf.as_varint(value) if isinstance(value, int) else value)

@@ -135,6 +135,12 @@ def test_the_fields_of_a_request_are_bounded_in_all_their_nesting() -> None:
     assert requests.infer(protobuf.put(4, many) * 3 + protobuf.put(1, b"m")).model == "m"
 
 
+def test_so_are_those_of_a_request_to_load() -> None:
+    """64 KiB of empty parameters would take the loop a tenth of a second."""
+    with pytest.raises(ValueError, match="more than 4096 fields"):
+        shapes.decode(shapes.LOAD, protobuf.put(3, b"\x18\x00" * 50) * 100)
+
+
 @given(st.binary(max_size=60))
 def test_garbage_is_a_request_or_refused(data: bytes) -> None:
     for read in (requests.infer, lambda some: shapes.decode(shapes.LOAD, some)):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tritonclient.grpc import service_pb2
 
+from edged import protobuf
 from edged.channel import InputHead
 from edged.config.steps import Form
 from edged.errors import EdgedError
@@ -165,6 +166,30 @@ def test_inputs_with_contents_and_raw_ones_may_be_mixed() -> None:
     both = Signature((TensorSpec("a", "INT8", (-1,)), TensorSpec("b", "INT8", (-1,))), OUTPUTS)
     found = rpc.decode(Form(), InputHead(1), memoryview(made.SerializeToString()), both).tensors
     assert {name: one.tolist() for name, one in found.items()} == {"a": [7], "b": [1, 2]}
+
+
+def nested(*numbers: int, times: int) -> bytes:
+    """So many empty fields in messages in each other."""
+    data = b"\x78\x00" * times
+    for number in reversed(numbers):
+        data = protobuf.put(number, data)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (nested(times=70_000), "more than 65536 fields"),
+        (nested(4, 2, times=100) * 700, "more than 65536 fields"),
+        (nested(5, 4, 2, times=70_000), "more than 65536 fields"),
+        (nested(6, 2, 2, times=70_000), "more than 65536 fields"),
+        (protobuf.put(5, protobuf.put(3, b"\x01" * 2_000_000)), "its shape has more than 32 axes"),
+    ],
+)
+def test_what_says_nothing_is_not_read_for_long(payload: bytes, words: str) -> None:
+    """A run that takes too long ends the process."""
+    with pytest.raises(EdgedError, match=words):
+        rpc.decode(Form(), InputHead(0), memoryview(payload), signature())
 
 
 @pytest.mark.parametrize(("datatype", "value"), [("INT8", 128), ("INT8", -129), ("UINT8", 256), ("INT16", 40_000)])
