@@ -10,7 +10,7 @@ import msgspec
 from edged.errors import EdgedError
 from edged.oip.peers import Peer, check_control
 
-_OPEN: Final = frozenset({"live", "ready", "metrics"})  # probes and scrapers bring no token
+_OPEN: Final = frozenset({"live", "ready", "health", "metrics"})  # probes and scrapers bring no token
 
 
 class Rights(msgspec.Struct, frozen=True):

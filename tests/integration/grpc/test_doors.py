@@ -54,6 +54,7 @@ def test_the_token_opens_it_and_nothing_else_does(door: Served, authority: Autho
     assert refused["trailers"]["edged-code"] == "unauthorized"
     assert ask(target, "ModelInfer", infer(), *ca, "--token", f"{TOKEN}t")["status"] == "UNAUTHENTICATED"
     assert ask(target, "ServerLive", b"", *ca)["status"] == "OK"
+    assert ask(target, "/grpc.health.v1.Health/Check", b"", *ca)["status"] == "OK"  # for probes, which have none
     assert len(door.double.offered) == 1
 
 
