@@ -6,11 +6,12 @@ Errors of one call are its answer. What ends a connection is the session's to se
 from __future__ import annotations
 
 import asyncio
-import functools
+import collections
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from edged.errors import EdgedError, Fault, fault
+from edged.oip.courtesy import Courtesy
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.application import RpcGate
 from edged.transports.rpc.calls import Call
@@ -19,6 +20,8 @@ from edged.transports.rpc.heads import Head
 from edged.transports.rpc.messages import Messages
 from edged.transports.rpc.sender import Sender
 from edged.transports.rpc.stream import Stream
+
+_STOPPING: Final = fault("stopping", "the daemon is stopping")
 
 
 class Exchange:
@@ -34,8 +37,12 @@ class Exchange:
         self._chatter = chatter
         self._guarded = guarded
         self._fewer = fewer
+        self._leaving = False
+        self._due: collections.deque[Stream] = collections.deque()  # of what waits and may be taken up
+        self._asked = False  # for a turn in which that is done
+        self._courtesy = Courtesy(gate.clock, lambda: guarded(self._take_up))
         self._given_up = 0  # calls without a client, that a model still works on
-        self.sender: Final = Sender(self._close)
+        self.sender: Final = Sender(chatter, self._close, self._go_on)
         self.streams: Final[dict[int, Stream]] = {}
 
     def __iter__(self) -> Iterator[Stream]:
@@ -68,7 +75,7 @@ class Exchange:
 
     def feed(self, stream: Stream, data: memoryview) -> None:
         """Bytes of a call, which may end any number of messages."""
-        if stream.gone:
+        if stream.over:
             return
         try:
             if stream.messages.waits or self._busy(stream):
@@ -76,7 +83,7 @@ class Exchange:
                 return
             for message in stream.messages.feed(data):
                 self._call(stream, message)
-                if stream.gone:  # it was answered at once: what follows would take room that nobody gives back
+                if stream.over:  # it was answered at once: what follows would take room that nobody gives back
                     return
                 if self._busy(stream):
                     stream.messages.wait(data[stream.messages.fed :])
@@ -86,13 +93,13 @@ class Exchange:
 
     def hand_on(self, stream: Stream) -> None:
         """A message that was received in its place, if it is complete."""
-        message = None if stream.gone else stream.messages.taken()
+        message = None if stream.over else stream.messages.taken()
         if message is not None:
             self._call(stream, message)
 
     def give_window(self, stream: Stream) -> None:
-        """Lets the client send more of a call, unless too much of it waits."""
-        if stream.credit > self._limits.window // 2 and not self._busy(stream):
+        """Lets the client send more of a call, unless something of it waits."""
+        if stream.credit > self._limits.window // 2 and not (self._busy(stream) or stream.messages.waits):
             self.sender.write(frames.window(stream.number, stream.credit))
             stream.receivable += stream.credit
             stream.credit = 0
@@ -100,7 +107,7 @@ class Exchange:
     def ended(self, stream: Stream) -> None:
         """The client sends no more of a call."""
         stream.ended = True
-        if stream.gone or stream.calls or stream.messages.waits or stream.ending is not None:
+        if stream.over or stream.calls or stream.messages.waits:
             return
         if stream.messages.partial or not (stream.asked or stream.method.streaming):
             self.fail(stream, fault("bad_input", "the call ended before its message"))
@@ -114,8 +121,10 @@ class Exchange:
         self.forget(stream)
 
     def _busy(self, stream: Stream) -> bool:
-        """The next message has to wait: for the one before, or because so many have no answer."""
-        return stream.held > 0 or len(stream.calls) >= self._limits.messages
+        """The next message has to wait: for the one before, or because so many have no answer, or were not taken."""
+        if stream.held > 0 or len(stream.calls) >= self._limits.messages or stream.unsent > self._limits.window:
+            return True
+        return self._leaving and stream.method.streaming
 
     def _call(self, stream: Stream, message: bytes) -> None:
         if stream.gone or (stream.asked and not stream.method.streaming):
@@ -160,7 +169,7 @@ class Exchange:
         if call is not None:
             stream.calls.discard(call)
             self._given_up -= stream.gone
-        if not stream.gone and stream.ending is None:
+        if not stream.over:
             self.sender.finish(stream, replies.trailers(problem))
 
     def refuse(self, stream: Stream, problem: Fault) -> None:
@@ -170,29 +179,40 @@ class Exchange:
 
     def _go_on(self, stream: Stream) -> None:
         """There may be room for what waits of a stream; else it may be at its end."""
-        if stream.messages.waits and not self._busy(stream):
+        if stream.over:
+            return
+        if self._leaving and stream.method.streaming and not stream.calls:
+            self.fail(stream, _STOPPING)
+        elif stream.messages.waits and not self._busy(stream):
             if not stream.due:
                 stream.due = True
-                asyncio.get_running_loop().call_soon(self._guarded, functools.partial(self._take_up, stream))
+                self._due.append(stream)
+                if not self._asked:
+                    self._asked = True
+                    asyncio.get_running_loop().call_soon(self._guarded, self._take_up)
         elif stream.ended and not stream.calls:
             self.ended(stream)
         else:
             self.give_window(stream)
 
-    def _take_up(self, stream: Stream) -> None:
-        """What waited, as far as it goes, but for no longer than a turn of the loop may take."""
-        try:
-            for _ in range(self._limits.messages):
-                if stream.gone or not stream.messages.waits or self._busy(stream):
-                    break
-                message = stream.messages.take_up()
-                if message is not None:
-                    self._call(stream, message)
-        except EdgedError as error:
-            self.refuse(stream, error.fault)
-        stream.due = False
-        if not stream.gone:
+    def _take_up(self) -> None:
+        """What waited, one message of each stream after the other, for no longer than a turn of the loop may take."""
+        self._courtesy.begin()
+        while self._due:
+            self._courtesy.between()
+            if self._courtesy.yields:
+                return
+            stream = self._due.popleft()
+            stream.due = False
+            if not (stream.over or self._busy(stream)):
+                try:
+                    message = stream.messages.take_up()
+                    if message is not None:
+                        self._call(stream, message)
+                except EdgedError as error:
+                    self.refuse(stream, error.fault)
             self._go_on(stream)
+        self._asked = False
 
     def _close(self, stream: Stream) -> None:
         """The last of a call was sent."""
@@ -214,9 +234,10 @@ class Exchange:
 
     def leave(self) -> None:
         """Streams end where they are, when their answers have left; other calls are answered."""
+        self._leaving = True
         for stream in self:
             if stream.method.streaming and not stream.calls:
-                self.fail(stream, fault("stopping", "the daemon is stopping"))
+                self.fail(stream, _STOPPING)
 
     def give_up(self, problem: Fault) -> None:
         for stream in self:
@@ -236,5 +257,5 @@ class Exchange:
             for call in tuple(stream.calls):
                 if call.latest_s < now_s:
                     call.fail(fault("deadline", "no outcome came, long after the deadline"))
-            if not stream.gone and (problem := stream.late(now_s, self._limits)) is not None:
+            if not stream.over and (problem := stream.late(now_s, self._limits)) is not None:
                 self.refuse(stream, problem)

@@ -69,7 +69,8 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     """Raises Broken for values out of bounds (6.5.2)."""
     if len(payload) % _SETTING.size:
         raise Broken(FRAME_SIZE, "settings are six bytes each")
-    for name, value in _SETTING.iter_unpack(payload):
+    # Of those with one name the last holds, and is the only one that costs what applying it does.
+    for name, value in dict(_SETTING.iter_unpack(payload)).items():
         if name == INITIAL_WINDOW and value > LARGEST_WINDOW:
             raise Broken(FLOW_CONTROL, "a window above 2^31 - 1")
         if (name == MAX_FRAME and not FIRST_FRAME <= value <= _LARGEST_FRAME) or (name == ENABLE_PUSH and value > 1):

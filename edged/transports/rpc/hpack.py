@@ -26,6 +26,7 @@ _STATIC: Final[tuple[Header, ...]] = (
     *((name, b"") for name in b"retry-after server set-cookie strict-transport-security transfer-encoding".split()),
     *((name, b"") for name in b"user-agent vary via www-authenticate".split()),
 )
+_RESIZES: Final = 2  # at the start of a block; more than the smallest size in between and the last mean nothing (4.2)
 _LARGEST: Final = 2**28  # of an integer; nothing that a block may say needs more
 
 
@@ -43,7 +44,7 @@ class Decoder:
     def decode(self, block: bytes) -> list[Header]:
         """Raises ValueError and IndexError for what is no such block; the connection cannot go on then."""
         headers: list[Header] = []
-        at = size = 0
+        at = size = resizes = 0
         while at < len(block):
             first = block[at]
             if first & 0x80:
@@ -51,8 +52,9 @@ class Decoder:
                 header = self._entry(index)
             elif first & 0xE0 == 0x20:
                 room, at = _integer(block, at, 5)
-                if headers or room > TABLE_BYTES:
-                    raise ValueError("a table may be resized before the first header, to what it was allowed")
+                resizes += 1
+                if headers or resizes > _RESIZES or room > TABLE_BYTES:
+                    raise ValueError("a table may be resized twice before the first header, to what it was allowed")
                 self._resize(room)
                 continue
             else:

@@ -8,6 +8,7 @@ from typing import Final
 
 from edged.oip.taking import Taking
 from edged.transports.rpc import frames, replies
+from edged.transports.rpc.chatter import Chatter
 from edged.transports.rpc.frames import END_HEADERS, END_STREAM, HEAD, Broken
 from edged.transports.rpc.messages import PREFIX, prefixed
 from edged.transports.rpc.stream import Stream
@@ -18,12 +19,15 @@ _TAIL: Final = len(replies.DONE) >> 8, len(replies.DONE) & 0xFF, frames.HEADERS,
 
 
 class Sender:
-    """`done` is told of a stream of which the last was sent. `initial` is the window of a new stream, `frame` the
-    largest frame that the client takes. While not `writable` messages wait here. `transport` is None at the end.
+    """`done` is told of a stream of which the last was sent, `took` of one that waited and sent more. `initial` is the
+    window of a new stream, `frame` the largest frame that the client takes. While not `writable` messages wait here.
+    `transport` is None at the end.
     """
 
-    def __init__(self, done: Callable[[Stream], None]) -> None:
+    def __init__(self, chatter: Chatter, done: Callable[[Stream], None], took: Callable[[Stream], None]) -> None:
+        self._chatter = chatter
         self._done = done
+        self._took = took
         self.transport: asyncio.Transport | None = None
         self._window = frames.FIRST_WINDOW
         self._blocked: dict[int, Stream] = {}
@@ -78,10 +82,12 @@ class Sender:
         """A message, now or as the windows allow."""
         self._lead(stream)
         self.taking.wrote += len(message)
-        if len(message) <= _JOINED:
+        stream.unsent += PREFIX + len(message)
+        if len(message) <= _JOINED - PREFIX:
             stream.outgoing.append(memoryview(prefixed(message) + message))
         else:
-            stream.outgoing += (memoryview(prefixed(message) + message[:_JOINED]), memoryview(message)[_JOINED:])
+            lead = _JOINED - PREFIX  # with its prefix as long as most clients' frames
+            stream.outgoing += (memoryview(prefixed(message) + message[:lead]), memoryview(message)[lead:])
         self._pump(stream)
 
     def finish(self, stream: Stream, trailers: bytes) -> None:
@@ -116,10 +122,12 @@ class Sender:
             if self._window <= 0 or not self.writable:
                 return
             self._pump(stream)
+            if not stream.gone:
+                self._took(stream)
 
     def _pump(self, stream: Stream) -> None:
         parts: list[bytes | memoryview] = []
-        outgoing = stream.outgoing
+        outgoing, unsent = stream.outgoing, stream.unsent
         while outgoing and self.writable:
             view = outgoing[0]
             size = min(len(view), self._window, stream.window, self.frame)
@@ -127,11 +135,13 @@ class Sender:
                 break
             self._window -= size
             stream.window -= size
+            stream.unsent -= size
             parts += (frames.head(size, frames.DATA, 0, stream.number), view[:size])
             if size == len(view):
                 outgoing.popleft()
             else:
                 outgoing[0] = view[size:]
+        self._chatter.sent(unsent - stream.unsent)
         if parts and self.transport is not None:
             self.transport.writelines(parts)
         self._blocked.pop(stream.number, None)

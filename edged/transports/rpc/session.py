@@ -168,7 +168,9 @@ class Session:
         stream = self.exchange.streams.get(number)
         if stream is not None or (number & 1 and number <= self.last):  # trailers, maybe of a call that is over
             self._heads.decode(block)
-            if stream is not None:
+            if stream is None:
+                self.chatted()
+            else:
                 if not ends or stream.ended:
                     raise Broken(frames.PROTOCOL, "headers within a stream")
                 self.exchange.ended(stream)

@@ -20,7 +20,7 @@ class Stream:
     """`window`: what may be sent. `receivable`: what the client may send; `credit` of it is used and not given anew.
 
     `calls`: the messages that a model works on. `held`: how many the next one waits for, to keep the order. `due`: what
-    waits is taken up soon. `ended`: the client sends no more.
+    waits is taken up soon. `ended`: the client sends no more. `unsent`: bytes of `outgoing`.
     `begun`: headers were sent. `ending`: what is sent behind `outgoing`, None while the call goes on.
     `gone`: nobody is there any more.
     """
@@ -45,6 +45,7 @@ class Stream:
         "number",
         "outgoing",
         "receivable",
+        "unsent",
         "window",
     )
 
@@ -60,6 +61,7 @@ class Stream:
         self.credit = 0
         self.calls: set[Call] = set()
         self.outgoing: collections.deque[memoryview] = collections.deque()
+        self.unsent = 0
         self.asked = False
         self.due = False
         self.held = 0
@@ -73,8 +75,9 @@ class Stream:
         self._stalled_s = math.inf
 
     @property
-    def unsent(self) -> int:
-        return sum(map(len, self.outgoing))
+    def over(self) -> bool:
+        """Nothing more is taken of it: its end is sent, or waits behind what the client has to take."""
+        return self.gone or self.ending is not None
 
     def late(self, now_s: float, limits: Limits) -> Fault | None:
         """Why the client is waited for no longer, looked at now and then: a message that has begun has its time."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from edged.transports.rest.connection import Connection
 from edged.transports.rest.heads import Head
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.turns import Turn
+from tests.pipe import Pipe
 
 LIMITS = Limits(header=200, pipeline=3)
 GET = b"GET /v2 HTTP/1.1\r\n\r\n"
@@ -32,48 +33,6 @@ def post(body: bytes, *headers: bytes) -> bytes:
     return b"".join(
         [b"POST /v2/models/a/infer HTTP/1.1\r\n", *headers, b"Content-Length: %d\r\n\r\n" % len(body), body]
     )
-
-
-class Pipe:
-    """A transport in memory: what was written, and whether it still reads."""
-
-    def __init__(self) -> None:
-        self.written = bytearray()
-        self.reading = True
-        self._closed = ""
-        self.unsent = 0
-
-    def write(self, data: bytes) -> None:
-        assert not self._closed
-        self.written += data
-
-    def writelines(self, parts: Iterable[bytes]) -> None:
-        self.write(b"".join(parts))
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def close(self) -> None:
-        self._closed = self._closed or "closed"
-
-    def abort(self) -> None:
-        self._closed = "aborted"
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self._closed = "half"
-
-    def end(self) -> str:
-        """How it was closed, "" while it is open."""
-        return self._closed
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
 
 
 class Desk:

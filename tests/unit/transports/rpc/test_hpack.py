@@ -88,7 +88,8 @@ def test_the_version_tells_whether_a_block_still_means_the_same() -> None:
     [
         (b"\x80", "header 0"),
         (b"\xff\xff\xff\xff\xff\xff", "more than four bytes"),
-        (b"\x82\x20", "resized before the first"),
+        (b"\x82\x20", "before the first"),
+        (b"\x20\x3f\xe1\x1f\x20", "twice"),
         (b"\x3f\xe2\x1f", "what it was allowed"),
         (b"\x00\x05ab", "ends after its block"),
         (b"\x00\x81\x00\x01b", "middle of a code"),
