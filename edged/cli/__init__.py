@@ -28,6 +28,7 @@ from edged.errors import EdgedError
 COMMANDS: Final = {
     "run": "edged.cli.run",
     "check": "edged.cli.check",
+    "init": "edged.cli.init",
     "doctor": "edged.cli.doctor",
     "status": "edged.cli.status",
     "infer": "edged.cli.infer",

@@ -1,8 +1,13 @@
-"""How the commands write for people: columns, sizes, durations, and texts that come from elsewhere."""
+"""How the commands write for people: columns, sizes, durations, and texts that come from elsewhere; and YAML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
+
+_PLAIN: Final = re.compile(r"[A-Za-z_/]([A-Za-z0-9_./-]|:(?=[A-Za-z0-9/]))*")
+_YAML: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})  # words of YAML 1.1
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
@@ -51,3 +56,16 @@ def left(left_s: float, most_s: float | None = None) -> str:
 def plain(text: object) -> str:
     """A text from elsewhere on one line, without what a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in str(text)).strip()
+
+
+def quoted(text: str) -> str:
+    """As YAML reads it, whatever is in it; a plain word stays one."""
+    if _PLAIN.fullmatch(text) is not None and text.lower() not in _YAML:
+        return text
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

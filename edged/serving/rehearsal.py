@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
+from edged.serving.generation import Generation
 from edged.serving.observer import Nobody
 from edged.serving.release import Release
 from edged.serving.route import Route
@@ -28,6 +29,17 @@ async def stage(settings: Model) -> AsyncIterator[Route]:
         starter.stop()
 
 
+@contextlib.asynccontextmanager
+async def started(settings: Model) -> AsyncIterator[Generation]:
+    """A process that has loaded the model's own file; it ends with this. Raises EdgedError when it cannot be loaded."""
+    async with stage(settings) as route:
+        generation = await route.start(Release(settings.name, "0", "", settings.file, None))
+        try:
+            yield generation
+        finally:
+            generation.close()
+
+
 def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
     """Why models with a file cannot be started, by name; empty when all can. Not for a running loop."""
     return asyncio.run(_rehearse([model for model in models if model.file]))
@@ -36,10 +48,9 @@ def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
 async def _rehearse(models: Sequence[Model]) -> dict[str, Fault]:
     faults: dict[str, Fault] = {}
     for model in models:
-        async with stage(model) as route:
-            try:
-                generation = await route.start(Release(model.name, "0", "", model.file, None))
-                generation.close()
-            except EdgedError as error:
-                faults[model.name] = error.fault
+        try:
+            async with started(model):
+                pass
+        except EdgedError as error:
+            faults[model.name] = error.fault
     return faults

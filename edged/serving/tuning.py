@@ -18,8 +18,7 @@ from edged.channel import InputHead
 from edged.config.schema import Batch, Model
 from edged.errors import EdgedError
 from edged.serving.generation import Died, Generation
-from edged.serving.rehearsal import stage
-from edged.serving.release import Release
+from edged.serving.rehearsal import started
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 NEAR: Final = 0.9  # of the best: within the noise of it, and what asks for less is better
@@ -74,8 +73,7 @@ async def _measure(settings: Model, threads: Sequence[int], limit_s: float, tell
     rows: list[Row] = []
     for count in threads:
         changed = msgspec.structs.replace(settings, threads=count, batch=Batch(max=BATCHES[-1]))
-        async with stage(changed) as route:
-            generation = await route.start(Release(settings.name, "0", "", settings.file, None))
+        async with started(changed) as generation:
             try:
                 async for row in _rows(generation, count, limit_s / len(threads)):
                     rows.append(row)
@@ -83,8 +81,6 @@ async def _measure(settings: Model, threads: Sequence[int], limit_s: float, tell
             except Died as error:
                 why = generation.reason.message if generation.reason else "it crashed"
                 raise EdgedError("model_failed", f"with {count} threads its process ended: {why}") from error
-            finally:
-                generation.close()
     return rows
 
 

@@ -1,15 +1,16 @@
 """What an ONNX file consists of, read from its protobuf bytes without the onnx package.
 
-Only tags, lengths and the few fields below are looked at (onnx.proto); weights are skipped. `edged inspect` runs
-on the box, where onnx (15 MB) is not installed.
+Only tags, lengths and the few fields below are looked at (onnx.proto); weights are skipped. `edged inspect` and
+`edged init` run on the box, where onnx (15 MB) is not installed.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,6 +18,8 @@ from edged.errors import EdgedError
 from edged.protobuf import Buffer, fields, message, packed, text
 
 _DEPTH: Final = 32  # subgraphs inside subgraphs
+
+T = TypeVar("T")
 
 # Field numbers of onnx.proto.
 _MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_OPSET = 2, 7, 8
@@ -62,11 +65,16 @@ class Graph(msgspec.Struct, frozen=True):
 
 def read(file: Path) -> Graph:
     """Raises EdgedError `not_a_model` for what is no ONNX file, and for one that cannot be read."""
+    return read_by(_model, file)
+
+
+def read_by(reader: Callable[[Buffer], T], file: Path) -> T:
+    """What `reader` finds in the file's bytes, which are mapped and not copied. Raises as `read`."""
     try:
         with file.open("rb") as opened:
             # Not closed by hand: the error below may still hold parts of it.
             view = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
-        return _model(view)
+        return reader(view)
     except OSError as error:
         raise EdgedError("not_a_model", f"{file}: {error.strerror}", "") from error
     except (ValueError, IndexError, RecursionError) as error:

@@ -14,6 +14,7 @@ from tests.clients.oip import Array, Client
 from tests.real.conftest import Case
 
 FRAME, HOP, STATE = 512, 128, (1, 2, 128, 2)
+Infer = Callable[[str, dict[str, Array]], dict[str, Array]]  # model and its inputs by name -> its outputs
 CONFIGURATION = """
 device: ear-1
 models:
@@ -36,7 +37,7 @@ def sound(path: Path) -> Array:
     return (samples / 32768).astype(np.float32)
 
 
-def cleaned(client: Client, samples: Array) -> Array:
+def cleaned(infer: Infer, samples: Array) -> Array:
     """What both models make of a recording: mask on the magnitudes, then frames, added up where they overlap."""
     mask_state = voice_state = np.zeros(STATE, dtype=np.float32)
     heard, said = np.zeros(FRAME, dtype=np.float32), np.zeros(FRAME, dtype=np.float32)
@@ -45,10 +46,10 @@ def cleaned(client: Client, samples: Array) -> Array:
         heard = np.concatenate([heard[HOP:], samples[start : start + HOP]])
         spectrum = np.fft.rfft(heard)
         magnitude = np.abs(spectrum).astype(np.float32).reshape(1, 1, -1)
-        masked = client.infer("mask", {"input_2": magnitude, "input_3": mask_state})
+        masked = infer("mask", {"input_2": magnitude, "input_3": mask_state})
         mask_state = masked["tf_op_layer_stack_2"]
         frame = np.fft.irfft(spectrum * masked["activation_2"][0, 0]).astype(np.float32)
-        spoken = client.infer("voice", {"input_4": frame.reshape(1, 1, -1), "input_5": voice_state})
+        spoken = infer("voice", {"input_4": frame.reshape(1, 1, -1), "input_5": voice_state})
         voice_state = spoken["tf_op_layer_stack_5"]
         said = np.concatenate([said[HOP:], np.zeros(HOP, dtype=np.float32)]) + spoken["conv1d_3"][0, 0]
         parts.append(said[:HOP])
@@ -66,4 +67,4 @@ def test_speech_stays_and_noise_goes(ear: Box, data: Path, name: str, expected: 
     samples = sound(data / "inputs" / file)
     assert rms(samples) == pytest.approx(case["rms_in"], abs=5e-5)
     with Client(ear.socket) as client:
-        assert rms(cleaned(client, samples)) == pytest.approx(case["rms_out"], abs=5e-4)
+        assert rms(cleaned(client.infer, samples)) == pytest.approx(case["rms_out"], abs=5e-4)
