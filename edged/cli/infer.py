@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from edged.cli import local, mjpeg
+from edged.cli import local, stream
 from edged.cli.words import plain
 from edged.errors import EdgedError
 from edged.tensors import BY_NUMPY, BY_OIP
@@ -34,7 +33,6 @@ edged infer voice --input audio=audio.npy --input state=state.npy
 
 _JSON: Final = "application/json"
 _PICTURES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
-_CHUNK: Final = 65_536
 _SHOWN: Final = 12  # values of an output that people see
 # What says nothing about one input: the next one would fail the same way.
 _HOPELESS: Final = frozenset({"no_daemon", "forbidden", "unknown_model"})
@@ -88,7 +86,7 @@ def _requests(daemon: local.Daemon, path: str, args: argparse.Namespace) -> Iter
     if args.input:
         yield _tensors(daemon, path, args.input)
     elif args.file == "-":
-        yield from _stream(sys.stdin.buffer)
+        yield from (Request(body, kind) for body, kind in stream.inputs(sys.stdin.buffer))
     elif args.file.endswith(".npy"):
         yield Request(_content(args.file), "application/x-npy")
     elif args.file.endswith(".json"):
@@ -101,17 +99,6 @@ def _requests(daemon: local.Daemon, path: str, args: argparse.Namespace) -> Iter
         raise _wrong(
             f"{args.file}: not a .npy, .json, .jpg, .png or .csv file", "`edged infer MODEL -` reads standard input."
         )
-
-
-def _stream(source: BinaryIO) -> Iterator[Request]:
-    """Standard input: pictures one behind the other where it begins like that, else an input a line."""
-    first = source.readline()
-    if first.startswith((mjpeg.START, mjpeg.BOUNDARY)):
-        chunks = itertools.chain([first], iter(lambda: source.read1(_CHUNK), b""))  # type: ignore[attr-defined]  # typeshed's BinaryIO lacks it
-        yield from (Request(picture, "image/jpeg") for picture in mjpeg.pictures(chunks))
-    else:
-        lines = itertools.chain([first], source)
-        yield from (Request(line.strip(), _JSON) for line in lines if line.strip())
 
 
 def _answer(daemon: local.Daemon, path: str, request: Request) -> dict[str, Any]:

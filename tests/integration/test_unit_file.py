@@ -10,6 +10,7 @@ import pytest
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 UNIT = SYSTEMD / "edged.service"
+CAMERA = SYSTEMD / "edged-camera@.service"
 PROGRAM = "/opt/edged/bin/edged"
 EXPOSURE_LIMIT = 16  # tenths: what is promised to users
 
@@ -40,6 +41,17 @@ def test_systemd_reads_it_without_a_word(tmp_path: Path) -> None:
 @analyze
 def test_exposure_is_as_promised() -> None:
     done = run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(UNIT))
+    assert done.returncode == 0, done.stdout
+
+
+@analyze
+def test_the_cameras_unit_is_read_without_a_word_and_as_closed(tmp_path: Path) -> None:
+    """As one of its instances, which is what is started."""
+    installed = tmp_path / "edged-camera@video0.service"
+    installed.write_text(CAMERA.read_text())
+    done = run("systemd-analyze", "verify", "--man=no", str(installed))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    done = run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(installed))
     assert done.returncode == 0, done.stdout
 
 
