@@ -228,7 +228,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(route.stop() for route in self._router))
-        self._starter.stop()
+        await self._starter.end()
         log.info("stopped")
 
     def broken(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:

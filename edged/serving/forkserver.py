@@ -1,10 +1,11 @@
-"""The standard library's fork server: what it loads for every worker, and its start before everything else."""
+"""The standard library's fork server: what it loads for every worker, its start before everything else, and its end."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Final
 
 _SAFE: Final = "PYTHONSAFEPATH"
@@ -28,3 +29,18 @@ def warm() -> None:
             del os.environ[_SAFE]
         else:
             os.environ[_SAFE] = before
+
+
+def end() -> None:
+    """Ends the fork server, then the resource tracker that came with it, and waits for both.
+
+    They end by themselves when this process has, which is too late for systemd: it kills what it finds then, and the
+    journal tells of it. Waits as long as a worker lives or the fork server is stalled: for a thread to be left behind.
+    """
+    for part in (forkserver._forkserver, resource_tracker._resource_tracker):  # noqa: SLF001 - nothing public ends them
+        with contextlib.suppress(OSError):  # it is gone already, or the folder with its socket is
+            getattr(part, "_stop", _by_itself)()
+
+
+def _by_itself() -> None:
+    """In a Python where these have no such method they end a moment after this process."""

@@ -25,10 +25,11 @@ import msgspec
 
 from edged import channel
 from edged.errors import EdgedError, Fault
-from edged.serving.forkserver import CONTEXT, warm
+from edged.serving.forkserver import CONTEXT, end, warm
 from edged.worker import entry
 
 START_LIMIT_S: Final = 10.0
+END_LIMIT_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -159,6 +160,15 @@ class Starter:
             return code
 
         return await self._run(job)
+
+    async def end(self) -> None:
+        """Ends the fork server too, when all workers have: what is still there when the daemon ends, systemd kills.
+
+        Past the limit it is left to itself: it ends when it notices that the daemon has.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._run(end), END_LIMIT_S)
+        self.stop()
 
     def stop(self) -> None:
         self._jobs.put(None)

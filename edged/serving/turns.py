@@ -34,8 +34,8 @@ class Ticket:
         self.taken = False
 
     def settle(self) -> Input:
-        """The input, to be given its outcome now. It is let go of: a run or a deadline may hold the ticket for seconds
-        on, and a payload has up to `limits.message`.
+        """The input, to be given its outcome now. It is let go of: a run or a deadline may hold the ticket for
+        seconds more, and a payload has up to `limits.message`.
         """
         item, self.item, self.settled = self.item, _SPENT, True
         return item

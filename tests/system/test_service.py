@@ -103,6 +103,15 @@ def test_a_worker_that_is_ended_costs_one_start_and_not_the_service(machine: Mac
     assert (main_process(machine), show(machine, "NRestarts")) == (before, restarts)
 
 
+def test_a_stop_leaves_systemd_nothing_to_kill(machine: Machine) -> None:
+    machine.run("systemctl stop edged")
+    told = machine.journal("-u edged -n 20")
+    assert "Deactivated successfully" in told
+    assert "SIGKILL" not in told.rpartition("Stopping")[2]
+    machine.run("systemctl start edged")
+    assert ask(machine) == "three"
+
+
 def test_a_hung_model_is_not_a_hung_daemon(machine: Machine) -> None:
     """The run's limit ends the model's process; the watchdog is fed all the while."""
     before = main_process(machine)
