@@ -22,6 +22,28 @@ class Spent(msgspec.Struct, frozen=True):
     ns: int = 0
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """A batch that came back. `requests` of it were answered and had waited `waited_s` in all; `spent_ns`: decode, run,
+    encode. `rows` are those of each run that it took; several runs are taken for equally long.
+    """
+
+    requests: int
+    waited_s: float
+    spent_ns: tuple[int, int, int]
+    rows: Sequence[int]
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What a process has answered by itself: how many inputs had each outcome, and, by index of buckets.BOUNDS_S, how
+    long the "ok" ones took, `seconds` in all. `runs`, by their rows: how many there were, and nanoseconds.
+    """
+
+    outcomes: Mapping[str, int]
+    durations: Mapping[int, int]
+    seconds: float
+    runs: Mapping[int, tuple[int, int]]
+
+
 class Executed(msgspec.Struct, frozen=True):
     """The runs of one size, in rows: how many there were and what they took."""
 
@@ -63,17 +85,12 @@ class Tally:
         self._last_ms = 0
         self._batches: dict[int, list[int]] = {}
 
-    def add(
-        self, requests: int, waited_s: float, spent_ns: tuple[int, int, int], rows: Sequence[int], now_ms: int
-    ) -> None:
-        """One batch. `requests` of it were answered and had waited `waited_s` in all; `spent_ns`: decode, run, encode.
-
-        `rows` are those of each run that it took; several runs are taken for equally long.
-        """
-        decode_ns, run_ns, encode_ns = spent_ns
+    def add(self, ran: Ran, now_ms: int) -> None:
+        decode_ns, run_ns, encode_ns = ran.spent_ns
+        requests, rows = ran.requests, ran.rows
         self._last_ms = now_ms
         self._requests += requests
-        self._waited_s += waited_s
+        self._waited_s += ran.waited_s
         before = self._ns
         self._ns = (
             before[0] + requests * decode_ns,
@@ -88,12 +105,12 @@ class Tally:
             figures[3] += run_ns // len(rows)
             figures[4] += encode_ns // len(rows)
 
-    def add_runs(self, requests: int, runs: Mapping[int, tuple[int, int]], now_ms: int) -> None:
-        """Many runs of one row a request, by their rows: how many, and nanoseconds, which all count as `infer`."""
+    def add_served(self, served: Served, now_ms: int) -> None:
+        """Many runs, of one row a request; their nanoseconds all count as `infer`."""
         self._last_ms = now_ms
-        self._requests += requests
+        self._requests += served.outcomes.get("ok", 0)
         decode_ns, run_ns, encode_ns = self._ns
-        for size, (count, ns) in runs.items():
+        for size, (count, ns) in served.runs.items():
             figures = self._of(size)
             figures[0] += count
             figures[1] += size * count

@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from edged import __version__
 from edged.observe import executions
 from edged.observe.buckets import BOUNDS_S, BUCKETS_S, SPLIT
-from edged.observe.executions import Spent, Statistics
+from edged.observe.executions import Ran, Served, Spent, Statistics
 from edged.observe.facts import ModelFacts, MqttFacts
 from edged.observe.resources import Resources
 
@@ -125,39 +125,19 @@ class Metrics:
         if outcome == "ok":
             tally.buckets[bisect_left(BOUNDS_S, seconds)] += 1
 
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None:
-        """Many inputs have their outcomes: how many of each, and by index of BOUNDS_S how long the "ok" ones took.
-
-        `runs`, by their rows: how many there were, and nanoseconds.
-        """
+    def served(self, model: str, version: str, served: Served) -> None:
+        """Many inputs have their outcomes, which a process gave by itself."""
         tally = self._tallies[model]
-        for outcome, count in outcomes.items():
+        for outcome, count in served.outcomes.items():
             tally.outcomes[version, outcome] += count
-            tally.seconds[version, outcome] += seconds if outcome == "ok" else 0.0
-        for index, count in durations.items():
+            tally.seconds[version, outcome] += served.seconds if outcome == "ok" else 0.0
+        for index, count in served.durations.items():
             tally.buckets[index] += count
-        tally.executed[version].add_runs(outcomes.get("ok", 0), runs, time.time_ns() // 1_000_000)
+        tally.executed[version].add_served(served, time.time_ns() // 1_000_000)
 
-    def ran(
-        self,
-        model: str,
-        version: str,
-        requests: int,
-        waited_s: float,
-        spent_ns: tuple[int, int, int],
-        rows: Sequence[int],
-    ) -> None:
-        """A batch came back; the arguments are those of executions.Tally.add."""
-        now_ms = time.time_ns() // 1_000_000
-        self._tallies[model].executed[version].add(requests, waited_s, spent_ns, rows, now_ms)
+    def ran(self, model: str, version: str, ran: Ran) -> None:
+        """A batch came back."""
+        self._tallies[model].executed[version].add(ran, time.time_ns() // 1_000_000)
 
     def statistics(self, model: str, version: str) -> Statistics:
         """What one version has executed; all zero for one that has not."""

@@ -27,6 +27,7 @@ from edged.config.schema import Model
 from edged.door import MOST, Leave, Listen, Tallies, Underway
 from edged.errors import Fault
 from edged.messages import FAST
+from edged.observe.executions import Served
 from edged.serving.generation import Generation
 from edged.serving.observer import Observer
 
@@ -201,7 +202,8 @@ class Door:
         tally.nonfinite += told.nonfinite
         tally.cpu_s.extend(spent / 1e9 for spent in told.cpu_ns)
         version = generation.release.version
-        self._observer.tallied(self._model, version, outcomes, told.durations, told.seconds, told.runs)
+        served = Served(outcomes, told.durations, told.seconds, told.runs)
+        self._observer.served(self._model, version, served)
         if told.heads:
             self._sampled(InputHead(len(payload), FAST), bytes(payload))
         if told.left:

@@ -21,6 +21,7 @@ from edged.channel import Answers, InputHead
 from edged.config.schema import Model
 from edged.errors import Fault, fault
 from edged.messages import Admission, Answer, Input, Outcome
+from edged.observe.executions import Ran
 from edged.serving.generation import Generation
 from edged.serving.lane import Lane
 from edged.serving.observer import Observer
@@ -281,7 +282,7 @@ class Feeder:
                     self._observer.dropped(self._settings.name, "too_old")
             self._settle(ticket, outcome, version, now_s)
         spent_ns = answers.decode_ns, answers.run_ns, answers.encode_ns
-        self._observer.ran(self._settings.name, version, answered, waited_s, spent_ns, answers.rows)
+        self._observer.ran(self._settings.name, version, Ran(answered, waited_s, spent_ns, answers.rows))
         if self._paused and not self._running:
             self.on_idle()
         self._dispatch()

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from edged.observe.executions import Ran, Served
 
 
 class Observer(Protocol):
@@ -23,26 +24,10 @@ class Observer(Protocol):
     def fault(self, where: str) -> None:
         return
 
-    def ran(
-        self,
-        model: str,
-        version: str,
-        requests: int,
-        waited_s: float,
-        spent_ns: tuple[int, int, int],
-        rows: Sequence[int],
-    ) -> None:
+    def ran(self, model: str, version: str, ran: Ran) -> None:
         return
 
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None:
+    def served(self, model: str, version: str, served: Served) -> None:
         return
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import uvloop
 
 from edged.config.schema import Model
 from edged.messages import Admission, Input, Outcome, Source
+from edged.observe.executions import Ran, Served
 from edged.serving.release import Release
 from edged.serving.route import Route
 from edged.serving.starter import Starter
@@ -42,29 +43,13 @@ class Counters:
     def fault(self, where: str) -> None:
         self.faults[where] += 1
 
-    def ran(
-        self,
-        model: str,
-        version: str,
-        requests: int,
-        waited_s: float,
-        spent_ns: tuple[int, int, int],
-        rows: Sequence[int],
-    ) -> None:
-        self.runs.extend(rows)
+    def ran(self, model: str, version: str, ran: Ran) -> None:
+        self.runs.extend(ran.rows)
 
-    def tallied(
-        self,
-        model: str,
-        version: str,
-        outcomes: Mapping[str, int],
-        durations: Mapping[int, int],
-        seconds: float,
-        runs: Mapping[int, tuple[int, int]],
-    ) -> None:
-        assert sum(durations.values()) == outcomes.get("ok", 0)
-        self.outcomes.update(outcomes)
-        self.runs.extend(size for size, (count, _) in runs.items() for _ in range(count))
+    def served(self, model: str, version: str, served: Served) -> None:
+        assert sum(served.durations.values()) == served.outcomes.get("ok", 0)
+        self.outcomes.update(served.outcomes)
+        self.runs.extend(size for size, (count, _) in served.runs.items() for _ in range(count))
 
 
 class Bench:

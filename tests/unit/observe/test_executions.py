@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.observe.executions import Executed, Spent, Statistics, Tally
+from edged.observe.executions import Executed, Ran, Spent, Statistics, Tally
 from edged.observe.metrics import Metrics
 
 
@@ -14,7 +14,7 @@ def test_a_batch_counts_for_each_request_and_once_for_its_run() -> None:
     for seconds in (0.25, 0.5):
         metrics.answered("digits", "2", "ok", seconds)
     metrics.answered("digits", "2", "bad_input", 0.125)
-    metrics.ran("digits", "2", 2, 0.5, (10, 200, 30), (6,))
+    metrics.ran("digits", "2", Ran(2, 0.5, (10, 200, 30), (6,)))
     found = metrics.statistics("digits", "2")
     assert (found.inferences, found.executions) == (6, 1)
     assert (found.success, found.fail) == (Spent(2, 750_000_000), Spent(1, 125_000_000))
@@ -26,7 +26,7 @@ def test_a_batch_counts_for_each_request_and_once_for_its_run() -> None:
 
 def test_a_batch_that_took_several_runs() -> None:
     tally = Tally()
-    tally.add(4, 0.0, (40, 80, 120), (3, 1, 1, 1), 5)
+    tally.add(Ran(4, 0.0, (40, 80, 120), (3, 1, 1, 1)), 5)
     found = tally.statistics(Spent(), Spent())
     assert (found.inferences, found.executions, found.last_ms) == (6, 4, 5)
     assert found.batches == (Executed(1, 3, 30, 60, 90), Executed(3, 1, 10, 20, 30))
@@ -35,7 +35,7 @@ def test_a_batch_that_took_several_runs() -> None:
 def test_versions_and_models_are_counted_apart() -> None:
     metrics = Metrics(["digits", "cam"])
     metrics.answered("digits", "1", "ok", 1.0)
-    metrics.ran("digits", "1", 1, 0.0, (1, 1, 1), (1,))
+    metrics.ran("digits", "1", Ran(1, 0.0, (1, 1, 1), (1,)))
     assert metrics.statistics("digits", "2") == metrics.statistics("cam", "1") == Statistics()
 
 
@@ -43,7 +43,7 @@ def test_versions_do_not_add_up_for_ever() -> None:
     metrics = Metrics(["digits"])
     for version in range(100):
         metrics.answered("digits", str(version), "ok", 1.0)
-        metrics.ran("digits", str(version), 1, 0.0, (1, 1, 1), (1,))
+        metrics.ran("digits", str(version), Ran(1, 0.0, (1, 1, 1), (1,)))
         metrics.roll()
     kept = [version for version in range(100) if metrics.statistics("digits", str(version)).executions]
     assert kept == list(range(84, 100))
@@ -55,7 +55,7 @@ def test_versions_do_not_add_up_for_ever() -> None:
 def test_no_sender_makes_more_than_a_hundred_figures(sizes: list[int]) -> None:
     tally = Tally()
     for size in sizes:
-        tally.add(1, 0.0, (1, 1, 1), (size,), 0)
+        tally.add(Ran(1, 0.0, (1, 1, 1), (size,)), 0)
     found = tally.statistics(Spent(), Spent())
     assert (found.inferences, found.executions) == (sum(sizes), len(sizes))
     assert len(found.batches) <= 100
