@@ -32,9 +32,9 @@ from edged.delivery.trail import Trail
 from edged.delivery.want import Box
 from edged.errors import EdgedError
 from edged.messages import Admission, Input
-from edged.observe import status
+from edged.observe import presence, status
 from edged.observe.clock import WallClock
-from edged.observe.heartbeat import Pulse, Running
+from edged.observe.heartbeat import Pulse
 from edged.observe.metrics import Metrics
 from edged.observe.notify import notify
 from edged.observe.reporter import Reporter
@@ -132,31 +132,36 @@ class Daemon:
         )
         self._installer.orders.bring = self._reload.bring
         self._control = Control(config.device, self._place.state, self._trail, self._installer, self._reload)
-        self._mqtt: Mqtt | None = None
-        if config.mqtt is not None:
-            self._mqtt = Mqtt(
-                config.mqtt,
-                tree,
-                config.models,
-                self._machine,
-                offer=self._router.offer,
-                push=config.push,
-                on_push=self._installer.on_push,
-                on_refused=self._installer.refuse,
-                on_document=self._installer.orders.on_document,
-                on_courier=self._installer.orders.on_courier,
-                dropped=self._metrics.dropped,
-                bug=partial(self._metrics.fault, "mqtt"),
-                clocks=Clocks(synced=WallClock().synced),
-                groups=config.groups,
-                ask=self._control.remote,
-                folder=self._place.state / "outbox",
-            )
-            self._router.on_room(self._mqtt.on_room)
-            self._installer.orders.use(self._mqtt.courier)
+        self._mqtt = self._broker(config)
         self._listening: list[Transport] = []
         self._regions = Regions()
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _broker(self, config: Config) -> Mqtt | None:
+        """The transport that knows the broker, where one is configured, told of by those that it serves."""
+        if config.mqtt is None:
+            return None
+        mqtt = Mqtt(
+            config.mqtt,
+            self._tree,
+            config.models,
+            self._machine,
+            offer=self._router.offer,
+            push=config.push,
+            on_push=self._installer.on_push,
+            on_refused=self._installer.refuse,
+            on_document=self._installer.orders.on_document,
+            on_courier=self._installer.orders.on_courier,
+            dropped=self._metrics.dropped,
+            bug=partial(self._metrics.fault, "mqtt"),
+            clocks=Clocks(synced=WallClock().synced),
+            groups=config.groups,
+            ask=self._control.remote,
+            folder=self._place.state / "outbox",
+        )
+        self._router.on_room(mqtt.on_room)
+        self._installer.orders.use(mqtt.courier)
+        return mqtt
 
     async def start(self) -> None:
         """Bottom-up: state, processes, listeners, broker. Returns when every model answers, waits or failed."""
@@ -342,42 +347,15 @@ class Daemon:
         return None if self._mqtt is None else self._mqtt.facts()
 
     def _info(self) -> Mapping[str, object]:
-        config = self._reload.config
-        flags = [] if config.push.require_signature else ["unsigned_ok"]
-        return {
-            "edged": __version__,
-            "device": config.device,
-            **msgspec.structs.asdict(self._machine),
-            "groups": config.groups,
-            "models": [
-                {
-                    "name": one.name,
-                    "state": one.state,
-                    "version": one.version,
-                    "message_limit": one.message_limit,
-                    **({"direct": one.direct} if one.direct else {}),
-                }
-                for one in self._router.views()
-            ],
-            "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
-            "telemetry_interval_s": float(config.telemetry.interval),
-            "flags": flags,
-            "reload": msgspec.to_builtins(self._reload.last) if self._reload.last else None,
-        }
+        machine: dict[str, str] = msgspec.structs.asdict(self._machine)
+        return presence.info(self._reload.config, machine, self._router.views(), self._reload.last)
 
     def _summary(self) -> str:
-        words = [f"{one.name} {one.version} {one.state}".replace("  ", " ") for one in self._router.views()]
         facts = self._mqtt_facts()
-        waits = f"; MQTT waits: {facts.namesake} is online as {self._tree.device}" if facts and facts.namesake else ""
-        return (", ".join(words) or "no models") + waits
+        return presence.summary(self._router.views(), self._tree.device, facts.namesake if facts else "")
 
     def _pulse(self, now_s: float) -> Pulse:
-        running = tuple(
-            Running(route.settings.name, route.live.overtime.oldest_s(now_s), route.live.overtime.limit_s)
-            for route in self._router
-            if route.live is not None
-        )
-        return Pulse(now_s, self._mqtt is None or self._mqtt.alive(), running)
+        return Pulse(now_s, self._mqtt is None or self._mqtt.alive(), self._router.running(now_s))
 
     # --- its parts --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from edged.errors import Fault
 class ModelFacts(Protocol):
     """One model now. `state`: serving, starting, waiting, failed; version and sha256 "" when none is loaded.
 
-    `direct` is the path of its own socket, "" for none.
+    `direct` is the path of its own socket, "" for none; `message_limit` is in bytes.
     """
 
     @property
@@ -32,6 +32,8 @@ class ModelFacts(Protocol):
     def direct(self) -> str: ...
     @property
     def pid(self) -> int | None: ...
+    @property
+    def message_limit(self) -> int: ...
 
 
 class OutboxFacts(Protocol):

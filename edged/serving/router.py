@@ -9,6 +9,7 @@ import msgspec
 from edged.config.schema import Batch
 from edged.errors import Fault, fault
 from edged.messages import Admission, Input
+from edged.observe.heartbeat import Running
 from edged.serving.prepared import PreparedModels
 from edged.serving.route import Route
 from edged.tensors import Signature
@@ -84,6 +85,11 @@ class Router:
         self._on_room = callback
         for route in self:
             route.feeder.on_room = callback
+
+    def running(self, now_s: float) -> tuple[Running, ...]:
+        """The oldest batch of each model that answers."""
+        live = [(route.settings.name, route.live.overtime) for route in self if route.live is not None]
+        return tuple(Running(name, overtime.oldest_s(now_s), overtime.limit_s) for name, overtime in live)
 
     def views(self) -> tuple[ModelView, ...]:
         return tuple(_view(route) for route in self)

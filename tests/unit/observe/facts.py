@@ -17,6 +17,7 @@ class Facts(msgspec.Struct, frozen=True):
     in_flight: int = 0
     pid: int | None = None
     direct: str = ""
+    message_limit: int = 1024
 
 
 class Outbox(msgspec.Struct, frozen=True):

@@ -1,0 +1,46 @@
+"""What the box says it is: its retained `info` document, and the line that systemd and the journal have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from edged import __version__
+from edged.config.schema import Config
+from edged.observe.facts import ModelFacts
+from edged.observe.status import Reloaded
+
+
+def info(
+    config: Config, machine: Mapping[str, str], models: Iterable[ModelFacts], reload: Reloaded | None
+) -> dict[str, object]:
+    """The members of `info`, as docs/mqtt-api.md has them. `machine`: what tells this one from others of its name."""
+    return {
+        "edged": __version__,
+        "device": config.device,
+        **machine,
+        "groups": config.groups,
+        "models": [_model(one) for one in models],
+        "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
+        "telemetry_interval_s": float(config.telemetry.interval),
+        "flags": [] if config.push.require_signature else ["unsigned_ok"],
+        "reload": msgspec.to_builtins(reload) if reload else None,
+    }
+
+
+def _model(one: ModelFacts) -> dict[str, object]:
+    found = {
+        "name": one.name,
+        "state": one.state,
+        "version": one.version,
+        "message_limit": one.message_limit,
+    }
+    return {**found, "direct": one.direct} if one.direct else found
+
+
+def summary(models: Iterable[ModelFacts], device: str, namesake: str) -> str:
+    """One line: every model's version and state. `namesake`: the machine that is online as `device`, "" for none."""
+    words = [f"{one.name} {one.version} {one.state}".replace("  ", " ") for one in models]
+    waits = f"; MQTT waits: {namesake} is online as {device}" if namesake else ""
+    return (", ".join(words) or "no models") + waits
