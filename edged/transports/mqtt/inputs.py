@@ -12,6 +12,7 @@ from edged.topics import TopicFilter, Tree
 from edged.transports.mqtt.subscriptions import SHARED, Subscription, covers, plan
 
 _REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
+_LONGEST: Final = 512  # characters of one that is: those of sensors are short, and anybody may send one of 64 KiB
 _CLOSED: Final = frozenset({"infer", "push", "request"})
 _STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "need", "response"})
 
@@ -109,7 +110,7 @@ class Inputs:
         every = self._known.get(topic)
         if every is None:
             every = self._find(topic)
-            if not any(one.id for one in every):
+            if len(topic) <= _LONGEST and not any(one.id for one in every):
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[topic] = every

@@ -78,7 +78,7 @@ class Intake:
         self._joiners = {model.name: Joiner(model, self._owed) for model in models if model.joined}
         self._later = later
         self._sweep: object = None
-        self._retained: dict[str, int] = {}
+        self._retained: dict[int, int] = {}  # hashes: of topics, and of their values
         self._flooding = False
         self._closed = False
 
@@ -134,12 +134,12 @@ class Intake:
             return False
         if arrival.topic.startswith(f"{self._tree.root}/"):
             return True
-        mark = hash(arrival.payload)
-        if self._retained.get(arrival.topic) == mark and not arrival.again:
+        topic, mark = hash(arrival.topic), hash(arrival.payload)
+        if self._retained.get(topic) == mark and not arrival.again:
             return True
         if len(self._retained) >= _RETAINED:
             self._retained.clear()
-        self._retained[arrival.topic] = mark
+        self._retained[topic] = mark
         return False
 
     def _turn_away(self, arrival: Arrival) -> None:

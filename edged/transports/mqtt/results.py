@@ -97,7 +97,7 @@ class Results:
         self._wall_ms = clocks.wall_ms
         self._clock_synced = clocks.synced
         self._errors = Allowance(_ERRORS_A_SECOND)
-        self._sequences: OrderedDict[str, int] = OrderedDict()
+        self._sequences: OrderedDict[int, int] = OrderedDict()  # by the topic's hash: it may have 64 KiB
 
     def adopt(self, models: Sequence[schema.Model]) -> None:
         """Other settings. What a model that is gone still answers goes where it went."""
@@ -268,8 +268,9 @@ class Results:
         return message
 
     def _sequence(self, topic: str) -> int:
-        number = self._sequences.pop(topic, 0) + 1
-        self._sequences[topic] = number
+        key = hash(topic)
+        number = self._sequences.pop(key, 0) + 1
+        self._sequences[key] = number
         if len(self._sequences) > _SEQUENCES:
             self._sequences.popitem(last=False)
         return number

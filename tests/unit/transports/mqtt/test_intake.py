@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -233,6 +234,24 @@ def test_sequences_are_bounded() -> None:
         bench.send(INFER, response_topic=f"me/{number}")
         bench.taken[-1].reply(_answer())
     assert len(bench.intake._results._sequences) <= 4096
+
+
+def test_long_topics_are_not_kept_in_mind() -> None:
+    """Each may have 64 KiB, and of some thousands something is remembered."""
+    model = schema.Model(
+        "m", inputs=(schema.Input("cells/+cell/scan", max_rate=Rate(1000)),), output=schema.Output("out/{cell}")
+    )
+    bench = Bench(model)
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            bench.send(f"cells/{number}{'x' * 60_000}/scan", retain=True)
+            bench.taken.pop().reply(_answer())
+            assert bench.published.pop().topic.startswith(f"out/{number}x")
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 2**20
 
 
 def test_retained() -> None:
