@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from edged.errors import Fault, fault
 from edged.oip.bodies import Room
 from edged.oip.listeners import Listener
-from edged.oip.taking import Taking
+from edged.taking import Taking
 
 _SCRATCH: Final = 64 * 1024  # bytes of one read that goes to no body; a turn of the loop uses it for one connection
 _TOLD: Final = 64  # connections above the limit that are told so; further ones are only closed

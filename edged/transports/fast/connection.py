@@ -18,7 +18,7 @@ from edged.frames import DESCRIBE, HEAD, IN_RING, INFER, RING, Head, Malformed
 from edged.lent import Ring
 from edged.oip.courtesy import Courtesy
 from edged.oip.gate import Gate
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.fast.limits import Limits
 from edged.transports.fast.look import Look
 from edged.transports.fast.requests import App, Request

@@ -15,7 +15,7 @@ from typing import Final
 from edged.errors import EdgedError, Fault, fault
 from edged.oip.bodies import Sized
 from edged.oip.courtesy import Courtesy
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rest import heads, replies
 from edged.transports.rest.application import HttpGate
 from edged.transports.rest.chunks import Chunks

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 from edged.errors import Fault, fault
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rest.limits import Limits
 
 

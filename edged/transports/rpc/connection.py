@@ -12,7 +12,7 @@ from typing import Final
 
 from edged.errors import Fault
 from edged.oip.courtesy import Courtesy
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.application import RpcGate
 from edged.transports.rpc.frames import Broken

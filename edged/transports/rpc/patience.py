@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rpc.limits import Limits
 
 

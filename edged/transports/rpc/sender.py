@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rpc import frames, replies
 from edged.transports.rpc.chatter import Chatter
 from edged.transports.rpc.frames import END_HEADERS, END_STREAM, HEAD, Broken

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from edged import frames
 from edged.errors import Fault, fault
 from edged.frames import DESCRIBE, DESCRIPTION, HEAD, INFER, MAGIC, RING, Malformed
+from edged.taking import Taking
 from edged.worker.direct.limits import Limits, Room
 
 _HEAD: Final = HEAD.size
@@ -53,12 +54,16 @@ class Caller:
     """
 
     __slots__ = (
+        "_begun_s",
         "_buffer",
+        "_due_s",
         "_end",
         "_out",
         "_skip",
         "_start",
+        "_taken",
         "_terms",
+        "_took",
         "_view",
         "blocked",
         "closing",
@@ -68,6 +73,7 @@ class Caller:
         "read_s",
         "requests",
         "sock",
+        "taking",
         "untaken",
     )
 
@@ -84,6 +90,10 @@ class Caller:
         self._start = self._end = 0  # of what no request has been made of yet
         self._skip = 0  # bytes of a refused frame that are still to come
         self._out: list[bytes | memoryview] = []
+        self.taking: Final = Taking()
+        self._took = self._taken = 0  # bytes so far, and until it was last looked whether those are enough
+        self._begun_s = now_s
+        self._due_s = now_s + terms.limits.frame_s
 
     @property
     def waits_for_bytes(self) -> bool:
@@ -94,6 +104,7 @@ class Caller:
 
     def read(self, now_s: float) -> bool:
         """Reads once, what fits; whether there are requests. Only when those before are answered."""
+        begins = not self.waits_for_bytes
         self._make_room()
         try:
             got = self.sock.recv_into(self._view[self._end :])
@@ -111,6 +122,8 @@ class Caller:
         except Malformed as error:
             self._fail(0, fault("bad_input", f"{error}", _HINT))
             self.closing = True
+        if begins or self.requests:  # what is still to come is of a frame that has begun with this
+            self._begun_s = now_s
         return bool(self.requests)
 
     def _parse(self) -> None:
@@ -222,6 +235,7 @@ class Caller:
             self.gone = True
             return True
         self.untaken -= sent
+        self._took += sent
         if not self.untaken:
             self._out = []
             return True
@@ -229,6 +243,22 @@ class Caller:
             self.moved_s = now_s
         self._out = _rest(out, sent)
         return False
+
+    def late(self, now_s: float) -> str:
+        """Why it is waited for no longer, "" while it is; for every sweep."""
+        limits, taking = self._terms.limits, self.taking
+        taking.wrote = self._took + self.untaken
+        taking.look(self.untaken, limits.frame_s / limits.sweep_s)
+        if not self.untaken or taking.keeps_up(self._taken, limits.frame_s):
+            self._taken, self._due_s = taking.taken, now_s + limits.frame_s
+        stalls = now_s - self.moved_s > limits.stall_s
+        if self.untaken:
+            return "answers that are not taken" if stalls or now_s >= self._due_s else ""
+        if self.requests or not self.waits_for_bytes:
+            return ""
+        if stalls:
+            return f"half a frame, and nothing more for {limits.stall_s:g} s"
+        return f"a frame was not complete after {limits.frame_s:g} s" if now_s - self._begun_s >= limits.frame_s else ""
 
     def close(self) -> None:
         """May be called again: a caller that is gone may still be among those that have answers."""

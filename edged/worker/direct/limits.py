@@ -10,14 +10,19 @@ class Limits(msgspec.Struct, frozen=True):
 
     `buffer`: what a connection reads into, and how much it reads at once; a frame that is larger gets a buffer of its
     size. `frames`: what those take on all connections together. `untaken`: results that a client has not taken yet;
-    past it nothing more is run for it. `stall_s`: how long a frame may bring nothing, and a client take nothing.
+    past it nothing more is run for it. `answers`: the same of all clients together, of those that are slow to take
+    them. `stall_s`: how long a frame may bring nothing, and a client take nothing; `frame_s`: how long a frame may
+    take, and answers at a pace below edged.taking's. `sweep_s`: how often these are looked at, while there is a need.
     """
 
     connections: int = 256
     buffer: int = 64 * 1024
     frames: int = 64 * 1024 * 1024
     untaken: int = 1024 * 1024
+    answers: int = 64 * 1024 * 1024
     stall_s: float = 5.0
+    frame_s: float = 30.0
+    sweep_s: float = 0.5
 
 
 class Room:

@@ -31,7 +31,6 @@ from edged.worker.direct.swift import Ran, Swift
 
 _pack: Final = HEAD.pack
 _TURN_S: Final = 0.002
-_SWEEP_S: Final = 0.5  # how often stalled clients are looked for, while there may be any
 _OUT: Final = select.EPOLLOUT
 _IN: Final = select.EPOLLIN
 _CPU_EVERY: Final = 16  # batches between two whose CPU time is looked at, which takes two system calls
@@ -138,7 +137,7 @@ class Server:
         if self._counts.any and now_s - self._counts.told_s >= EVERY_S:
             told, payload = self._counts.take(now_s)
             channel.send(self._host.sock, told, payload)
-        if self._hurry and now_s - self._swept_s >= _SWEEP_S:
+        if self._hurry and now_s - self._swept_s >= self._limits.sweep_s:
             self._sweep(now_s)
 
     def _patience_s(self) -> float:
@@ -146,7 +145,7 @@ class Server:
             return 0.0
         if self._counts.any:
             return EVERY_S
-        return _SWEEP_S if self._hurry else -1.0
+        return self._limits.sweep_s if self._hurry else -1.0
 
     def _hear(self, caller: Caller, event: int, now_s: float) -> None:
         """What one client has sent, or has room for."""
@@ -235,23 +234,29 @@ class Server:
         caller.close()
 
     def _sweep(self, now_s: float) -> None:
-        """Cuts who has begun a frame, or has answers to take, and does nothing about it."""
+        """Cuts who has begun a frame, or has answers to take, and does nothing about it, or too little."""
         self._swept_s, self._hurry = now_s, self._deaf
         for caller in list(self._callers.values()):
             caller.shrink()
-            if not caller.untaken and (caller.requests or not caller.waits_for_bytes):
-                continue
-            self._hurry = True
-            if now_s - caller.moved_s > self._limits.stall_s:
-                self._counts.failed("timeout")
-                if not caller.untaken:
-                    what = f"half a frame, and nothing more for {self._limits.stall_s:g} s"
-                    caller.say(frames.error(0, fault("timeout", what)))
-                    caller.flush(now_s)
-                self._drop(caller)
+            if late := caller.late(now_s):
+                self._cut(caller, late, now_s)
+            else:
+                self._hurry |= caller.untaken > 0 or caller.waits_for_bytes
+        slow = sorted(self._callers.values(), key=lambda one: one.taking.untaken)
+        total = sum(one.taking.untaken for one in slow)
+        while total > self._limits.answers:
+            total -= slow[-1].taking.untaken
+            self._cut(slow.pop(), "", now_s)
         if self._deaf and self._listener is not None:
             self._deaf = False
             self._epoll.register(self._listener.fileno(), _IN)
+
+    def _cut(self, caller: Caller, why: str, now_s: float) -> None:
+        self._counts.failed("timeout")
+        if not caller.untaken:
+            caller.say(frames.error(0, fault("timeout", why)))
+            caller.flush(now_s)
+        self._drop(caller)
 
     # --- what they ask for ----------------------------------------------------------------------------
 

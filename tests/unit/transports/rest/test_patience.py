@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edged.oip.taking import Taking
+from edged.taking import Taking
 from edged.transports.rest.limits import Limits
 from edged.transports.rest.patience import Doing, Patience
 

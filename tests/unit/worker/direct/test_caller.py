@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -23,12 +24,12 @@ LIMITS = Limits(buffer=512, frames=16 * 1024)
 class End:
     """A caller and the client's end of its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         ours, self.theirs = socket.socketpair(socket.AF_UNIX)
         ours.setblocking(False)
         self.theirs.setblocking(False)
         self.failed: list[str] = []
-        self.caller = Caller(ours, Terms(b"m", MESSAGE, LIMITS, Room(LIMITS.frames), self.failed.append), 0.0)
+        self.caller = Caller(ours, Terms(b"m", MESSAGE, limits, Room(limits.frames), self.failed.append), 0.0)
 
     def sent(self, *pieces: bytes) -> list[Request | bytes]:
         """What becomes of these bytes, taken as a worker does: nothing is read before all that was is answered."""
@@ -142,3 +143,49 @@ def test_memory_is_given_back_once_however_often_it_ends(end: End) -> None:
     end.caller.close()
     end.caller.close()
     assert end.caller._terms.room._left == LIMITS.frames
+
+
+def test_a_frame_that_comes_byte_by_byte_has_its_time(end: End) -> None:
+    """Nobody is to keep a large buffer, of which there are few, by a byte now and then."""
+    frame, caller = request(1, row(*range(50))), end.caller
+
+    def comes(data: bytes, now_s: float) -> str:
+        end.theirs.send(data)
+        caller.read(now_s)
+        return caller.late(now_s)
+
+    assert [comes(frame[at : at + 1], at) for at in range(30)] == [""] * 30
+    assert "not complete after 30 s" in comes(frame[30:31], 30)
+    comes(frame[31:], 31)
+    assert len(end.taken()) == 1
+    assert comes(frame[:1], 40) == ""
+    assert comes(frame[1:] + frame[:1], 69) == ""  # with the end of one the next begins
+    assert len(end.taken()) == 1
+    assert comes(frame[1:2], 98) == ""
+    assert "not complete" in comes(frame[2:3], 99)
+    assert "nothing more for 5 s" in caller.late(105)
+
+
+def test_answers_are_taken_at_a_pace_or_not_at_all() -> None:
+    end = End(Limits(stall_s=1000.0, frame_s=1000.0))
+    caller, left = end.caller, 0
+
+    def take(size: int, now_s: float) -> str:
+        while size > 0:
+            with contextlib.suppress(BlockingIOError):
+                size -= len(end.theirs.recv(min(size, 4096)))
+            caller.flush(now_s)
+        return caller.late(now_s)
+
+    try:
+        caller.say(bytes(3_000_000))
+        assert not caller.flush(0.0)
+        assert caller.late(0.0) == ""
+        assert take(300_000, 900.0) == ""
+        assert take(100_000, 1500.0) == ""  # more than 240 bytes a second were taken by then
+        assert take(0, 1899.0) == ""
+        assert "not taken" in take(0, 1900.0)
+        left = caller.taking.untaken
+    finally:
+        end.close()
+    assert left > 2_000_000

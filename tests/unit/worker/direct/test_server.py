@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edged import channel, frames
@@ -38,9 +39,11 @@ class Echo:
         return [(AnswerHead(head.size), bytes(part)) for head, part in zip(heads, parts, strict=True)], (1,)
 
 
-def test_what_waited_for_answers_to_leave_is_run_when_they_have_left_at_once(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def serving(path: str, limits: Limits) -> Iterator[None]:
+    """A worker of one model, with its socket at `path`."""
     daemon, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener, path = socket.socket(socket.AF_UNIX), str(tmp_path / "m.sock")
+    listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
     _, memory = Underway.create()
@@ -49,7 +52,6 @@ def test_what_waited_for_answers_to_leave_is_run_when_they_have_left_at_once(tmp
 
     def serve() -> None:
         swift = Swift(None, 2**20, usable=False)  # type: ignore[arg-type]  # it is not looked at
-        limits = Limits(untaken=100)
         server = Server(Echo(ours), listener, underway, Listen(10.0), OPEN, Signature((), ()), 1, swift, limits)
         with contextlib.suppress(channel.Closed):
             server.serve()
@@ -57,18 +59,50 @@ def test_what_waited_for_answers_to_leave_is_run_when_they_have_left_at_once(tmp
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
-            client.connect(path)
-            client.sendall(b"".join(request(number, row(1, 2, 3, 4)) for number in range(10)))
-            reader = client.makefile("rb")
-            for number in range(10):
-                head = frames.read_head(reader.read(frames.HEAD.size))
-                assert (head.kind, head.id) == (frames.RESULT, number)
-                reader.read(head.size)
+        yield
     finally:
         daemon.close()
         thread.join(10)
         ours.close()
         listener.close()
     assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def connected(path: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(path)
+        yield client
+
+
+def test_what_waited_for_answers_to_leave_is_run_when_they_have_left_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "m.sock")
+    with serving(path, Limits(untaken=100)), connected(path) as client:
+        client.sendall(b"".join(request(number, row(1, 2, 3, 4)) for number in range(10)))
+        reader = client.makefile("rb")
+        for number in range(10):
+            head = frames.read_head(reader.read(frames.HEAD.size))
+            assert (head.kind, head.id) == (frames.RESULT, number)
+            reader.read(head.size)
+
+
+def test_of_those_who_take_nothing_the_one_with_most_is_cut_where_they_leave_too_much(tmp_path: Path) -> None:
+    path = str(tmp_path / "m.sock")
+    # 200 KB of what is sent lie in the kernel's buffers.
+    with (
+        serving(path, Limits(answers=800_000, sweep_s=0.05, stall_s=600.0, frame_s=600.0)),
+        connected(path) as less,
+        connected(path) as most,
+        connected(path) as other,
+    ):
+        less.sendall(request(1, row(*range(100_000))))
+        most.sendall(request(1, row(*range(250_000))))
+        poll = select.poll()
+        poll.register(most, 0)
+        assert poll.poll(10_000)  # it has ended
+        poll.unregister(most)
+        poll.register(less, 0)
+        assert not poll.poll(0)
+        other.sendall(request(7, row(1, 2, 3, 4)))
+        assert frames.read_head(other.recv(frames.HEAD.size)).id == 7

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.oip.taking import LEAST_RATE, Taking
+from edged.taking import LEAST_RATE, Taking
 
 SWEEPS = 60.0
 
