@@ -51,10 +51,10 @@ class Closed(Exception):
 class Open(msgspec.Struct, frozen=True, tag="open"):
     """The first message: load this model and prepare to run it.
 
-    `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores. `prepared`: the file is of
-    session.write_prepared's making. `prepare` names a folder to put that form into; the worker then ends after Opened.
-    `result` is what inputs of the `forms` are answered with; the others get the protocol's response. `beside`: the
-    files in its folder that it may keep weights in, None: any.
+    `memory` is bytes, `batch_max` inputs; `cpus` () leaves the process all cores. `providers`: the first that
+    works. `prepared`: the file is of session.write_prepared's making. `prepare` names a folder to put that form into;
+    the worker then ends after Opened. `result` is what inputs of the `forms` are answered with; the others get the
+    protocol's response. `beside`: the files in its folder that it may keep weights in, None: any.
     """
 
     model: str
@@ -72,6 +72,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     prepare: str = ""
     result: ResultFormat = "oip"
     beside: tuple[str, ...] | None = ()
+    providers: tuple[str, ...] = ("cpu",)
 
 
 class InputHead(msgspec.Struct, frozen=True, array_like=True):
@@ -148,7 +149,9 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The model is loaded and has run. `run_s` is wall time of one run at batch 1, after warm-up.
 
     `batch_max` is how many inputs one run may stack: 1 where the graph has no free first axis or where
-    the measurement says that stacking does not pay (`gain` < 1.2: CPU per input alone over stacked).
+    the measurement says that stacking does not pay (`gain` < 1.2: cost per input alone over stacked).
+    `providers` are onnxruntime's, the one that runs the model first; `fallback` says why it is not the first that was
+    asked for, "" when it is.
     """
 
     signature: Signature
@@ -157,6 +160,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     run_s: float
     batch_max: int
     gain: float
+    fallback: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -182,8 +186,9 @@ class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers"):
-    """The outcomes of a batch, in its order. Nanoseconds of wall time, and of this process's CPU time.
+    """The outcomes of a batch, in its order. Nanoseconds of wall time.
 
+    `cpu_ns` is this process's CPU time, and on a GPU the wall's, which its work does not show in (RULES 25).
     `rows`: how many inferences each run was that the batch took; those that failed are left out.
     """
 

@@ -24,7 +24,7 @@ from edged.config.identity import instance
 from edged.config.places import places
 from edged.config.schema import Config, Model, Push
 from edged.control import Control
-from edged.delivery.audit import Decision, Entry
+from edged.delivery.audit import Decision, Entry, fell_back
 from edged.delivery.installer import Installer
 from edged.delivery.orders import Clock
 from edged.delivery.store import Store
@@ -106,6 +106,7 @@ class Daemon:
             info=self._info,
             audit=lambda: status.Audit(self._trail.behind, self._trail.lost),
             reload=lambda: self._reload.last,
+            fell_back=lambda one: self._trail.add(fell_back(one.name, one.version, one.sha256, one.fallback)),
             retain=self._retain,
             publish=self._publish,
         )

@@ -219,6 +219,11 @@ CODES: Final[dict[str, Meaning]] = {
     "needs_restart": Meaning(
         409, "The change takes effect at a restart alone: nothing was reloaded.", "`systemctl restart edged`"
     ),
+    "no_provider": Meaning(
+        500,
+        "What the model is to run on cannot be used here.",
+        "`edged doctor` says what is missing; `providers: [cuda, cpu]` falls back to the CPU.",
+    ),
     "bad_config": Meaning(500, "The configuration is not valid.", "`edged check` shows every mistake."),
     "no_listener": Meaning(500, "A socket cannot be opened for listening.", "Does another edged run on this box?"),
     "no_daemon": Meaning(503, "No daemon answers on the socket.", "Is it running? `systemctl status edged`"),

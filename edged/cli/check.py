@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = load.load(path)
         trust = anchor.check(path, config)
-        _rehearse(path, config)
+        fallen = _rehearse(path, config)
     except ConfigErrors as errors:
         if not args.json:
             raise
@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print("the running daemon can take its own file, as it is now, without a restart")
     if args.json:
-        print(json.dumps(_answer(path, config=config), indent=2))
+        print(json.dumps(_answer(path, config=config, fallen=fallen), indent=2))
     else:
         print(f"{path}: valid")
         believed = [_believes(trust)] if trust else []
-        for line in [*describe(config), *believed, *(f"  note    {note}" for note in notes(config))]:
+        for line in [*describe(config), *believed, *(f"  note    {note}" for note in [*notes(config), *fallen])]:
             print(line)
     return 0
 
@@ -84,28 +84,34 @@ def _believes(trust: Trust) -> str:
     )
 
 
-def _rehearse(file: Path, config: Config) -> None:
-    """Starts every model once: whether a file is a model, and whether the steps fit it, shows only there."""
+def _rehearse(file: Path, config: Config) -> list[str]:
+    """Starts every model once: whether a file is a model, and whether the steps fit it, shows only there.
+
+    Returns what is to be known of those that start.
+    """
     from edged.config.load import line_of
     from edged.serving.rehearsal import rehearse
 
-    faults = rehearse(config.models)
+    faults, fallbacks = rehearse(config.models)
     if faults:
         raise ConfigErrors([_mistake(line_of(file, "models", name), name, fault) for name, fault in faults.items()])
+    return [f"{name}: would run on the CPU: {why}" for name, why in fallbacks.items()]
 
 
 def _mistake(line: Line, model: str, fault: Fault) -> Mistake:
     return Mistake(line.file, int(line), f"models.{model}", fault.message, fault.hint)
 
 
-def _answer(file: Path, errors: ConfigErrors | None = None, config: Config | None = None) -> dict[str, Any]:
+def _answer(
+    file: Path, errors: ConfigErrors | None = None, config: Config | None = None, fallen: Sequence[str] = ()
+) -> dict[str, Any]:
     import msgspec
 
     from edged.config.load import files_of
 
     answer: dict[str, Any] = {"valid": errors is None, "file": str(file), "files": [str(one) for one in files_of(file)]}
     answer["mistakes"] = [] if errors is None else [msgspec.to_builtins(one) for one in errors.mistakes]
-    return answer if config is None else {**answer, "runs": runs(config), "notes": notes(config)}
+    return answer if config is None else {**answer, "runs": runs(config), "notes": [*notes(config), *fallen]}
 
 
 def fast(config: Config) -> tuple[str, ...]:

@@ -191,6 +191,9 @@ def _remarks(model: ModelStatus) -> Iterator[str]:
     if model.fault is not None:
         yield f"{model.name}: {plain(model.fault['message'])} [{model.fault['code']}]"
         yield f"  {plain(model.fault['hint'])}"
+    if model.fallback:
+        yield f"{model.name}: runs on the CPU: {plain(model.fallback)} [no_provider]"
+        yield "  `edged doctor` says what is missing"
     if model.install is not None and model.install.message:
         yield f"{model.name}: last push: {plain(model.install.message)}"
     if model.install is not None and model.install.held:

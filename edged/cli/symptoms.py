@@ -75,6 +75,8 @@ def _daemon(config: Config | None) -> Iterator[Finding]:
         else:
             version = f" version {model['version']}" if model["version"] else ""
             yield Finding("ok", "model", f"{model['name']}: {model['state']}{version}")
+        if why := model.get("fallback"):
+            yield Finding("bad", "model", f"{model['name']} runs on the CPU: {why}", _hint_of(why))
     connection = daemon["mqtt"]
     if connection is not None and not connection["connected"]:
         yield Finding("bad", "daemon", "it is not connected to its broker", "journalctl -u edged says why.")
@@ -179,11 +181,27 @@ def _clock(_config: Config | None) -> Iterator[Finding]:
         yield Finding("bad", "clock", said, hint)
 
 
-def _providers(_config: Config | None) -> Iterator[Finding]:
+def _providers(config: Config | None) -> Iterator[Finding]:
+    """What onnxruntime was built with. Whether it finds a device a model's own process tells (`_daemon`)."""
+    from edged.worker.providers.table import PROVIDERS
     from edged.worker.session import installed
 
-    version, providers = installed()
-    yield Finding("ok", "onnxruntime", f"{version}: {', '.join(providers)}")
+    version, built = installed()
+    yield Finding("ok", "onnxruntime", f"{version}: {', '.join(built)}")
+    models = config.models if config is not None else ()
+    for word, provider in PROVIDERS.items():
+        wanted = [model for model in models if word in model.providers]
+        if wanted and provider.name not in built:
+            said = f"{provider.name} is not in it, which {', '.join(model.name for model in wanted)} is to run on"
+            yield Finding("bad", word, said, provider.hint)
+
+
+def _hint_of(fallback: str) -> str:
+    """What to do about a provider that its model fell back from: `cuda: the reason`."""
+    from edged.worker.providers.table import PROVIDERS
+
+    provider = PROVIDERS.get(fallback.partition(":")[0])
+    return provider.hint if provider is not None else ""
 
 
 def _telemetry(_config: Config | None) -> Iterator[Finding]:

@@ -82,6 +82,14 @@ def size(found: tuple[int, ...]) -> None:
         raise Refusal("expected [width, height]", "such as [224, 224]")
 
 
+def providers(found: tuple[str, ...]) -> None:
+    """The first that works is taken, and the CPU always does."""
+    if not found:
+        raise Refusal("expected at least one", "such as [cuda, cpu]")
+    if "cpu" in found[:-1]:
+        raise Refusal("cpu always works: nothing after it is tried", "write it last, such as [cuda, cpu]")
+
+
 def numbers(found: tuple[float, ...]) -> None:
     if not found:
         raise Refusal("expected at least one number")

@@ -18,6 +18,7 @@ from edged.config.units import Duration, Factor, Percent, Rate, Size
 
 Overflow = Literal["reject", "drop-oldest", "drop-newest", "block", "latest"]
 Per = Literal["model", "stream"]
+Provider = Literal["cuda", "cpu"]
 QoS = Literal[0, 1]
 Remote = Literal["ping", "install", "log", "rollback", "reload"]
 BASE: Final = "edged"
@@ -285,11 +286,23 @@ class Model(msgspec.Struct, frozen=True):
         tuple[int, ...],
         Key("the cores that the model's processes run on", 0, 4095, one=True, distinct=True, default="all of edged's"),
     ] = ()
+    providers: Annotated[
+        tuple[Provider, ...],
+        Key(
+            "what the model runs on, the first that works: `[cuda, cpu]` falls back to the CPU and says so, "
+            "`[cuda]` alone never does",
+            check=checks.providers,
+            one=True,
+            distinct=True,
+            default="`[cpu]`",
+            later=("tensorrt",),
+        ),
+    ] = ("cpu",)
     swap: Annotated[
         Literal["parallel", "stop_start"],
         Key(
             "when the box has no memory for a new version beside the one that answers: parallel refuses it, "
-            "stop_start ends the old one first, and inputs wait meanwhile"
+            "stop_start ends the old one first, and inputs wait meanwhile; on a GPU, stop_start always does"
         ),
     ] = "parallel"
     inputs: tuple[Input, ...] = ()

@@ -31,6 +31,7 @@ Event = Literal[
     "unpinned",
     "loaded",
     "unloaded",
+    "fell_back",
     "blocked",
     "trusted",
     "reloaded",
@@ -58,6 +59,11 @@ class Decision(msgspec.Struct, frozen=True):
     def kind(self) -> tuple[str, ...]:
         """Decisions of one kind within a second are one line: what a flood of bad pushes can write is bounded."""
         return self.event, self.model, self.code, self.by
+
+
+def fell_back(model: str, version: str, sha256: str, why: str) -> Decision:
+    """A model runs, and not on what it is meant to run on first."""
+    return Decision("fell_back", f"the model runs on the CPU: {why}", model, version, sha256, "no_provider")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):

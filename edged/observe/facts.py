@@ -11,7 +11,8 @@ from edged.errors import Fault
 class ModelFacts(Protocol):
     """One model now. `state`: serving, starting, waiting, failed; version and sha256 "" when none is loaded.
 
-    `direct` is the path of its own socket, "" for none; `message_limit` is in bytes.
+    `direct` is the path of its own socket, "" for none; `message_limit` is in bytes. `providers` run it, in
+    onnxruntime's words; `fallback` says why it is not the first that it is meant for.
     """
 
     @property
@@ -30,6 +31,10 @@ class ModelFacts(Protocol):
     def in_flight(self) -> int: ...
     @property
     def direct(self) -> str: ...
+    @property
+    def providers(self) -> tuple[str, ...]: ...
+    @property
+    def fallback(self) -> str: ...
     @property
     def pid(self) -> int | None: ...
     @property

@@ -274,6 +274,11 @@ def _gauges(models: Sequence[ModelFacts]) -> Iterator[Metric]:
             info.add_metric([one.name, one.version, one.sha256], 1)
     yield info
     yield _gauge("edged_model_serving", "1 while the model answers.", {m.name: m.state == "serving" for m in models})
+    yield _gauge(
+        "edged_model_fallback",
+        "1 while another provider runs the model than the first of its configuration.",
+        {m.name: bool(m.fallback) for m in models},
+    )
     yield _gauge("edged_queue_depth", "Inputs waiting in the model's lane.", {m.name: m.queue for m in models})
     yield _gauge("edged_in_flight", "Inputs handed to the model's process.", {m.name: m.in_flight for m in models})
 

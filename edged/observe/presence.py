@@ -16,15 +16,17 @@ def info(
     config: Config, machine: Mapping[str, str], models: Iterable[ModelFacts], reload: Reloaded | None
 ) -> dict[str, object]:
     """The members of `info`, as docs/mqtt-api.md has them. `machine`: what tells this one from others of its name."""
+    views = tuple(models)
+    flags = {"unsigned_ok": not config.push.require_signature, "fallback": any(one.fallback for one in views)}
     return {
         "edged": __version__,
         "device": config.device,
         **machine,
         "groups": config.groups,
-        "models": [_model(one) for one in models],
+        "models": [_model(one) for one in views],
         "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
         "telemetry_interval_s": float(config.telemetry.interval),
-        "flags": [] if config.push.require_signature else ["unsigned_ok"],
+        "flags": [flag for flag, holds in flags.items() if holds],
         "reload": msgspec.to_builtins(reload) if reload else None,
     }
 
@@ -36,7 +38,8 @@ def _model(one: ModelFacts) -> dict[str, object]:
         "version": one.version,
         "message_limit": one.message_limit,
     }
-    return {**found, "direct": one.direct} if one.direct else found
+    said = {"direct": one.direct, "providers": one.providers, "fallback": one.fallback}
+    return {**found, **{name: now for name, now in said.items() if now}}
 
 
 def summary(models: Iterable[ModelFacts], device: str, namesake: str) -> str:

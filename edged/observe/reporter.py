@@ -29,7 +29,10 @@ _SETTLED_S: Final = 0.5  # after another process answers, until it is sampled
 
 
 class Reporter:
-    """`models`, `mqtt` and `info` are asked anew each time; `retain` and `publish` do nothing without a broker."""
+    """`models`, `mqtt` and `info` are asked anew each time; `retain` and `publish` do nothing without a broker.
+
+    `fell_back` is told of a model that another provider runs than the first that it is meant for.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Reporter:
         info: Callable[[], Mapping[str, object]],
         audit: Callable[[], status.Audit] = status.Audit,
         reload: Callable[[], status.Reloaded | None] = lambda: None,
+        fell_back: Callable[[ModelFacts], None] = lambda _model: None,
         retain: Retain,
         publish: Publish,
     ) -> None:
@@ -53,6 +57,8 @@ class Reporter:
         self._info = info
         self._audit = audit
         self._reload = reload
+        self._fell_back = fell_back
+        self._fallen: dict[str, str] = {}  # why, for each model whose fallback was told
         self._retain = retain
         self._publish = publish
         self._started_s = time.monotonic()
@@ -106,16 +112,27 @@ class Reporter:
                     "version": one.version,
                     "sha256": one.sha256,
                     "error": as_json(one.fault) if one.fault else None,
+                    "providers": one.providers,
+                    "fallback": one.fallback,
                 }
                 self._retain(self._tree.model_status(model), msgspec.json.encode(document))
+                self._look_down(one)
         self.info_changed()
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle())
             self._settling.add_done_callback(self._settled)
 
+    def _look_down(self, model: ModelFacts) -> None:
+        """Tells of a fallback once: not again for a process that takes the place of one in the same case."""
+        if model.fallback and self._fallen.get(model.name) != model.fallback:
+            self._fell_back(model)
+        if model.state == "serving":
+            self._fallen[model.name] = model.fallback
+
     def model_removed(self, model: str) -> None:
         """It is gone, and so is what the broker keeps of it."""
         self._installs.pop(model, None)
+        self._fallen.pop(model, None)
         self._retain(self._tree.model_status(model), b"")
         self._retain(self._tree.install(model), b"")
         self.info_changed()

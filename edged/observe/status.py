@@ -35,7 +35,8 @@ class ModelStatus(msgspec.Struct, frozen=True):
     """One model. Counts since the daemon started; `rate` (per second), p50 and p99 of the last 10 to 20 s.
 
     `memory_bytes` and `cpu_s` are the process's own, null while there is none. `dropped` is by reason,
-    `fault` has code, message and hint. `direct` is the path of its own socket, "" for none.
+    `fault` has code, message and hint. `direct` is the path of its own socket, "" for none. `providers` run the model,
+    in onnxruntime's words; `fallback` says why it is not the first of the configuration's, "" when it is.
     """
 
     name: str
@@ -57,6 +58,8 @@ class ModelStatus(msgspec.Struct, frozen=True):
     fault: dict[str, str] | None
     install: Install | None
     direct: str = ""
+    providers: tuple[str, ...] = ()
+    fallback: str = ""
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -139,6 +142,8 @@ def _model(
         in_flight=facts.in_flight,
         fault=as_json(facts.fault) if facts.fault else None,
         direct=facts.direct,
+        providers=facts.providers,
+        fallback=facts.fallback,
         install=msgspec.convert(dict(install), Install) if install else None,
     )
 

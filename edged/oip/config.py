@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edged.errors import EdgedError
 from edged.oip.describe import check_serving
+from edged.worker.providers.table import on_device
 
 if TYPE_CHECKING:
     from edged.serving.router import ModelView
@@ -37,7 +38,7 @@ def model(view: ModelView) -> dict[str, Any]:
         "output": [_tensor(spec, batches=batches) for spec in view.signature.outputs],
         "instance_group": [{"name": view.name, "kind": _kind(view), "count": 1}],
         "default_model_filename": "model.onnx",
-        "parameters": {},
+        "parameters": {name: {"string_value": said} for name, said in _runs_on(view).items()},
     }
     if batches and view.batch.max > 1:
         found["dynamic_batching"] = {"max_queue_delay_microseconds": round(view.batch.wait * 1e6)}
@@ -53,5 +54,11 @@ def _tensor(spec: TensorSpec, *, batches: bool) -> dict[str, Any]:
     return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.shape[1:] if batches else spec.shape}
 
 
+def _runs_on(view: ModelView) -> dict[str, str]:
+    """onnxruntime's providers in their order, and why the first that was asked for is not among them."""
+    said = {"providers": ", ".join(view.providers), "fallback": view.fallback}
+    return {name: text for name, text in said.items() if text}
+
+
 def _kind(view: ModelView) -> str:
-    return "KIND_CPU" if view.providers[:1] in ((), ("CPUExecutionProvider",)) else "KIND_GPU"
+    return "KIND_GPU" if on_device(view.providers) else "KIND_CPU"

@@ -56,9 +56,12 @@ class Processes:
             self._starting.remove(release.sha256)
 
     async def _start(self, release: Release, tally: Tally, terms: Terms, *, low: bool) -> Generation:
-        """From the prepared form where there is one; else, or when that fails, from the model's own file."""
+        """From the prepared form where there is one; else, or when that fails, from the model's own file.
+
+        The prepared form is of the CPU's kernels: only what runs nowhere else is loaded from it.
+        """
         opening, prepared = self._opening(release, terms), ""
-        if self.prepared is not None:
+        if self.prepared is not None and terms.settings.providers == ("cpu",):
             write = partial(self._prepare, release, terms, low=low)
             prepared = await self.prepared.path(release.sha256, release.file, write)
         if prepared and self.prepared is not None:
@@ -76,7 +79,7 @@ class Processes:
         worker = await self._starter.start(f"edged-{release.model}-{release.version}", candidate=low)
         generation = Generation(worker, release, tally, message_limit=terms.settings.limits.message)
         generation.low = low
-        Guard(generation, int(release.under(terms.settings).limits.memory))
+        Guard(generation, int(release.under(terms.settings).limits.memory), terms.settings.providers)
         reaper = self._loop.create_task(self._reap(generation))
         self._running[reaper] = generation
         reaper.add_done_callback(self._running.pop)

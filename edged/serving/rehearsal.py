@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 from edged.config.schema import Model
 from edged.errors import EdgedError, Fault
@@ -40,17 +41,25 @@ async def started(settings: Model) -> AsyncIterator[Generation]:
             generation.close()
 
 
-def rehearse(models: Sequence[Model]) -> dict[str, Fault]:
-    """Why models with a file cannot be started, by name; empty when all can. Not for a running loop."""
+class Rehearsed(NamedTuple):
+    """By model: why it cannot be started, and why it would not run on the first of its providers."""
+
+    faults: dict[str, Fault]
+    fallbacks: dict[str, str]
+
+
+def rehearse(models: Sequence[Model]) -> Rehearsed:
+    """Starts those that have a file, one after the other. Not for a running loop."""
     return asyncio.run(_rehearse([model for model in models if model.file]))
 
 
-async def _rehearse(models: Sequence[Model]) -> dict[str, Fault]:
-    faults: dict[str, Fault] = {}
+async def _rehearse(models: Sequence[Model]) -> Rehearsed:
+    found = Rehearsed({}, {})
     for model in models:
         try:
-            async with started(model):
-                pass
+            async with started(model) as generation:
+                if generation.facts is not None and generation.facts.fallback:
+                    found.fallbacks[model.name] = generation.facts.fallback
         except EdgedError as error:
-            faults[model.name] = error.fault
-    return faults
+            found.faults[model.name] = error.fault
+    return found

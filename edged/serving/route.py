@@ -21,8 +21,8 @@ from edged.observe.resources import memory_available
 from edged.serving.deaths import Deaths
 from edged.serving.direct import Door, Listener
 from edged.serving.feeder import Feeder
+from edged.serving.footing import cramped, steady
 from edged.serving.generation import Generation
-from edged.serving.memory import lacking
 from edged.serving.observer import Observer
 from edged.serving.processes import Processes
 from edged.serving.refusals import NOTHING_YET, UNLOADED, failed
@@ -80,7 +80,7 @@ class Route:
             start=lambda low: self.start(low.release, low.tally),
             take_over=self.switch,
             holds=lambda low: self.live is low and self._next is None and not self._vacated,
-            available=available,
+            cramped=lambda low: cramped(low, low.release.file, self.settings, available()),
         )
         self._patience: asyncio.TimerHandle | None = None
         self._given_up = False
@@ -119,7 +119,8 @@ class Route:
         Raises EdgedError when it cannot be loaded.
         """
         low = candidate and not self._vacated
-        return await self.processes.start(release, tally or Tally(), terms or self.terms, low=low)
+        fresh = await self.processes.start(release, tally or Tally(), terms or self.terms, low=low)
+        return steady(self.live, fresh)
 
     def in_use(self) -> frozenset[str]:
         """The hashes of the models that run here, or should."""
@@ -205,7 +206,7 @@ class Route:
         """
         if self._switched is not None and not self._switched.done():
             await asyncio.wait((self._switched,))
-        problem = lacking(release.file, self._available()) if self.live is not None else None
+        problem = cramped(self.live, release.file, self.settings, self._available())
         if problem is None:
             return
         if self.settings.swap == "parallel":

@@ -19,7 +19,8 @@ class ModelView(msgspec.Struct, frozen=True):
     """One model as others may see it. `state`: serving, starting, waiting or failed; sizes in inputs.
 
     `unloaded`: it is waiting because somebody has said so. `batch` are the settings of the release that serves.
-    `direct`: the path of its own socket, "" for none.
+    `direct`: the path of its own socket, "" for none. `fallback`: why the first of the providers that it is meant for
+    does not run it, "" when it does.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelView(msgspec.Struct, frozen=True):
     providers: tuple[str, ...] = ()
     unloaded: bool = False
     direct: str = ""
+    fallback: str = ""
 
 
 class Router:
@@ -124,4 +126,5 @@ def _view(route: Route) -> ModelView:
         providers=live.facts.providers if live and live.facts else (),
         unloaded=route.unloaded,
         direct=route.door.address,
+        fallback=live.facts.fallback if live and live.facts else "",
     )

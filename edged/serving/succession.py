@@ -7,16 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Fault
 from edged.serving.generation import Generation
-from edged.serving.memory import lacking
 from edged.serving.priority import restore
 
 log = logging.getLogger("edged.serving")
 
 
 class Succession:
-    """`start` gives a fresh process of what a generation runs, `take_over` makes it live while that one `holds`."""
+    """`start` gives a fresh process of what a generation runs, `take_over` makes it live while that one `holds`.
+
+    `cramped`: why there is no room for one beside it, None when there is.
+    """
 
     def __init__(
         self,
@@ -24,12 +26,12 @@ class Succession:
         start: Callable[[Generation], Awaitable[Generation]],
         take_over: Callable[[Generation], Awaitable[None]],
         holds: Callable[[Generation], bool],
-        available: Callable[[], int | None],
+        cramped: Callable[[Generation], Fault | None],
     ) -> None:
         self._start: Final = start
         self._take_over: Final = take_over
         self._holds: Final = holds
-        self._available: Final = available
+        self._cramped: Final = cramped
         self._task: asyncio.Task[None] | None = None
 
     def ready(self, to: Generation) -> None:
@@ -52,7 +54,7 @@ class Succession:
     async def _replace(self, low: Generation) -> None:
         release = low.release
         extra = {"model": release.model, "version": release.version}
-        problem, fresh = lacking(release.file, self._available()), None
+        problem, fresh = self._cramped(low), None
         try:
             if problem is None:
                 fresh = await self._start(low)

@@ -57,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True):
             cpus=settings.cpus,
             result=settings.output.format,
             beside=release.beside,
+            providers=settings.providers,
         )
 
     def renumbered(self, item: Input) -> Input:

@@ -40,7 +40,7 @@ from edged.worker.formats.table import decode
 from edged.worker.job import Job
 from edged.worker.joined import decode_joined
 from edged.worker.lasting import Lasting
-from edged.worker.memory import attach, limit_memory
+from edged.worker.memory import attach
 from edged.worker.preparing import write_form
 from edged.worker.questions import FAULTS_ROOM, Cases, made_up, shortened
 from edged.worker.session import Model
@@ -97,17 +97,16 @@ class Worker:
             pictures.load()
             batch_max = 1  # reading a picture costs more than a shared run saves, and limits.run is for all of a batch
         pin(opening.cpus)
-        limit_memory(opening.memory)
         check_beside(opening.file, opening.beside if not opening.prepared else None)
         started_s = time.monotonic()
-        self._model = Model.open(opening.file, threads=opening.threads, prepared=opening.prepared)
+        self._model = model = Model.told(opening)
         load_s = time.monotonic() - started_s
-        signature = self._model.signature
+        signature = model.signature
         if misfits := check(opening.preprocess, opening.postprocess, signature, opening.forms):
             raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
         channel.send(sock, Opened(signature))
-        measured = self._model.measure(batch_max=batch_max)
-        self._stacks, self._most = self._model.stackable, measured.batch_max
+        measured = model.measure(batch_max=batch_max)
+        self._stacks, self._most = model.stackable, measured.batch_max
         self._passed: list[int] = []
         self._shared = shared_axes(signature)
         self._all = [spec.name for spec in signature.outputs]
@@ -122,9 +121,8 @@ class Worker:
         self._best = value_shown(opening.postprocess)
         if opening.result != "oip":
             self._used += (self._shown,)
-        channel.send(
-            sock, Ready(signature, self._model.providers, load_s, measured.run_s, measured.batch_max, measured.gain)
-        )
+        cost = (load_s, measured.run_s, measured.batch_max, measured.gain)
+        channel.send(sock, Ready(signature, model.providers, *cost, model.fallback))
 
     def loop(self) -> None:
         """Answers messages, and clients while it is told to, until the daemon closes the channel."""
@@ -164,6 +162,9 @@ class Worker:
         sock, signature = socket.socket(fileno=listener), self._model.signature
         Server(self, sock, underway, said, self._opening, signature, self._most, swift).serve()
 
+    def spent_ns(self) -> int:
+        return self._model.spent_ns()
+
     def answers(self, heads: Sequence[InputHead], parts: Sequence[memoryview]) -> Answered:
         """Runs inputs together where that can be: their answers, in order, and the rows of each run."""
         jobs = [self._decode(head, part) for head, part in zip(heads, parts, strict=True)]
@@ -171,7 +172,7 @@ class Worker:
         return [self._encode(job, room=FAULTS_ROOM // len(jobs)) for job in jobs], rows
 
     def _answer(self, batch: Batch, payload: memoryview) -> None:
-        cpu_ns, started_ns = time.process_time_ns(), time.perf_counter_ns()
+        spent_ns, started_ns = self._model.spent_ns(), time.perf_counter_ns()
         done = self._together(batch.heads, payload) or self._each(batch.heads, payload)
         said = sum([len(head.fault.message.encode()) for head in done.heads if head.fault is not None])
         channel.send(
@@ -183,7 +184,7 @@ class Worker:
                 decode_ns=done.decoded_ns - started_ns,
                 run_ns=done.run_ns - done.decoded_ns,
                 encode_ns=time.perf_counter_ns() - done.run_ns,
-                cpu_ns=time.process_time_ns() - cpu_ns,
+                cpu_ns=self._model.spent_ns() - spent_ns,
                 rows=done.rows,
             ),
             done.payloads,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
 
+from edged.channel import Open
 from edged.errors import EdgedError
 from edged.tensors import BY_OIP, Signature, TensorSpec
 from edged.worker.axes import batch_names, stackable
+from edged.worker.memory import limit_memory
 from edged.worker.noise import Noise
 from edged.worker.prepared import PREPARED_MODEL, PREPARED_WEIGHTS
 from edged.worker.providers import cpu
-from edged.worker.providers.table import PROVIDERS
+from edged.worker.providers.table import PROVIDERS, Provider
 from edged.worker.signature import described
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +34,12 @@ _CODE: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from
 _TRIAL_ROWS: Final = 8
 _STACKED_LIMIT_S: Final = 1.0  # no stacked run that would take longer is tried: limits.run may be as short as one run
 _PAYS: Final = 1.2
+_REASON: Final = 500  # characters of what onnxruntime or the linker says
+# y = x + x, float32 of one element, opset 13: what any provider runs, and has to start its device for.
+_ONE_NODE: Final = (
+    b'\x08\x08:5\n\x0e\n\x01x\n\x01x\x12\x01y"\x03Add\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
 
 def installed() -> tuple[str, tuple[str, ...]]:
@@ -49,10 +59,14 @@ class Measurement:
 class Model:
     """A loaded model. Not for threads: one process, one model, one run at a time."""
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    def __init__(self, session: Any, signature: Signature, fallback: str = "") -> None:
         self._session = session
         self.signature: Final = signature
         self.providers: Final = tuple(str(name) for name in session.get_providers())
+        self.fallback: Final = fallback  # why the first provider that was asked for does not run it
+        on_cpu = self.providers[0] == cpu.NAME
+        # What a run costs: CPU time, but on a GPU, where the process waits or spins, the wall's (RULES 25).
+        self.spent_ns: Final[Callable[[], int]] = time.process_time_ns if on_cpu else time.perf_counter_ns
         self._names = [spec.name for spec in signature.outputs]
         self._unusual = any(spec.json or spec.optional for spec in signature.outputs)
         self._batch = batch_names(signature)
@@ -60,24 +74,40 @@ class Model:
 
     @classmethod
     def open(
-        cls, file: str | Path, *, threads: int = 1, providers: Sequence[str] = ("cpu",), prepared: bool = False
+        cls,
+        file: str | Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = ("cpu",),
+        memory: int = 0,
+        prepared: bool = False,
     ) -> Model:
-        """Raises EdgedError: not_a_model, over_memory, or unsupported (see signature.described).
+        """The model on the first of `providers` that can run it, which may take `memory` bytes from now on, 0: any.
 
-        `prepared`: the file is one that `write_prepared` made, and is not optimised again.
+        Raises EdgedError, of the last one: no_provider, not_a_model, over_memory, or unsupported (see
+        signature.described). `prepared`: the file is one that `write_prepared` made, and is not optimised again.
         """
         options = _options(threads)
         if prepared:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            session = ort.InferenceSession(str(file), options, providers=[PROVIDERS[name] for name in providers])
-            inputs, outputs = session.get_inputs(), session.get_outputs()
-            signature = described(inputs, outputs)
-        except EdgedError:
-            raise
-        except Exception as error:  # onnxruntime's exceptions share no base class but this
-            raise _explained(error, "not_a_model") from error
-        return cls(session, signature)
+        fallback = ""
+        for word in providers[:-1]:
+            try:
+                return cls(*_opened(str(file), options, word, memory), fallback)
+            except EdgedError as error:
+                fallback = fallback or f"{word}: {error.fault.message}"[:_REASON]
+        return cls(*_opened(str(file), options, providers[-1], memory), fallback)
+
+    @classmethod
+    def told(cls, opening: Open) -> Model:
+        """The one that the daemon's first message names. Raises EdgedError as `open`."""
+        return cls.open(
+            opening.file,
+            threads=opening.threads,
+            providers=opening.providers,
+            memory=opening.memory,
+            prepared=opening.prepared,
+        )
 
     @property
     def stackable(self) -> bool:
@@ -114,17 +144,17 @@ class Model:
         if not self._settle_free_axes():
             return Measurement(0.0, 1, 1.0)
         one = self.generate(0)
-        run_s, alone_cpu_s = self._timed(one, budget_s)
+        run_s, alone_s = self._timed(one, budget_s)
         alone = Measurement(run_s, 1, 1.0)
         if batch_max < 2 or not self.stackable or _TRIAL_ROWS * run_s > _STACKED_LIMIT_S:
             return alone
         if not self._rows_are_independent():
             return alone
         try:
-            _, stacked_cpu_s = self._timed(self.generate(1, rows=_TRIAL_ROWS), budget_s)
+            _, stacked_s = self._timed(self.generate(1, rows=_TRIAL_ROWS), budget_s)
         except EdgedError:  # so many rows do not fit the memory
             return alone
-        gain = alone_cpu_s * _TRIAL_ROWS / max(stacked_cpu_s, 1e-9)
+        gain = alone_s * _TRIAL_ROWS / max(stacked_s, 1e-9)
         return Measurement(run_s, batch_max if gain >= _PAYS else 1, round(gain, 2))
 
     def _settle_free_axes(self) -> bool:
@@ -141,16 +171,16 @@ class Model:
         return False
 
     def _timed(self, feeds: dict[str, Array], budget_s: float) -> tuple[float, float]:
-        """The best wall and CPU seconds of a run, from as many runs as the budget allows (at most 50)."""
+        """The best wall seconds and cost of a run, from as many runs as the budget allows (at most 50)."""
         wall: list[int] = []
-        cpu: list[int] = []
+        cost: list[int] = []
         end = time.perf_counter() + budget_s
         while not wall or (len(wall) < 50 and time.perf_counter() < end):
-            started, started_cpu = time.perf_counter_ns(), time.process_time_ns()
+            started, spent = time.perf_counter_ns(), self.spent_ns()
             self.run(feeds)
-            cpu.append(time.process_time_ns() - started_cpu)
+            cost.append(self.spent_ns() - spent)
             wall.append(time.perf_counter_ns() - started)
-        return min(wall) / 1e9, min(cpu) / 1e9
+        return min(wall) / 1e9, min(cost) / 1e9
 
     def _rows_are_independent(self) -> bool:
         """Whether a stacked run answers each row as it would alone.
@@ -185,6 +215,46 @@ class Model:
         return np.asarray(noise.coins(shape), dtype=dtype)
 
 
+def _opened(file: str, options: Any, word: str, memory: int) -> tuple[Any, Signature]:
+    """A session of the model on one provider, and its signature. Raises EdgedError as Model.open."""
+    provider = PROVIDERS[word]
+    if provider.unloadable is not None and (why := _unusable(provider)):
+        raise EdgedError("no_provider", why, provider.hint)
+    if provider.unloadable is None and memory:
+        limit_memory(memory)
+    try:
+        chosen = [(provider.name, provider.options(memory))]
+        session = ort.InferenceSession(file, options, providers=chosen, enable_fallback=0)
+        return session, described(session.get_inputs(), session.get_outputs())
+    except EdgedError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class but this
+        raise _explained(error, "not_a_model") from error
+
+
+def _unusable(provider: Provider) -> str:
+    """Why no model at all runs on it here, "" when one does: onnxruntime keeps quiet, and runs it on the CPU.
+
+    A model of one node is run, so that what is wrong with the model itself is told apart. What the provider takes for
+    itself, its libraries and the device's context, is there from then on.
+    """
+    if provider.name not in ort.get_available_providers():
+        return f"onnxruntime {ort.__version__} is built without {provider.name}"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it cannot find, and goes on
+        getattr(ort, "preload_dlls", lambda: None)()  # from 1.21 on: NVIDIA's libraries, as wheels beside it
+    try:
+        chosen = [(provider.name, provider.options(0))]
+        session = ort.InferenceSession(_ONE_NODE, _options(1), providers=chosen, enable_fallback=0)
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class but this
+        return _worded(error)
+    if session.get_providers()[0] == provider.name:
+        return ""
+    why = provider.unloadable(Path(ort.__file__).parent / "capi") if provider.unloadable is not None else ""
+    return why or " ".join(said.getvalue().split())[:_REASON] or f"onnxruntime leaves {provider.name} out"
+
+
 def write_prepared(file: str | Path, folder: str | Path, *, threads: int = 1) -> None:
     """Writes the model as onnxruntime runs it on this CPU: PREPARED_MODEL, and PREPARED_WEIGHTS beside it.
 
@@ -200,7 +270,7 @@ def write_prepared(file: str | Path, folder: str | Path, *, threads: int = 1) ->
     }.items():
         options.add_session_config_entry(key, value)
     try:
-        ort.InferenceSession(str(file), options, providers=[PROVIDERS["cpu"]])
+        ort.InferenceSession(str(file), options, providers=[cpu.NAME])
     except Exception as error:  # onnxruntime's exceptions share no base class but this
         raise _explained(error, "not_a_model") from error
 
@@ -252,10 +322,13 @@ def _explained(error: Exception, code: str) -> EdgedError:
     if isinstance(error, UnicodeDecodeError):
         where = "a string in an output" if code == "model_failed" else "a name in it"
         return EdgedError(code, f"{where} is not UTF-8: {error.reason}")
-    text = _CODE.sub("", " ".join(str(error).split()))[:500]
+    text = _worded(error)
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text:
         return EdgedError("over_memory", f"the model asked for more memory than limits.memory allows: {text}")
     if code == "model_failed" and type(error).__name__ == "InvalidArgument":
         return EdgedError("bad_input", f"the model refuses this input: {text}")
-    text = text or type(error).__name__
     return EdgedError(code, f"onnxruntime cannot load it: {text}" if code == "not_a_model" else text)
+
+
+def _worded(error: Exception) -> str:
+    return _CODE.sub("", " ".join(str(error).split()))[:_REASON] or type(error).__name__

@@ -87,7 +87,7 @@ def test_the_shipped_example_fits_the_models_that_it_is_for(data: Path) -> None:
     shipped = load(ROOT / "configs/examples/photos.yaml", {}).models
     models = [msgspec.structs.replace(one, file=str(data / "models" / files[one.name])) for one in shipped]
     assert len(models) == 2
-    assert rehearse(models) == {}
+    assert rehearse(models).faults == {}
 
 
 def test_the_steps_give_the_reference_pixels(data: Path, arrays: Callable[[str], dict[str, Array]]) -> None:

@@ -33,7 +33,7 @@ _pack: Final = HEAD.pack
 _TURN_S: Final = 0.002
 _OUT: Final = select.EPOLLOUT
 _IN: Final = select.EPOLLIN
-_CPU_EVERY: Final = 16  # batches between two whose CPU time is looked at, which takes two system calls
+_CPU_EVERY: Final = 16  # batches between two whose cost is looked at, which takes two system calls
 
 Batch = list[tuple[Caller, Request]]
 
@@ -44,6 +44,9 @@ class Host(Protocol):
     @property
     def sock(self) -> socket.socket:
         """Its channel."""
+
+    def spent_ns(self) -> int:
+        """What runs have cost so far: see session.Model."""
 
     def receive(self) -> Listen | Leave | None:
         """Takes one message of the channel; those about the socket are the caller's. Raises channel.Closed."""
@@ -334,7 +337,7 @@ class Server:
                 return
         self._batches += 1
         looks = self._batches % _CPU_EVERY == 1 and self._counts.wants_cpu
-        cpu_ns = time.process_time_ns() if looks else 0
+        spent_ns = self._host.spent_ns() if looks else 0
         started_ns = time.monotonic_ns()
         self._underway.begin(started_ns, marks, digest=alone)
         ran = None if alone else self._swift.run(bodies)
@@ -346,7 +349,7 @@ class Server:
         if alone:
             self._suspects.clear(marks[0])
         if looks:
-            self._counts.cpu((time.process_time_ns() - cpu_ns) // len(batch))
+            self._counts.cpu((self._host.spent_ns() - spent_ns) // len(batch))
         self._counts.ran(rows, ended_ns - started_ns)
         if ran:
             self._say_alike(batch, ran, ended_ns / 1e9)

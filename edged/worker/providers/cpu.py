@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "CPUExecutionProvider"
-OPTIONS: Final[dict[str, str]] = {}
 _ADDS_IN_32_BITS: Final = frozenset({"avx512_vnni", "avx_vnni"})
+
+
+def options(_memory: int) -> dict[str, str]:
+    """A session's options: none. Its memory is the process's, which is limited as a whole."""
+    return {}
 
 
 @functools.cache

@@ -431,7 +431,8 @@ def test_an_unknown_key_says_what_was_meant(folder: Folder, text: str) -> None:
 
 LATER = {
     "mqtt:\n  url: mqtt://b\n  home_assistant: true\n": "3: mqtt.home_assistant",
-    "models: {a: {providers: [cuda, cpu]}}\n": "1: models.a.providers",
+    "models: {a: {window: {samples: 8}}}\n": "1: models.a.window",
+    "models: {a: {providers: [tensorrt, cuda]}}\n": "1: models.a.providers[0]",
     "push: {connection: shared}\n": "1: push.connection",
 }
 

@@ -573,8 +573,27 @@ def test_a_value_that_is_no_keys_is_taken_for_none(folder: Folder, text: str) ->
 def test_what_a_model_would_run_on_is_told_from_a_misspelt_key(folder: Folder) -> None:
     for name in ("gpu", "device", "provider"):
         assert folder.mistake(f"models: {{a: {{{name}: 0}}}}\n").endswith(
-            f"models.a.{name}: unknown key (a model runs on the CPU in this version of edged)"
+            f"models.a.{name}: unknown key (did you mean providers: [cuda, cpu]?)"
         )
+
+
+def test_providers(folder: Folder) -> None:
+    found = folder.load("models: {a: {providers: [cuda, cpu]}, b: {providers: cuda}, c: }\n")
+    assert [model.providers for model in found.models] == [("cuda", "cpu"), ("cuda",), ("cpu",)]
+    for text, mistake in {
+        "[]": "providers: expected at least one (such as [cuda, cpu])",
+        "[cpu, cuda]": "providers: cpu always works: nothing after it is tried (write it last, such as [cuda, cpu])",
+        "[cuda, cuda]": "providers: cuda is given twice",
+        "[CUDA]": "providers[0]: expected cuda or cpu, found 'CUDA' (did you mean cuda?)",
+        "tensorrt": "providers: tensorrt is not in this version of edged (it takes cuda or cpu)",
+        "openvino": "providers: expected cuda or cpu, found 'openvino'",
+    }.items():
+        assert mistake in folder.mistake(f"models: {{a: {{providers: {text}}}}}\n")
+
+
+def test_defaults_may_say_what_models_run_on(folder: Folder) -> None:
+    found = folder.load("defaults: {providers: [cuda, cpu]}\nmodels: {a: , b: {providers: [cpu]}}\n")
+    assert [model.providers for model in found.models] == [("cuda", "cpu"), ("cpu",)]
 
 
 def test_threads_auto_and_cores(folder: Folder) -> None:

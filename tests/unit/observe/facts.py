@@ -18,6 +18,8 @@ class Facts(msgspec.Struct, frozen=True):
     pid: int | None = None
     direct: str = ""
     message_limit: int = 1024
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    fallback: str = ""
 
 
 class Outbox(msgspec.Struct, frozen=True):

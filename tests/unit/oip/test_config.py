@@ -24,7 +24,7 @@ def test_a_model_with_a_batch_axis() -> None:
         "output": [{"name": "label", "data_type": "TYPE_STRING", "dims": (1,)}],
         "instance_group": [{"name": "digits", "kind": "KIND_CPU", "count": 1}],
         "default_model_filename": "model.onnx",
-        "parameters": {},
+        "parameters": {"providers": {"string_value": "CPUExecutionProvider"}},
         "dynamic_batching": {"max_queue_delay_microseconds": 2000},
     }
 
@@ -43,6 +43,11 @@ def test_a_model_without_one_says_all_its_axes(shape: tuple[int, ...]) -> None:
 def test_a_device_shows() -> None:
     found = config.model(view(providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
     assert found["instance_group"][0]["kind"] == "KIND_GPU"
+    assert found["parameters"] == {"providers": {"string_value": "CUDAExecutionProvider, CPUExecutionProvider"}}
+
+
+def test_a_fallback_shows() -> None:
+    assert config.model(view(fallback="cuda: why"))["parameters"]["fallback"] == {"string_value": "cuda: why"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ class Echo:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
 
+    def spent_ns(self) -> int:
+        return 0
+
     def receive(self) -> Listen | Leave | None:
         message, _ = channel.receive(self.sock, payload_limit=0)
         assert isinstance(message, Listen | Leave)
