@@ -97,6 +97,19 @@ def linear(inputs: int = 4, outputs: int = 3, batch: Axis = "batch", seed: int =
     return build(nodes, [("x", "float32", (batch, inputs))], [("y", "float32", (batch, outputs))], {"w": weights})
 
 
+def convolution(channels: int = 16, seed: int = 0) -> bytes:
+    """ "x" float32 [batch, 3, 32, 32] -> "y" [batch, channels]: a convolution, Relu, the mean of each channel."""
+    weights = np.random.default_rng(seed).standard_normal((channels, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"], axis=1),
+    ]
+    shapes = ("batch", 3, 32, 32), ("batch", channels)
+    return build(nodes, [("x", "float32", shapes[0])], [("y", "float32", shapes[1])], {"w": weights})
+
+
 def integer_product() -> bytes:
     """x uint8 [batch, 64] -> y int32 [batch, 16], each the sum of x times 127: what int8 models do inside."""
     nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]

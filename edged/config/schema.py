@@ -266,7 +266,12 @@ class Limits(msgspec.Struct, frozen=True):
     memory: Annotated[Size, Key("the memory of the model's process", 2**20, 2**38)] = Size(256 * 2**20)
     run: Annotated[
         Duration | None,
-        Key("the longest run of one batch", 0.001, _HOUR_S, default="2s, or 20 x the run measured at load if longer"),
+        Key(
+            "the longest run of one batch",
+            0.001,
+            _HOUR_S,
+            default="2s, on a GPU 10s, or 20 x the run measured at load if longer",
+        ),
     ] = None
     message: Annotated[Size, Key("the largest input and the largest result", 2**10, 2**30)] = Size(16 * 2**20)
 

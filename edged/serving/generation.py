@@ -22,6 +22,7 @@ from edged.serving.release import Release, Tally
 from edged.serving.rings import Rings
 from edged.serving.starter import Ended, Starter, Worker
 from edged.tensors import Compared
+from edged.worker.providers.table import on_device
 
 OPEN_LIMIT_S: Final = 120.0
 FIRST_RUN_LIMIT_S: Final = 10.0  # of a model that nobody has measured yet
@@ -115,6 +116,8 @@ class Generation:
         Raises EdgedError: what the worker said, too_slow past a limit, trial_crash when the process ended.
         """
         first_run_s = run_limit_s or FIRST_RUN_LIMIT_S
+        if opening.providers != ("cpu",):
+            first_run_s = max(first_run_s, FIRST_RUN_LIMIT_S)
         try:
             self._open(opening)
             await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
@@ -122,7 +125,8 @@ class Generation:
         except BaseException:
             self.kill()
             raise
-        self.overtime.limit_s = run_limit_s or max(2.0, 20 * self.facts.run_s)
+        least_s = FIRST_RUN_LIMIT_S if on_device(self.facts.providers) else 2.0  # each new shape is a first run there
+        self.overtime.limit_s = run_limit_s or max(least_s, 20 * self.facts.run_s)
         return self.facts
 
     async def prepare(self, opening: Open) -> None:

@@ -39,6 +39,17 @@ def test_systemd_reads_it_without_a_word(tmp_path: Path) -> None:
 
 
 @analyze
+@pytest.mark.parametrize("drop_in", sorted((SYSTEMD / "drop-ins").glob("*.conf")), ids=lambda path: path.stem)
+def test_systemd_reads_each_drop_in_without_a_word(tmp_path: Path, drop_in: Path) -> None:
+    installed = tmp_path / "edged.service"
+    installed.write_text(UNIT.read_text().replace(PROGRAM, "/bin/true"))
+    (tmp_path / "edged.service.d").mkdir()
+    shutil.copy(drop_in, tmp_path / "edged.service.d")
+    done = run("systemd-analyze", "verify", "--man=no", str(installed))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@analyze
 def test_exposure_is_as_promised() -> None:
     done = run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(UNIT))
     assert done.returncode == 0, done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ HINT: Final = (
     "NVIDIA's driver. `providers: [cuda, cpu]` falls back to the CPU."
 )
 _LIBRARY: Final = "libonnxruntime_providers_cuda.so"
+# `CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=..`, behind a screen of C++.
+_FAILURE: Final = re.compile(r"(?:CUDA|CUDNN|CUBLAS|CUFFT) failure (\d+): [^;]*[^;\s]")
+_LOST: Final = 200  # cudaError_t from here on: launches that failed, addresses that are none, a device that fell off
 
 
 def options(memory: int) -> dict[str, str]:
@@ -36,3 +40,15 @@ def unloadable(libraries: Path) -> str:
     except OSError as error:
         return str(error)
     return ""
+
+
+def said(text: str) -> str:
+    """The failed call in an error of onnxruntime's, as CUDA words it; "" for another error."""
+    found = _FAILURE.search(text)
+    return found[0] if found else ""
+
+
+def is_lost(text: str) -> bool:
+    """Whether an error leaves the process without its GPU: CUDA then answers every further call with the same one."""
+    found = _FAILURE.search(text)
+    return found is not None and found[0].startswith("CUDA ") and int(found[1]) >= _LOST

@@ -94,6 +94,6 @@ def test_cuda_takes_memory_of_the_box_for_itself(play: Play) -> None:
         assert lacking(file, 128 * MIB, ("cpu",)) is None
         problem = lacking(file, 128 * MIB, ("cuda", "cpu"))
         assert problem is not None
-        assert "576 MiB" in problem.message
+        assert "704 MiB" in problem.message
 
     play(scenario, Model("m"))

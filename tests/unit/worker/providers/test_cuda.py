@@ -24,3 +24,26 @@ def test_what_runs_on_a_device() -> None:
     assert on_device(("CUDAExecutionProvider", "CPUExecutionProvider"))
     assert not on_device(("CPUExecutionProvider",))
     assert not on_device(())
+
+
+HIDDEN = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, Status> "
+    "onnxruntime::CudaCall(ERRTYPE) [with ERRTYPE = cudaError] CUDA failure 100: no CUDA-capable device is "
+    "detected ; GPU=-1 ; hostname=vm ; file=/onnxruntime_src/cuda_execution_provider.cc ; line=400"
+)
+
+
+def test_of_a_failed_call_its_own_words_are_told() -> None:
+    assert cuda.said(HIDDEN) == "CUDA failure 100: no CUDA-capable device is detected"
+    assert cuda.said("CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED_CUDART ; GPU=0") == (
+        "CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED_CUDART"
+    )
+    assert cuda.said("Load model failed: no such file") == ""
+
+
+def test_what_ends_the_process() -> None:
+    """What CUDA calls sticky; not a lack of memory, nor what another library says."""
+    assert cuda.is_lost("CUDA failure 700: an illegal memory access was encountered ; GPU=0")
+    assert not cuda.is_lost("CUDA failure 2: out of memory ; GPU=0")
+    assert not cuda.is_lost("CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED_CUDART ; GPU=0")
+    assert not cuda.is_lost("indices element out of data bounds")
