@@ -25,7 +25,7 @@ def test_the_members_of_info() -> None:
         "groups": ("line-2",),
         "telemetry_interval_s": 10.0,
     }
-    common = {"version": "", "state": "waiting", "message_limit": 1024}
+    common = {"version": "", "state": "waiting", "message_limit": 1024, "providers": ("CPUExecutionProvider",)}
     assert found["models"] == [
         {**common, "name": "digits", "state": "serving", "version": "2", "direct": "/run/edged/fast.digits.sock"},
         {**common, "name": "cam"},
@@ -38,6 +38,12 @@ def test_the_members_of_info() -> None:
 def test_whoever_takes_unsigned_pushes_says_so() -> None:
     open_box = msgspec.structs.replace(BOX, push=Push(require_signature=False))
     assert (info(BOX, {}, (), None)["flags"], info(open_box, {}, (), None)["flags"]) == ([], ["unsigned_ok"])
+
+
+def test_a_model_that_runs_elsewhere_than_it_is_meant_to_is_a_flag() -> None:
+    found = info(BOX, {}, (Facts("digits"), Facts("cam", fallback="cuda: why")), None)
+    assert found["flags"] == ["fallback"]
+    assert [one.get("fallback") for one in found["models"]] == [None, "cuda: why"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
