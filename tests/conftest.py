@@ -17,6 +17,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 _TOLD = "told"
+_LONGEST = ROOT / "tests" / "system"
 
 # A busy machine is no fault: neither how long an example takes counts, nor how long it takes to make one.
 settings.register_profile("edged", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,6 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+    # The longest files first, so that no process is alone with one at the end.
+    items.sort(key=lambda item: _LONGEST not in item.path.parents)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = Path(os.environ.get("EDGED_TEST_CACHE", "/var/cache/edged-tests"))
-TOOLS: Final = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
+TOOLS: Final = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
 _BUILD_S: Final = 900.0
 _BOOT_S: Final = 120.0
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,10 +43,11 @@ def image(suite: str) -> Path:
 
 
 class Machine:
-    """`state` is its disk: the same folder is the same machine at its next boot."""
+    """`state` is its disk: the same folder is the same machine at its next boot. `network`, a network namespace that
+    exists, takes the place of one of its own."""
 
-    def __init__(self, suite: str, state: Path) -> None:
-        self._image: Final = image(suite)
+    def __init__(self, suite: str, state: Path, network: str = "") -> None:
+        self._command: Final[list[str | Path]] = [HERE / "boot", image(suite), state, *([network] if network else [])]
         self.state: Final = state
         self._boot: subprocess.Popen[str] | None = None
         self._pid = 0
@@ -54,9 +55,7 @@ class Machine:
     def boot(self) -> None:
         """Until systemd has started what it starts."""
         self.state.mkdir(parents=True, exist_ok=True)
-        self._boot = subprocess.Popen(
-            [HERE / "boot", self._image, self.state], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._boot = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._boot.stdout is not None
         if not select.select([self._boot.stdout], [], [], _BOOT_S)[0]:
             raise AssertionError("the machine does not boot")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.system.conftest import built
 
 _AARCH64 = 183  # e_machine of ELF
 
@@ -50,9 +49,9 @@ def test_bash_completes_commands_and_their_options(package: Path, tmp_path: Path
     assert "status" in completed("edged", "fleet", "s")
 
 
-def test_a_package_for_another_cpu_has_nothing_of_this_one(tmp_path: Path) -> None:
+def test_a_package_for_another_cpu_has_nothing_of_this_one(build: Callable[..., Path], tmp_path: Path) -> None:
     """It is not run: that its files are for that CPU and that Python, and no others, is what can be seen from here."""
-    package = built("trixie", "arm64", tmp_path)
+    package = build("trixie", "arm64")
     assert said("dpkg-deb", "--field", package, "Architecture").strip() == "arm64"
     assert "python3 (>= 3.13), python3 (<< 3.14)" in said("dpkg-deb", "--field", package, "Depends")
     said("dpkg-deb", "--extract", package, tmp_path / "tree")
