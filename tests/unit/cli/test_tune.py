@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_the_table_marks_what_is_chosen_and_ends_with_yaml() -> None:
         "    threads: 2\n"
         "    batch: {max: 16}"
     )
+
+
+def test_the_page_shows_the_table_as_it_is_printed() -> None:
+    """Its figures are of one machine; the rest is what `edged tune` says of the row that is marked there."""
+    page = (DIGITS.parents[1] / "docs/configuration.md").read_text()
+    shown = page.partition("    $ edged tune digits\n")[2].partition("\n(")[0]
+    table, _, below = textwrap.dedent(shown).partition("\n\n")
+    head, *rows = table.splitlines()
+    found = [Row(int(row[0]), int(row[1]), 1.0, 1.0, 1.0) for row in map(str.split, rows)]
+    (choice,) = (row for row, line in zip(found, rows, strict=True) if line.endswith("<"))
+    printed = "\n".join(report("digits", found, choice, lines("digits", choice)))
+    assert (printed.splitlines()[0], printed.partition("\n\n")[2]) == (head, below.rstrip())
 
 
 def test_the_lines_go_into_a_file_of_their_own_and_change_nothing_else(file: Path) -> None:
