@@ -10,6 +10,7 @@ from edged.errors import EdgedError, as_oip, fault
 from edged.tensors import metadata
 
 if TYPE_CHECKING:
+    from edged.oip.backend import Backend
     from edged.serving.router import ModelView
 
 EXTENSIONS: Final = (  # only what is served
@@ -55,6 +56,15 @@ def check_serving(view: ModelView) -> None:
         raise EdgedError("starting", f"{view.name} is unloaded", f"`POST /v2/repository/models/{view.name}/load`")
     waits = "waits for its first push" if view.state == "waiting" else "is loading"
     raise EdgedError("starting", f"{view.name} {waits}")
+
+
+def named(backend: Backend, name: str, version: str = "") -> ModelView:
+    """The model that a request names; EdgedError `unknown_model` when it, or that version of it, does not serve."""
+    view = backend.view(name)
+    if view is None:
+        raise unknown(name, (one.name for one in backend.views()))
+    check_version(view, version)
+    return view
 
 
 def check_version(view: ModelView, version: str) -> None:

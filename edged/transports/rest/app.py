@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import time
@@ -19,6 +18,7 @@ from edged.oip.bodies import Room
 from edged.oip.inflate import Inflater, Inflation
 from edged.oip.parameters import Wishes, wishes
 from edged.oip.shared import Brought, laying_down, manage, read
+from edged.oip.works import BUG, INTERNAL, Works
 from edged.transports.rest import replies, shared
 from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.limits import Limits
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BYTES: Final = frozenset({"offer", "chunk"})  # control verbs whose body is taken as it is
-_BUG: Final = "a bug while answering %s %r"
-_INTERNAL: Final = fault("internal", "edged failed to answer this request")
 
 
 class _Rules(msgspec.Struct, frozen=True):
@@ -51,7 +49,7 @@ class App:
         self._limits = limits
         self._clock = clock
         self._rules: dict[str, _Rules] = {}
-        self._under_way: set[asyncio.Task[None]] = set()  # what is not answered, or offered, at once
+        self._works = Works()
         self._inflater = Inflater()
         self.room = Room(0)
         self.adopt()
@@ -68,8 +66,7 @@ class App:
 
     def cancel(self) -> None:
         """Ends what is under way."""
-        for task in self._under_way:
-            task.cancel()
+        self._works.cancel()
 
     def admit(self, head: Head) -> int:
         """The bytes that the body of such a request may have."""
@@ -101,8 +98,8 @@ class App:
         except EdgedError as error:
             turn.answer(self._refused(head.target, error.fault))
         except Exception:
-            logger.exception(_BUG, head.method, head.url[:200])
-            turn.answer(self._refused(head.target, _INTERNAL))
+            logger.exception(BUG, f"{head.method} {_shown(head)}")
+            turn.answer(self._refused(head.target, INTERNAL))
 
     def _refused(self, found: Target, problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:
         # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
@@ -185,19 +182,9 @@ class App:
 
     def _later(self, head: Head, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         """Does what cannot be done at once; `turn` gets a reply, whatever happens."""
-
-        async def perform() -> None:
-            try:
-                await work
-            except EdgedError as error:
-                turn.answer(self._refused(head.target, error.fault))
-            except Exception:
-                logger.exception(_BUG, head.method, head.url[:200])
-                turn.answer(self._refused(head.target, _INTERNAL))
-
-        task = asyncio.create_task(perform())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._works.do(
+            work, f"{head.method} {_shown(head)}", lambda problem: turn.answer(self._refused(head.target, problem))
+        )
 
     async def _control(self, head: Head, arguments: dict[str, Any], by: str, turn: Turn) -> None:
         turn.answer(replies.json(200, await self._backend.control(head.target.kind, arguments, by)))
@@ -245,12 +232,7 @@ class App:
         return (view,)
 
     def _view(self, found: Target) -> ModelView:
-        """The model that a path names; EdgedError `unknown_model` when it, or that version, does not serve."""
-        view = self._backend.view(found.model)
-        if view is None:
-            raise describe.unknown(found.model, (one.name for one in self._backend.views()))
-        describe.check_version(view, found.version)
-        return view
+        return describe.named(self._backend, found.model, found.version)
 
 
 def _arguments(found: Target, payload: bytes) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edged.errors import EdgedError, Fault, fault
+from edged.errors import EdgedError, Fault
 from edged.messages import GRPC, Input, Outcome, Source
 from edged.oip import config, describe, parameters, repository, stats
 from edged.oip.backend import Backend
@@ -20,6 +19,7 @@ from edged.oip.inflate import Inflater, Inflation
 from edged.oip.parameters import Wishes
 from edged.oip.rights import Rights
 from edged.oip.shared import Brought, laying_down, manage, read
+from edged.oip.works import BUG, INTERNAL, Works
 from edged.transports.rpc import requests, shapes, shared
 from edged.transports.rpc.calls import Call
 from edged.transports.rpc.heads import Head
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BUG: Final = "a bug while answering %r"
-_INTERNAL: Final = fault("internal", "edged failed to answer this request")
 _SERVING, _NOT_SERVING = 1, 2  # of grpc.health.v1
 
 
@@ -52,7 +50,7 @@ class App:
         self._clock = clock
         self._rules: dict[str, _Rules] = {}
         self._largest = limits.control
-        self._under_way: set[asyncio.Task[None]] = set()  # what is not answered, or offered, at once
+        self._works = Works()
         self._inflater = Inflater()
         self.room = Room(0)
         self.adopt()
@@ -66,8 +64,7 @@ class App:
 
     def cancel(self) -> None:
         """Ends what is under way."""
-        for task in self._under_way:
-            task.cancel()
+        self._works.cancel()
 
     def admit(self, head: Head, rights: Rights) -> tuple[Method, int]:
         """What is called, and the bytes that each of its messages may have. Raises EdgedError."""
@@ -98,8 +95,8 @@ class App:
         except EdgedError as error:
             self._refuse(call, error.fault)
         except Exception:
-            logger.exception(_BUG, call.head.path[:200])
-            self._refuse(call, _INTERNAL)
+            logger.exception(BUG, _shown(call))
+            self._refuse(call, INTERNAL)
 
     async def _inflated(self, call: Call, message: Inflation) -> None:
         self._take(call, await self._inflater.later(message))
@@ -171,21 +168,7 @@ class App:
     def _later(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
         """Does what cannot be done at once, while what follows on its stream waits; `call` gets its answer."""
         call.hold()
-
-        async def perform() -> None:
-            try:
-                await work
-            except EdgedError as error:
-                self._refuse(call, error.fault)
-            except Exception:
-                logger.exception(_BUG, call.head.path[:200])
-                self._refuse(call, _INTERNAL)
-            finally:
-                call.let_go()
-
-        task = asyncio.create_task(perform())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._works.do(work, _shown(call), functools.partial(self._refuse, call), call.let_go)
 
     async def _control(self, call: Call, verb: str, said: dict[str, Any], by: str) -> None:
         arguments = {"model": said.get("model_name", ""), "parameters": said.get("parameters", {})}
@@ -237,12 +220,11 @@ class App:
         return True
 
     def _view(self, model: str, version: str = "") -> ModelView:
-        """EdgedError `unknown_model` when there is no such model, or that version of it does not serve."""
-        view = self._backend.view(model)
-        if view is None:
-            raise describe.unknown(model, (one.name for one in self._backend.views()))
-        describe.check_version(view, version)
-        return view
+        return describe.named(self._backend, model, version)
+
+
+def _shown(call: Call) -> str:
+    return call.head.path[:200].decode("latin-1")
 
 
 def _read(shape: shapes.Shape, payload: bytes) -> dict[str, Any]:
