@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,16 @@ def test_a_whole_number_alone(client: Client) -> None:
     assert (found["positive"]["shape"], found["positive"]["data"]) == ([], [False])
 
 
+def beside_each_other(senders: int, send: Callable[[int], None]) -> None:
+    """Calls `send` with the number of each sender, in a thread of its own."""
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(senders)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_many_senders_at_once_get_their_own_back(one: Box) -> None:
     """Inputs that wait for company and share a run; each sender's values are its own."""
     senders, wrong = 8, list[str]()
@@ -192,12 +202,7 @@ def test_many_senders_at_once_get_their_own_back(one: Box) -> None:
                 got = client.infer("every", sent)
                 wrong.extend(name for name in sent if not same(got[name.replace("x_", "y_")], sent[name]))
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(senders)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
+    beside_each_other(senders, send)
     assert wrong == []
 
 
@@ -250,12 +255,7 @@ def test_rows_that_see_each_other_are_never_stacked(one: Box, model: str) -> Non
             if not same(client.infer(model, {"x": x})["y"], expected):
                 wrong.append(number)
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
+    beside_each_other(8, send)
     assert wrong == []
 
 
