@@ -19,14 +19,6 @@ from tests.integration.grpc.double import Served, infer
 from tests.integration.http.test_doors import ADMIN, TOKEN, tls
 
 
-@pytest.fixture
-def authority(short_path: Path) -> Authority:
-    made = Authority(short_path)
-    made.issue("box", server=True)
-    made.issue("client")
-    return made
-
-
 @pytest.fixture(params=["uvloop", "asyncio"])
 def door(request: pytest.FixtureRequest, short_path: Path, authority: Authority) -> Iterator[Served]:
     """Reached from everywhere: all addresses of this machine, TLS, a token."""

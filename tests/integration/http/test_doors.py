@@ -24,14 +24,6 @@ LIMITS = Limits(header_s=1, sweep_s=0.05, linger_s=0.5, connections=4)
 INFER = b'{"inputs":[]}'
 
 
-@pytest.fixture
-def authority(short_path: Path) -> Authority:
-    made = Authority(short_path)
-    made.issue("box", server=True)
-    made.issue("client")
-    return made
-
-
 def tls(authority: Authority, *, client_ca: bool = False) -> Tls:
     folder = authority.folder
     return Tls(str(folder / "box.crt"), str(folder / "box.key"), str(authority.ca) if client_ca else "")

@@ -9,7 +9,6 @@ import os
 import random
 import resource
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ from tests.fetching import Box, holds, run
 
 CHUNK = 1024
 CONTENTS = {"model.onnx": random.Random(1).randbytes(10 * CHUNK + 7), "labels.txt": b"zero\none\n"}  # noqa: S311
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "state")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def test_a_release_arrives_and_is_whole(store: Store) -> None:

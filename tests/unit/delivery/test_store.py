@@ -9,7 +9,6 @@ import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,14 +27,6 @@ from tests.couriers import key_of, release, unsigned
 
 MODEL = b"a model"
 SHA = hashlib.sha256(MODEL).hexdigest()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "state")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def again(store: Store, root: Path) -> tuple[Store, dict[str, Record]]:
