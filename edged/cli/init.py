@@ -166,7 +166,7 @@ def _next(target: Path, section: Section | None) -> Iterator[str]:
     service = not named and SERVICE.exists()
     if section is not None and service and hidden(target.parent / section.file):
         yield f"  beware  the service does not see {section.file}: put it into /usr/local/share/edged, say"
-    yield f"  next    {'sudo systemctl restart edged' if service else f'edged run{named}'}"
+    yield f"  next    {'sudo systemctl reload-or-restart edged' if service else f'edged run{named}'}"
     if section is not None:
         given = {"picture": "PICTURE.jpg", "values": "NUMBERS.json", "raw": "ARRAY.npy"}
         what = given.get(section.likely.kind, "--input NAME=ARRAY.npy")
