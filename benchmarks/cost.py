@@ -21,6 +21,7 @@ FASTAPI: Final = "fastapi HTTP tcp"
 EDGED_FAST: Final = "edged fast unix"
 EDGED_RING: Final = "edged fast ring"
 EDGED_DIRECT: Final = "edged fast direct"
+EDGED_DIRECT_RING: Final = "edged direct ring"
 FLOOR: Final = "python unix"
 ECHO: Final = "python echo unix"
 C_ECHO: Final = "C echo unix"
@@ -71,8 +72,8 @@ def over_http(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
 
 
 def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterator[Row]:
-    """edged's fast lane, for large tensors with the client's ring too, its direct lane, in a daemon of its own, and the
-    least that Python and C can do on a socket.
+    """edged's fast lane, and its direct lane in a daemon of its own, for large tensors with the client's ring too, and
+    the least that Python and C can do on a socket.
     """
     lane, echo, c_echo = folder / "fast.sock", folder / "echo.sock", folder / "c-echo.sock"
     with contextlib.ExitStack() as stack:
@@ -95,6 +96,7 @@ def over_fast(plan: Plan, clients: Clients, folder: Path, tell: Tell) -> Iterato
                 }
                 if model.input_file.stat().st_size >= _WORTH_A_RING:
                     targets[EDGED_RING] = subjects.ring_target(targets[EDGED_FAST], model, folder)
+                    targets[EDGED_DIRECT_RING] = subjects.ring_target(targets[EDGED_DIRECT], model, folder)
 
                 def load(target: Target, count: int, seconds: float) -> Report:
                     ring = Path(target.answers) if target.answers else None

@@ -24,7 +24,9 @@ _CPU_US: Final[dict[tuple[str, str], dict[int, float]]] = {  # of a path and a m
     (cost.EDGED_MQTT.format(qos=0), "tiny"): {1: 90, 16: 40, 64: 36},  # the paho script: 65, 30, 30
     (cost.EDGED_MQTT.format(qos=1), "tiny"): {1: 130, 16: 70, 64: 65},  # the paho script: 97, 61, 60
 }
-_TIMES_BARE: Final = dict.fromkeys((cost.EDGED_RING, cost.EDGED_UNIX, cost.EDGED_TCP), 1.1)  # `image`, the worst
+_TIMES_BARE: Final = dict.fromkeys(  # `image`, the worst
+    (cost.EDGED_RING, cost.EDGED_DIRECT_RING, cost.EDGED_UNIX, cost.EDGED_TCP), 1.1
+)
 _QOS1_P99_MS = 7
 _BESIDE_P99_MS = 1
 _SWAP_TIMES, _SWAP_MS, _SWAP_GAP_MS, _SWAP_NEW_MS = 2, 5, 5, 100

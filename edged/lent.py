@@ -11,10 +11,12 @@ import mmap
 import os
 from typing import Final, NamedTuple
 
-from edged import frames
+from edged import frames, passed
 from edged.errors import EdgedError
+from edged.frames import Buffer
 
 _FIXED: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_WORTH_IT: Final = 4096  # bytes of a result below which it goes over the socket: a note costs as much
 _HINT: Final = "A ring is a memfd, sealed with F_SEAL_SHRINK and F_SEAL_GROW: docs/fast.md."
 
 
@@ -23,6 +25,14 @@ class Place(NamedTuple):
 
     start: int
     memory: memoryview
+
+    def put(self, result: Buffer) -> bytes:
+        """Leaves a result's body there; what says so, or b"" where it has no room or is not worth it."""
+        size = len(result)
+        if not _WORTH_IT <= size <= len(self.memory):
+            return b""
+        self.memory[:size] = result
+        return frames.PART.pack(self.start, size)
 
 
 class Ring:
@@ -59,3 +69,34 @@ class Ring:
             raise EdgedError("bad_input", what, "Count from the ring's beginning.")
         given = Place(room_at, self._memory[room_at : room_at + room]) if room else None
         return self._memory[at : at + size].toreadonly(), given
+
+
+class Rings:
+    """The rings of all clients: of `each` bytes at most, together of `most`."""
+
+    def __init__(self, each: int, most: int) -> None:
+        self._each: Final = each
+        self._most: Final = most
+        self.used = 0
+
+    def take(self, handed: passed.Handed) -> Ring:
+        """Maps what a client has handed over; it counts until `give`. Raises EdgedError as Ring."""
+        came, descriptor = handed.came, handed.one()
+        if descriptor < 0:
+            what = f"{came} descriptors came with a ring's frame, it takes one"
+            raise EdgedError("bad_input", what, "Send it by SCM_RIGHTS with that frame, over the UNIX socket.")
+        try:
+            ring = Ring(descriptor, self._each)
+        except BaseException:
+            passed.close([descriptor])  # whatever it is
+            raise
+        os.close(descriptor)  # of a memfd, which takes no time
+        if self.used + ring.size > self._most:
+            what = f"the rings of all clients are above {self._most} bytes"
+            raise EdgedError("over_memory", what, "Make it smaller, or send without one.")
+        self.used += ring.size
+        return ring
+
+    def give(self, ring: Ring) -> None:
+        """The client has gone."""
+        self.used -= ring.size

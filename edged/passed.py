@@ -60,6 +60,44 @@ def receive(sock: socket.socket, into: memoryview, flags: int = 0) -> tuple[int,
     return got, list(found)
 
 
+class Handed:
+    """What one client has passed: `came` descriptors. One alone may be what it hands over; others are nobody's."""
+
+    __slots__ = ("_one", "_others", "came")
+
+    def __init__(self) -> None:
+        self.came = 0
+        self._one = -1
+        self._others: list[int] = []
+
+    def add(self, descriptors: Sequence[int]) -> None:
+        """Some more, which are its own from now on."""
+        self.came += len(descriptors)
+        if self.came == 1 and descriptors:
+            self._one = descriptors[0]
+        else:
+            self._others += descriptors
+
+    def one(self) -> int:
+        """The descriptor, if it is one alone; the caller's from now on. -1 for none."""
+        one, self._one = self._one, -1
+        if self.came > 1 and one >= 0:
+            close([one])
+            return -1
+        return one
+
+    def drop_others(self) -> None:
+        close(self._others)
+        self._others = []
+
+    def drop(self) -> None:
+        """Nobody wants what has come."""
+        self.drop_others()
+        if self._one >= 0:
+            close([self._one])
+            self._one = -1
+
+
 def drop(sock: socket.socket) -> None:
     """Reads what a client that is sent away has sent, or closing its socket would close what it has passed."""
     into = memoryview(bytearray(_AT_ONCE))

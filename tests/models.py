@@ -285,6 +285,28 @@ def counting() -> bytes:
     return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)
 
 
+def looks_late() -> bytes:
+    """given int64 [1], ids int64 [n], x float32 [m] -> rows float32 [n, 3] of `gather`'s table, y = x.
+
+    Both are looked at after a Loop of as many turns as `given` says.
+    """
+    nodes = [
+        helper.make_node("Squeeze", ["given"], ["turns"]),
+        _loop(helper.make_node("Add", ["state_in", "one"], ["state_out"]), "nothing", []),
+        helper.make_node("Mul", ["end", "nothing"], ["zero"]),
+        helper.make_node("Add", ["table", "zero"], ["late_table"]),
+        helper.make_node("Gather", ["late_table", "ids"], ["rows"]),
+        helper.make_node("Add", ["x", "zero"], ["y"]),
+    ]
+    constants: dict[str, Array] = {
+        "one": np.array(1, dtype=np.float32),
+        "nothing": np.array(0, dtype=np.float32),
+        "table": np.arange(30, dtype=np.float32).reshape(10, 3),
+    }
+    inputs: list[Value] = [("given", "int64", (1,)), ("ids", "int64", ("n",)), ("x", "float32", ("m",))]
+    return build(nodes, inputs, [("rows", "float32", ("n", 3)), ("y", "float32", ("m",))], constants)
+
+
 def hungry() -> bytes:
     """given int64 [batch] -> y float32 [1]: the sum of as many float32, made for it, as the first number says."""
     nodes = [

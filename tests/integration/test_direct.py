@@ -80,6 +80,11 @@ def test_a_model_s_own_socket_answers_as_http_does_and_is_counted() -> None:
         assert Path(path).stat().st_mode & 0o777 == 0o660
         with Client(path) as own, Client(str(one.folder / "run" / "fast.sock")) as shared:
             assert own.describe("digits") == shared.describe("digits")
+            many = np.concatenate([scan(number) for number in range(200)])
+            with Client(path, ring=1 << 20) as lends:  # for which the daemon has to have opened the socket
+                for other in (own, shared):
+                    theirs = other.infer("digits", {"image": many})
+                    np.testing.assert_array_equal(lends.infer("digits", {"image": many})["logits"], theirs["logits"])
             mine, theirs = own.infer("digits", {"image": scan(3)}), shared.infer("digits", {"image": scan(3)})
             np.testing.assert_array_equal(mine["logits"], theirs["logits"])
         answers = asked(path, 20)
@@ -88,11 +93,11 @@ def test_a_model_s_own_socket_answers_as_http_does_and_is_counted() -> None:
             code, said = one.infer("digits", [tensor])
             assert code == 200
             assert np.allclose(logits(answers[number][2]), said["outputs"][0]["data"], rtol=1e-6)
-        one.wait(lambda: one.model("digits")["requests"] == 24)
+        one.wait(lambda: one.model("digits")["requests"] == 28)
         metrics = one.request("GET", "/metrics")[1].decode()
         label = f'model="digits",outcome="ok",version="{one.model("digits")["version"]}"'
-        assert f"edged_inference_requests_total{{{label}}} 24.0" in metrics
-        assert 'edged_inference_duration_seconds_count{model="digits"} 24.0' in metrics
+        assert f"edged_inference_requests_total{{{label}}} 28.0" in metrics
+        assert 'edged_inference_duration_seconds_count{model="digits"} 28.0' in metrics
         assert one.model("digits")["p99_ms"] is not None
         assert one.stop() == 0
         assert not Path(path).exists()

@@ -118,7 +118,7 @@ def _load(one: Box, broker: Mosquitto, port: int, plan: Plan, seconds: float, na
         Fast(fast, "linear", 4 * pause_s),
         Fast(fast, "large", 8 * pause_s, ring=1 << 23),
         Fast(direct, "digits", 4 * pause_s, name="direct"),
-        Fast(direct_path(one, "large"), "large", 8 * pause_s, name="direct"),
+        Fast(direct_path(one, "large"), "large", 8 * pause_s, ring=1 << 23, name="direct"),
         Slow(one, fast, 10 * pause_s),
         Slow(one, direct_path(one, "large"), 10 * pause_s),
         Rude(one, [fast, direct], 5 * pause_s),

@@ -91,7 +91,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._take(look.after(nbytes))
         if self._frames or self._body is not None or self._refused:  # a ring comes with the first frame or never
-            look.drop()
+            look.handed.drop()
             if look.over:
                 self._look = None
 
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._look is not None:
             self._look.end()
         if self._ring is not None:
-            self._app.rings -= self._ring.size
+            self._app.rings.give(self._ring)
             self._ring = None
         if self.owed:
             self._gate.count("client_gone")
@@ -246,14 +246,7 @@ class Connection(asyncio.BufferedProtocol):
     def _take_ring(self, id: int) -> None:
         if self._ring is not None or self._frames:
             raise EdgedError("bad_input", "a ring is handed over once, with the first frame", _HINT)
-        came, descriptor = (self._look.came, self._look.ring()) if self._look is not None else (0, -1)
-        if descriptor < 0:
-            what = f"{came} descriptors came with a ring's frame, it takes one"
-            raise EdgedError("bad_input", what, "Send it by SCM_RIGHTS with that frame, over the UNIX socket.")
-        try:
-            self._ring = self._app.take_ring(descriptor)
-        finally:
-            passed.close([descriptor])
+        self._ring = self._app.rings.take(self._look.handed if self._look is not None else passed.Handed())
         self._write((frames.head(frames.RINGED, 0, id),))
 
     # --- answers ------------------------------------------------------------------------------------

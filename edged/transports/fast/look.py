@@ -17,16 +17,14 @@ _AT_ONCE: Final = 32 * 1024
 
 
 class Look:
-    """`came`: how many descriptors. `over`: there can be none any more, and everything is asyncio's to read."""
+    """`handed`: what was beside them. `over`: there can be no more of it, and everything is asyncio's to read."""
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor` is the connection's, and stays the caller's."""
         self._sock: Final = socket.socket(fileno=os.dup(descriptor))
         self._left = 0  # bytes that something may lie beside
         self._ahead = 0
-        self._held: list[int] = []
-        self._ring = -1
-        self.came = 0
+        self.handed: Final = passed.Handed()
         self.over = False
 
     def before(self, into: memoryview) -> memoryview:
@@ -40,12 +38,12 @@ class Look:
         try:
             while most - self._ahead > 1:
                 got, found = passed.receive(self._sock, into[self._ahead : most - 1])
-                self._found(found)
+                self.handed.add(found)
                 self._ahead += got
                 if not got:
                     break
             if most:
-                self._found(passed.receive(self._sock, into[self._ahead : self._ahead + 1], socket.MSG_PEEK)[1])
+                self.handed.add(passed.receive(self._sock, into[self._ahead : self._ahead + 1], socket.MSG_PEEK)[1])
         except OSError:  # asyncio meets it too
             pass
         return into[self._ahead :] if most == self._left else into[self._ahead : self._ahead + 1]
@@ -55,8 +53,7 @@ class Look:
         if self.over:
             return got
         got, self._ahead = got + self._ahead, 0
-        passed.close(self._held)
-        self._held = []
+        self.handed.drop_others()
         self._left -= got
         if self._left <= 0:
             self._left = 0
@@ -64,32 +61,9 @@ class Look:
             self.over = True
         return got
 
-    def _found(self, descriptors: list[int]) -> None:
-        self.came += len(descriptors)
-        if self.came == 1 and descriptors:
-            self._ring = descriptors[0]
-        else:
-            self._held += descriptors
-
-    def ring(self) -> int:
-        """The descriptor, if it is one alone; the caller's from now on. -1 for none."""
-        ring, self._ring = self._ring, -1
-        if self.came == 1:
-            return ring
-        passed.close([ring] if ring >= 0 else [])
-        return -1
-
-    def drop(self) -> None:
-        """Nobody wants what has come."""
-        passed.close(self._held)
-        self._held = []
-        if self._ring >= 0:
-            passed.close([self._ring])
-            self._ring = -1
-
     def end(self) -> None:
         """The connection ends. What it has not read is read, or its end would be what closes that."""
-        self.drop()
+        self.handed.drop()
         if not self.over:
             self.over = True
             passed.drop(self._sock)

@@ -12,8 +12,8 @@ import msgspec
 
 from edged import frames
 from edged.errors import EdgedError, Fault, fault
-from edged.frames import HEAD, IN_RING, MAGIC, NONFINITE, PART, RESULT, RETRIED
-from edged.lent import Place, Ring
+from edged.frames import HEAD, IN_RING, MAGIC, NONFINITE, RESULT, RETRIED
+from edged.lent import Place, Rings
 from edged.messages import FAST, Input, Outcome, Source
 from edged.oip import describe
 from edged.oip.backend import Backend
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WORTH_A_RING: Final = 4096  # bytes of a result below which it goes over the socket: a note costs as much
+_JOINED: Final = 16 * 1024  # bytes up to which a copy behind the head costs less than a second part
 _SHOWN: Final = 64
 _INTERNAL: Final = fault("internal", "edged failed to answer this request")
 
@@ -78,18 +78,16 @@ def _answer(id: int, outcome: Outcome, room: Place | None) -> tuple[bytes, ...]:
     """The frame of an outcome, in one part or, where a copy would cost more, in two."""
     if isinstance(outcome, Fault):
         return (frames.error(id, outcome),)
-    payload, version = outcome.payload, outcome.version.encode()
-    size, flags = len(payload), 0
+    payload, version, flags = outcome.payload, outcome.version.encode(), 0
     if outcome.nonfinite:
         flags |= NONFINITE
     if outcome.retried:
         flags |= RETRIED
-    if room is not None and _WORTH_A_RING <= size <= len(room.memory):
-        room.memory[:size] = payload
-        payload = PART.pack(room.start, size)
+    if room is not None and (note := room.put(payload)):
+        payload = note
         flags |= IN_RING
     head = HEAD.pack(len(version) + len(payload), MAGIC, RESULT, flags, len(version), id, 0, 0)
-    return (head + version + payload,) if size < _WORTH_A_RING * 4 else (head + version, payload)
+    return (head + version + payload,) if len(payload) < _JOINED else (head + version, payload)
 
 
 class App:
@@ -102,7 +100,7 @@ class App:
         self._rules: dict[bytes, Rules] = {}
         self.room = Room(0)
         self.pool = Pool(self.room)
-        self.rings = 0  # bytes of all clients' rings
+        self.rings = Rings(limits.ring, limits.rings)
         self.adopt()
 
     def adopt(self) -> None:
@@ -119,15 +117,6 @@ class App:
 
     def cancel(self) -> None:
         """Nothing of a request is under way but its run."""
-
-    def take_ring(self, descriptor: int) -> Ring:
-        """A client's ring, which counts until `rings` is lowered again. Raises EdgedError."""
-        ring = Ring(descriptor, self._limits.ring)
-        if self.rings + ring.size > self._limits.rings:
-            what = f"the rings of all clients are above {self._limits.rings} bytes"
-            raise EdgedError("over_memory", what, "Make it smaller, or send without one.")
-        self.rings += ring.size
-        return ring
 
     def admit(self, name: bytes, size: int) -> Rules:
         """The model that a body of `size` bytes is for; raises EdgedError where it is not read."""

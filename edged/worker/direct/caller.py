@@ -1,21 +1,25 @@
 """One client of a model's own socket: its bytes in as requests, its answers out. Nobody waits for it.
 
 What it has sent is read into one buffer, and requests are views of that: nothing more is read before they are answered.
+A request in its ring is a view of what it may still write to: whoever runs one copies it first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from edged import frames
-from edged.errors import Fault, fault
-from edged.frames import DESCRIBE, DESCRIPTION, HEAD, INFER, MAGIC, RING, Malformed
+from edged.errors import EdgedError, Fault, fault
+from edged.frames import DESCRIBE, DESCRIPTION, HEAD, IN_RING, INFER, MAGIC, RING, RINGED, Malformed
+from edged.lent import Place, Rings
 from edged.taking import Taking
 from edged.worker.direct.limits import Limits, Room
+from edged.worker.direct.loan import Loan
 
 _HEAD: Final = HEAD.size
 _unpack: Final = HEAD.unpack_from
@@ -24,12 +28,15 @@ _TOGETHER: Final = 1024  # IOV_MAX: parts that the kernel takes at once; small o
 
 
 class Request(NamedTuple):
-    """An infer frame: its body lies in the caller's buffer. The deadline counts from its caller's `read_s`."""
+    """An infer frame: its body lies in the caller's buffer, or with the flag IN_RING in the client's ring, where it may
+    change; `room` is the client's for the result. The deadline counts from its caller's `read_s`.
+    """
 
     id: int
     flags: int
     body: memoryview
     deadline_ms: int
+    room: Place | None = None
 
 
 class Terms(NamedTuple):
@@ -42,6 +49,7 @@ class Terms(NamedTuple):
     message: int
     limits: Limits
     room: Room
+    rings: Rings
     failed: Callable[[str], None]
     description: bytes = b""
 
@@ -58,6 +66,8 @@ class Caller:
         "_buffer",
         "_due_s",
         "_end",
+        "_framed",
+        "_loan",
         "_out",
         "_skip",
         "_start",
@@ -94,6 +104,8 @@ class Caller:
         self._took = self._taken = 0  # bytes so far, and until it was last looked whether those are enough
         self._begun_s = now_s
         self._due_s = now_s + terms.limits.frame_s
+        self._framed = False  # a frame was seen: a ring comes with the first one or never
+        self._loan = Loan(sock, terms.rings)
 
     @property
     def waits_for_bytes(self) -> bool:
@@ -107,7 +119,7 @@ class Caller:
         begins = not self.waits_for_bytes
         self._make_room()
         try:
-            got = self.sock.recv_into(self._view[self._end :])
+            got = self._loan.receive(self._view[self._end :])
         except BlockingIOError:
             return False
         except OSError:
@@ -124,11 +136,14 @@ class Caller:
             self.closing = True
         if begins or self.requests:  # what is still to come is of a frame that has begun with this
             self._begun_s = now_s
+        if self._framed or self.closing or self._end - self._start >= _HEAD:  # a ring's frame is a head alone
+            self._loan.drop_others()
         return bool(self.requests)
 
     def _parse(self) -> None:
         """Makes requests of every whole frame. Raises Malformed: then the bytes behind it mean nothing."""
         buffer, view, at, end = self._buffer, self._view, self._start, self._end
+        begun = at
         model, most = self._terms.model, self._terms.message
         if self._skip:
             skipped = min(self._skip, end - at)
@@ -153,19 +168,39 @@ class Caller:
                 name = bytes(buffer[at + _HEAD : begin]).decode(errors="replace")
                 what = f"this is the socket of {model.decode()}, not of {name}"
                 self._fail(number, fault("unknown_model", what, "Each model has a socket of its own."))
+            elif kind == INFER and flags & IN_RING:
+                self._place(Request(number, flags, view[begin:stop], deadline_ms))
             elif kind == INFER:
                 self.requests.append(Request(number, flags, view[begin:stop], deadline_ms))
             elif kind == DESCRIBE and begin == stop:
                 said = self._terms.description
-                self.requests.append(frames.head(DESCRIPTION, len(said), number) + said)
-            elif kind == RING:
-                self._fail(number, fault("unsupported", "a model's own socket takes no ring", "Send without one."))
+                self.requests += (frames.head(DESCRIPTION, len(said), number), said)  # one `said`, however often
+            elif kind == RING and not size:
+                self._take_ring(number, first=at == begun and not self._framed)
             else:
                 what = f"there is no kind of frame {kind:#x} for clients to send"
                 self._fail(number, fault("bad_input", what, _HINT))
             at = stop
+        self._framed |= at > begun
         if self._buffer is buffer:
             self._start = at
+
+    def _take_ring(self, id: int, *, first: bool) -> None:
+        try:
+            self._loan.take_ring(first=first)
+        except EdgedError as error:
+            self._fail(id, error.fault)
+        else:
+            self.requests.append(frames.head(RINGED, 0, id))
+
+    def _place(self, request: Request) -> None:
+        """A request whose body says where in the ring it is."""
+        try:
+            body, room = self._loan.place(request.body, self._terms.message)
+        except EdgedError as error:
+            self._fail(request.id, error.fault)
+        else:
+            self.requests.append(request._replace(body=body, room=room))
 
     def _refuse(self, id: int, problem: Fault, stop: int, end: int) -> int:
         """Answers a frame that is not taken; what there is of it is passed over, and what is still to come."""
@@ -244,6 +279,14 @@ class Caller:
         self._out = _rest(out, sent)
         return False
 
+    def has_left(self) -> bool:
+        """Whether the client has closed its end: what it lent is its own again, and maybe lent anew by now."""
+        if self.gone:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, 0)
+        return bool(poll.poll(0))
+
     def late(self, now_s: float) -> str:
         """Why it is waited for no longer, "" while it is; for every sweep."""
         limits, taking = self._terms.limits, self.taking
@@ -263,6 +306,7 @@ class Caller:
     def close(self) -> None:
         """May be called again: a caller that is gone may still be among those that have answers."""
         self.requests.clear()
+        self._loan.close()
         large = len(self._buffer)
         if large > self._terms.limits.buffer:
             self._terms.room.give(large)

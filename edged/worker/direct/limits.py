@@ -9,7 +9,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds; the same bounds as HTTP's where both have them.
 
     `buffer`: what a connection reads into, and how much it reads at once; a frame that is larger gets a buffer of its
-    size. `frames`: what those take on all connections together. `untaken`: results that a client has not taken yet;
+    size. `frames`: what those take on all connections together, and what is copied out of rings for a batch. `ring`:
+    the largest of a client, `rings` all of them together. `untaken`: results that a client has not taken yet;
     past it nothing more is run for it. `answers`: the same of all clients together, of those that are slow to take
     them. `stall_s`: how long a frame may bring nothing, and a client take nothing; `frame_s`: how long a frame may
     take, and answers at a pace below edged.taking's. `sweep_s`: how often these are looked at, while there is a need.
@@ -18,6 +19,8 @@ class Limits(msgspec.Struct, frozen=True):
     connections: int = 256
     buffer: int = 64 * 1024
     frames: int = 64 * 1024 * 1024
+    ring: int = 64 * 1024 * 1024
+    rings: int = 256 * 1024 * 1024
     untaken: int = 1024 * 1024
     answers: int = 64 * 1024 * 1024
     stall_s: float = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import mmap
 import os
@@ -19,30 +18,8 @@ from edged import frames
 from edged.messages import Answer
 from edged.transports.fast.requests import App
 from tests.integration.fast.double import Served, ended, infer, placed, receive
+from tests.lending import FIXED, RING, SIZE, descriptors, hand_over, lingering, memory
 from tests.waiting import until
-
-SIZE = 1 << 20
-FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-RING = frames.head(frames.RING, 0, 77)
-
-
-@contextmanager
-def memory(size: int = SIZE, seals: int = FIXED, flags: int = 0) -> Iterator[tuple[int, mmap.mmap]]:
-    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING | flags)
-    try:
-        os.ftruncate(descriptor, size)
-        mapped = mmap.mmap(descriptor, size) if size else mmap.mmap(-1, 1)
-        if seals:
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-        yield descriptor, mapped
-        mapped.close()  # it has a descriptor of its own
-    finally:
-        os.close(descriptor)
-
-
-def hand_over(client: socket.socket, descriptors: Sequence[int], data: bytes = RING) -> None:
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    client.sendmsg([data], rights)
 
 
 @contextmanager
@@ -51,10 +28,6 @@ def with_ring(served: Served) -> Iterator[tuple[socket.socket, mmap.mmap]]:
         hand_over(client, [descriptor])
         assert receive(client).head == (0, frames.RINGED, 0, 0, 77, 0)
         yield client, mapped
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -180,7 +153,7 @@ def test_no_descriptor_and_no_memory_stays_behind(quick: Served) -> None:
     with memory() as (one, _), quick.connect() as client:
         hand_over(client, [one])
         receive(client)
-        assert app.rings == SIZE
+        assert app.rings.used == SIZE
         later = infer("echo", b"later", 1)
         try:
             hand_over(client, [one, one], later)
@@ -188,7 +161,7 @@ def test_no_descriptor_and_no_memory_stays_behind(quick: Served) -> None:
             client.sendall(later)
         assert receive(client).body == b"later"
     until(lambda: descriptors() == before)
-    assert app.rings == 0
+    assert app.rings.used == 0
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -204,22 +177,6 @@ def test_what_is_passed_without_a_ring_s_frame_is_let_go(short_path: Path, loop:
         os.close(writes)
         assert os.read(reads, 1) == b"", "nobody else has it any more"
     os.close(reads)
-
-
-@contextmanager
-def lingering() -> Iterator[int]:
-    """The last descriptor of a TCP socket whose close lasts a minute: what it has sent is not taken."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        one = socket.create_connection(server.getsockname())
-        other, _ = server.accept()
-        with other:
-            one.setblocking(False)
-            with suppress(BlockingIOError):
-                while True:
-                    one.send(bytes(65536))
-            one.setblocking(True)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
-            yield one.detach()
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from edged import listening
 from edged.config.schema import Model
 from edged.messages import Admission, Input, Outcome, Source
 from edged.observe.executions import Ran, Served
@@ -98,6 +100,18 @@ class Bench:
         async with asyncio.timeout(limit_s):
             while not condition():  # noqa: ASYNC110 - conditions of another process, too
                 await asyncio.sleep(0.005)
+
+
+def at(folder: Path) -> Callable[[], listening.Bound]:
+    """What opens a model's own socket below `folder`."""
+    return partial(listening.unix, folder / "m.sock", descriptors=True)
+
+
+async def serve(bench: Bench, content: bytes) -> str:
+    """The address of the socket, served by a process of this model."""
+    bench.route.door.open()
+    await bench.route.serve(bench.release(content))
+    return bench.route.door.address
 
 
 Scenario = Callable[[Bench], Awaitable[None]]

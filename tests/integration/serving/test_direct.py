@@ -24,15 +24,11 @@ from edged.errors import fault
 from edged.messages import Answer
 from tests import models
 from tests.callers import ask_all, calling, request, row
-from tests.integration.serving.conftest import Bench
+from tests.integration.serving.conftest import Bench, at, serve
 
 Play = Callable[..., None]
 
 FOREVER = np.array([2**62], np.int64)  # turns of models.counting
-
-
-def at(folder: Path) -> Callable[[], listening.Bound]:
-    return partial(listening.unix, folder / "m.sock")
 
 
 @pytest.fixture
@@ -44,13 +40,6 @@ def play(play: Play, short_path: Path) -> Play:
 def values(body: bytes, count: int = 4) -> list[float]:
     found: list[float] = np.frombuffer(body[-4 * count :], np.float32).tolist()
     return found
-
-
-async def serve(bench: Bench, content: bytes) -> str:
-    """The address of the socket, served by a process of this model."""
-    bench.route.door.open()
-    await bench.route.serve(bench.release(content))
-    return bench.route.door.address
 
 
 def test_a_worker_answers_its_own_clients(play: Play) -> None:

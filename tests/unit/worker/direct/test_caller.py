@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged import frames
+from edged.lent import Rings
 from edged.worker.direct.caller import Caller, Request, Terms
 from edged.worker.direct.limits import Limits, Room
 from tests.callers import request, row
+from tests.lending import hand_over, lingering
 
 MESSAGE = 4096
 LIMITS = Limits(buffer=512, frames=16 * 1024)
@@ -29,7 +33,8 @@ class End:
         ours.setblocking(False)
         self.theirs.setblocking(False)
         self.failed: list[str] = []
-        self.caller = Caller(ours, Terms(b"m", MESSAGE, limits, Room(limits.frames), self.failed.append), 0.0)
+        room, rings = Room(limits.frames), Rings(limits.ring, limits.rings)
+        self.caller = Caller(ours, Terms(b"m", MESSAGE, limits, room, rings, self.failed.append), 0.0)
 
     def sent(self, *pieces: bytes) -> list[Request | bytes]:
         """What becomes of these bytes, taken as a worker does: nothing is read before all that was is answered."""
@@ -136,6 +141,20 @@ def test_what_is_not_taken_is_sent_later_and_in_order(end: End) -> None:
             end.caller.flush(1.0)
     assert bytes(read) == b"".join(parts)
     assert end.caller.untaken == 0
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_the_end_is_held_up_by_nothing_that_nobody_has_read(end: End, *, read: bool) -> None:
+    """A socket that is closed with descriptors in it closes them: here each would take a minute."""
+    with lingering() as passed:
+        hand_over(end.theirs, [passed, passed], b"some bytes")
+        os.close(passed)
+        if read:
+            end.caller.read(0.0)
+        thread = threading.Thread(target=end.caller.close, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_memory_is_given_back_once_however_often_it_ends(end: End) -> None:
