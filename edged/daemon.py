@@ -53,6 +53,7 @@ from edged.transports.fast.listeners import bind as bind_fast
 from edged.transports.fast.server import fast
 from edged.transports.mqtt.clocks import Clocks
 from edged.transports.mqtt.counts import Facts
+from edged.transports.mqtt.desk import Recipient
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
 from edged.transports.rest.listeners import bind
@@ -149,10 +150,12 @@ class Daemon:
             self._machine,
             offer=self._router.offer,
             push=config.push,
-            on_push=self._installer.on_push,
-            on_refused=self._installer.refuse,
-            on_document=self._installer.orders.on_document,
-            on_courier=self._installer.orders.on_courier,
+            recipient=Recipient(
+                self._installer.on_push,
+                self._installer.refuse,
+                self._installer.orders.on_document,
+                self._installer.orders.on_courier,
+            ),
             dropped=self._metrics.dropped,
             bug=partial(self._metrics.fault, "mqtt"),
             clocks=Clocks(synced=WallClock().synced),

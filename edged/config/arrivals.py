@@ -33,6 +33,10 @@ def section(reader: Reader, node: nodes.Node, tree: Tree | None) -> schema.Push:
     found = reader.members(node, "push", schema.Push, WRITTEN)
     if "mqtt" in found:
         found["mqtt"] = _broker(reader, found["mqtt"], tree)
+    if found.get("mqtt") is not None and found.get("connection") == "shared":
+        what = "there is no connection to share: push.mqtt has pushes come from another broker"
+        hint = "leave out push.mqtt or push.connection"
+        reader.refuse(line_of(node, "connection"), "push.connection", what, hint)
     if "install" in found:
         _install(reader, node, found)
     if "trust" in found:

@@ -20,6 +20,7 @@ LIVE: Final = frozenset(
         "push.install",
         "push.models",
         "push.max_size",
+        "push.connection",
         "push.record",
         "push.remote",
         "push.probation.time",

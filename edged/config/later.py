@@ -18,5 +18,4 @@ KEYS: Final[dict[type, frozenset[str]]] = {
     schema.Mqtt: frozenset({"home_assistant"}),
     schema.Model: _MODEL_LATER,
     schema.Input: frozenset({"window"}),
-    schema.Push: frozenset({"connection"}),
 }

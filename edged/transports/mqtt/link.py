@@ -59,6 +59,7 @@ class Link:
         self._brokers = Brokers(dialer.brokers, dialer.settings.version)
         self._scout = Scout(dialer.answers, self._found)
         self._back_to: Broker | None = None
+        self._anew = False  # the connection ends for the sake of another one
         self._said: dict[Broker, str] = {}  # what was wrong with each broker the last time
         self._backoff = Backoff()
         self._number = 0
@@ -118,6 +119,7 @@ class Link:
         """The next connection is `dialer`'s, and the present one ends, with its session kept."""
         self._dialer = dialer
         if self.wire is not None:
+            self._anew = True
             self.wire.goodbye()
 
     def alive(self) -> bool:
@@ -245,11 +247,13 @@ class Link:
         self._scout.rest()
         short = self._clock() - self._up_s < _SETTLED_S
         back_to, self._back_to = self._back_to, None
-        self._short_lives = self._short_lives + 1 if short and back_to is None else 0
+        anew, self._anew = self._anew or back_to is not None, False
+        self._short_lives = self._short_lives + 1 if short and not anew else 0
         self._said.clear()  # a new loss is news, whatever the last one was
         self._owner.down(end)
         if back_to is not None:
             self._brokers.go_back(back_to)
+        if anew:
             if not self._stopped:
                 self._schedule(0.0, self._dial)
             return

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from edged.config import addresses, schema
-from edged.errors import Fault
 from edged.messages import Admission, Input
 from edged.topics import Tree
 from edged.transports.mqtt.backlog import maker
 from edged.transports.mqtt.clocks import CLOCKS, Clocks
 from edged.transports.mqtt.counts import Counts, Facts
+from edged.transports.mqtt.desk import Recipient
 from edged.transports.mqtt.dialer import Dialer, packet_limit
 from edged.transports.mqtt.ends import End
 from edged.transports.mqtt.inputs import Arrival
@@ -25,7 +25,7 @@ from edged.transports.mqtt.namesake import Machine, other
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.outlet import Outlet
 from edged.transports.mqtt.packets import Greeting
-from edged.transports.mqtt.pushes import OnCourier, OnDocument, Pushes, no_courier, no_document
+from edged.transports.mqtt.pushes import Pushes, largest
 from edged.transports.mqtt.requests import Ask, Requests, nobody
 from edged.transports.mqtt.results import Results
 from edged.transports.mqtt.subscriber import Subscriber
@@ -40,9 +40,8 @@ class Mqtt:
     """The transport. Everything is called in the loop, and calls back there.
 
     `own` tells this machine from another one of its name.
-    `offer` is the router's, which later tells `on_room`; `on_push(model, payload, version, retained)` and
-    `on_refused(model, fault)` are delivery's, as are `on_document(topic, payload, retained)` for what `courier`
-    listens to and `on_courier(connected)`; `ask` does what requests to this box, to `groups` and to all
+    `offer` is the router's, which later tells `on_room`; `recipient` is delivery's, for pushes and
+    what `courier` listens to; `ask` does what requests to this box, to `groups` and to all
     boxes ask for; `dropped(model, reason)` counts an input or result that was not served, `bug()` a fault of
     edged itself. `folder` is for what has to wait for the broker, None: in memory.
     """
@@ -56,10 +55,7 @@ class Mqtt:
         *,
         offer: Callable[[Input], Admission],
         push: schema.Push,
-        on_push: Callable[[str, bytes, str | None, bool], None],
-        on_refused: Callable[[str, Fault], None],
-        on_document: OnDocument = no_document,
-        on_courier: OnCourier = no_courier,
+        recipient: Recipient,
         dropped: Callable[[str, str], None],
         bug: Callable[[], None],
         groups: Sequence[str] = (),
@@ -81,7 +77,7 @@ class Mqtt:
         self._outlet = Outlet(lambda: self._link.wire, tree.status, self._counts, kept)
         self._rooms: set[str] = set()
         self._name = settings.client_id or f"edged-{tree.device}"
-        self._largest = _largest(models)
+        self._largest = _largest(models, push)
         dialer = self._dialer()
         self._link = Link(dialer, Lookout(dialer, tree, own), self, clocks.now_s)
         self._results = Results(
@@ -116,19 +112,23 @@ class Mqtt:
             bug=bug,
             clock=clocks.now_s,
         )
-        self._subscriber = Subscriber(
-            lambda: self._link.wire, *self._topics(), opened=self._outlet.opened, clock=clocks.now_s
-        )
         self._pushes = Pushes(
             settings,
             tree,
             models,
             push,
-            on_push=on_push,
-            on_refused=on_refused,
-            on_document=on_document,
-            on_courier=on_courier,
+            recipient,
+            publish=self._outlet.publish,
+            changed=self.turn,
             drop=self._counts.drop,
+            clock=clocks.now_s,
+        )
+        self._subscriber = Subscriber(
+            lambda: self._link.wire,
+            *self._topics(),
+            aboard=self._pushes.aboard,
+            opened=self._outlet.opened,
+            clock=clocks.now_s,
         )
 
     # --- for the daemon ---------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Mqtt:
         self._results.adopt(models)
         self._subscriber.adopt(*self._topics())
         self._pushes.adopt(models, push)
-        if (largest := _largest(models)) > self._largest:
+        if (largest := _largest(models, push)) > self._largest:
             self._largest = largest
             self._link.redial(self._dialer())
 
@@ -175,7 +175,7 @@ class Mqtt:
         if self._link.wire is not None:
             self._outlet.retain(self._tree.status, b"offline")
             await self._outlet.drained(_GOODBYE_S)
-        await asyncio.gather(self._link.stop(), self._pushes.line.stop())
+        await asyncio.gather(self._link.stop(), self._pushes.stop())
         await self._outlet.stop()
 
     def retain(self, topic: str, payload: bytes) -> None:
@@ -207,7 +207,7 @@ class Mqtt:
 
     def alive(self) -> bool:
         """Whether MQTT is served, or a connect is under way or scheduled (RULES 8)."""
-        return self._link.alive() and self._pushes.line.alive()
+        return self._link.alive() and self._pushes.alive()
 
     def facts(self) -> Facts:
         wire = self._link.wire
@@ -227,8 +227,8 @@ class Mqtt:
             quarantined=self._subscriber.quarantined,
             last_error=self._link.last_error,
             namesake=self._link.namesake,
-            pushes_connected=self._pushes.line.connected,
-            pushes_url=self._pushes.line.url,
+            pushes_connected=self._pushes.connected,
+            pushes_url=self._pushes.url,
             pushes_refused=self._pushes.refused,
         )
 
@@ -245,10 +245,10 @@ class Mqtt:
     def down(self, end: End) -> None:
         self._pushes.hold()
         self._outlet.lost(end)
-        self._subscriber.down()
+        self._subscriber.down(end)
 
     def waits(self) -> None:
-        self._pushes.line.let_go()
+        self._pushes.let_go()
 
     def leave(self) -> None:
         self._leaving = asyncio.create_task(self._leave())
@@ -270,6 +270,10 @@ class Mqtt:
         verb = self._requests.verb(came.topic)
         if came.topic == self._tree.info:
             self._same_name(came)
+        elif (pushed := self._pushes.aboard.take(came)) is not None:
+            pushed()
+            if came.qos:
+                self._acknowledge(came.number, came.mid)
         elif verb is None:
             self._intake.take(came)
         else:
@@ -293,8 +297,8 @@ class Mqtt:
     def confirmed(self, mid: int, refusal: str) -> None:
         self._outlet.confirmed(mid, refusal)
 
-    def subscribed(self, mid: int, granted: Sequence[bool]) -> None:
-        self._subscriber.answered(mid, granted)
+    def subscribed(self, mid: int, refusals: Sequence[str]) -> None:
+        self._subscriber.answered(mid, refusals)
 
     def turn(self) -> None:
         self._subscriber.turn()
@@ -346,5 +350,6 @@ def _raise(task: asyncio.Task[None]) -> None:
         raise error
 
 
-def _largest(models: Sequence[schema.Model]) -> int:
-    return max((int(model.limits.message) for model in models), default=0)
+def _largest(models: Sequence[schema.Model], push: schema.Push) -> int:
+    """Bytes of the largest payload that is taken."""
+    return max(largest(push), *(int(model.limits.message) for model in models), 0)

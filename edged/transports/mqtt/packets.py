@@ -48,23 +48,26 @@ def greeting(number: int, version: Version, properties: Properties | None, *, se
 
 
 def subscribe_arguments(
-    batch: Sequence[Subscription], version: Version, *, identifiers: bool, retain_as_published: bool = False
+    batch: Sequence[Subscription],
+    version: Version,
+    *,
+    identifiers: bool,
+    again: bool = False,
+    retain_as_published: bool = False,
 ) -> dict[str, Any]:
     """The arguments of paho's `subscribe` for one SUBSCRIBE.
 
-    Retained messages come with a new subscription, not each time an existing one is renewed.
+    Retained messages come with a new subscription, not each time an existing one is renewed, unless they are to come
+    `again`; 3.1.1 has them come again in any case.
     """
     if version != "5":
         return {"topic": [(one.filter, one.qos) for one in batch]}
+    handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if again else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
     arguments: dict[str, Any] = {
         "topic": [
             (
                 one.filter,
-                SubscribeOptions(
-                    one.qos,
-                    retainAsPublished=retain_as_published,
-                    retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
-                ),
+                SubscribeOptions(one.qos, retainAsPublished=retain_as_published, retainHandling=handling),
             )
             for one in batch
         ]

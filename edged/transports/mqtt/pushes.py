@@ -1,62 +1,26 @@
-"""Pushed models and signed documents come on a connection of their own, in a thread of its own (RULES 18, 20).
-
-Where `push.mqtt` names a broker of its own, it goes there, and what the operator's side reads is told there, too.
-
-A message of 100 MiB keeps paho busy for 400 ms (measured), which must not be the loop's. The thread
-hands one message to the loop and waits until it was taken before it reads on, so at most one is held here.
-"""
+"""The way that pushes come: a connection of their own (apart.py), or the data plane's (aboard.py). RULES 18."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-from paho.mqtt.client import Client
-from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.config import schema
 from edged.config.addresses import Broker
-from edged.errors import Fault, fault
-from edged.topics import Ota, Tree
-from edged.transports.mqtt.dialer import Dialer, packet_limit
-from edged.transports.mqtt.follower import Follower
-from edged.transports.mqtt.inputs import Arrival
-from edged.transports.mqtt.notices import Notices
-from edged.transports.mqtt.packets import Greeting, subscribe_arguments
-from edged.transports.mqtt.subscriptions import Subscription
+from edged.topics import Tree
+from edged.transports.mqtt.aboard import Aboard
+from edged.transports.mqtt.apart import Apart
+from edged.transports.mqtt.desk import DOCUMENT_MOST, Desk, Recipient
+from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.versions import Version
-from edged.transports.mqtt.wanted import Wanted, step
-
-DOCUMENT_MOST: Final = 4 * 2**20  # bytes; the largest chunk that a release may be cut into (delivery/documents.py)
-# A fetch has four chunks under way. More would lie in front of a simple push, and be a broker's to hold.
-_RECEIVE_MAXIMUM: Final = 8
-_PUBLISH: Final = 16  # bytes of a PUBLISH besides topic and payload, at most
-_ALONE_S: Final = 10.0
-_NEEDS: Final = 4  # need lists that wait for the thread; what is still missing is asked for again
-
-OnDocument = Callable[[str, bytes, bool], None]
-OnCourier = Callable[[bool], None]
-
-_log = logging.getLogger(__name__)
-
-
-def no_document(_topic: str, _payload: bytes, _retained: bool) -> None:  # noqa: FBT001  a callback's signature
-    """Nobody asks for documents."""
-
-
-def no_courier(_connected: bool) -> None:  # noqa: FBT001  a callback's signature
-    """Nobody asks for documents."""
 
 
 class Pushes:
-    """Takes simple pushes, and is the courier of documents. `line` is the connection.
+    """Takes simple pushes, and is the courier of documents (delivery/courier.py). Everything is called in the loop.
 
-    Called in the loop: `on_push(model, payload, version, retained)`, `on_refused(model, fault)`,
-    `on_document(topic, payload, retained)`, `on_courier(connected)`, `drop(reason)`.
+    `publish` sends on the data plane's connection, `changed` is called when there may be something to ask for on it;
+    `drop(reason)` counts.
     """
 
     def __init__(
@@ -65,201 +29,148 @@ class Pushes:
         tree: Tree,
         models: Sequence[schema.Model],
         push: schema.Push,
+        recipient: Recipient,
         *,
-        on_push: Callable[[str, bytes, str | None, bool], None],
-        on_refused: Callable[[str, Fault], None],
-        on_document: OnDocument,
-        on_courier: OnCourier,
+        publish: Callable[[Publication], None],
+        changed: Callable[[], None],
         drop: Callable[[str], None],
+        clock: Callable[[], float],
     ) -> None:
-        self._settings = push.mqtt or settings
-        self._own = push.mqtt is not None
+        self._settings = settings
         self._tree = tree
-        self._max_size = push.max_size
-        self._on_push = on_push
-        self._on_refused = on_refused
-        self._on_document = on_document
-        self._on_courier = on_courier
+        self._publish = publish
+        self._changed = changed
         self._drop = drop
-        self._notices = Notices(tree, lambda reason: self.line.tell(drop, reason)) if self._own else None
-        self.line: Final = Follower(self._dialer(), self, "pushes", own=self._own)
-        # Replaced in the loop, read in the thread.
-        self._wanted = Wanted().serving(tree, models)
         self._numbers = itertools.count(1)
-        self._needs: deque[bytes] = deque(maxlen=_NEEDS)
-        # The thread's.
-        self._client: Client | None = None
-        self._said: Greeting | None = None
-        self._asked = Wanted()
-        self._unanswered: dict[int, list[str]] = {}
-        self._useful = False
-        self._told: set[str] = set()
-        self.refused = 0  # subscriptions
+        self._desk = Desk(tree, recipient, drop)
+        self._desk.adopt(models, push)
+        self.aboard = Aboard(tree, self._desk, clock)
+        self._apart = self._way(push)
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._place: tuple[Broker, Version] | None = None  # of the data connection, while there is one
+        self.aboard.switch(on=self._apart is None)
 
     def adopt(self, models: Sequence[schema.Model], push: schema.Push) -> None:
-        """Other models, or another limit, which the broker is told with a new connection. The thread follows."""
-        self._wanted = self._wanted.serving(self._tree, models)
-        if push.max_size != self._max_size:
-            self._max_size = push.max_size
-            self.line.renew(self._dialer())
-        self.line.nudge()
+        """Other models, another limit, or another way: the next one begins before the last one ends."""
+        self._desk.adopt(models, push)
+        apart = self._apart
+        if apart is not None and push.connection == "shared":
+            self._apart = None
+            self.aboard.switch(on=True)
+            self._leaving.add(task := asyncio.create_task(apart.line.stop()))
+            task.add_done_callback(self._leaving.discard)
+        elif apart is not None:
+            apart.adopt()
+        elif push.connection == "own":
+            self._apart = self._way(push)
+            if self._apart is not None and self._place is not None:
+                self._apart.follow(*self._place)
+        self.aboard.look()
+        self._changed()
 
-    def _dialer(self) -> Dialer:
-        limit = packet_limit(max(self._max_size, DOCUMENT_MOST))
-        identity = f"{self._settings.client_id or f'edged-{self._tree.device}'}-ota"
-        will = self._tree.status if self._own else ""
-        return Dialer(self._settings, identity, 0, limit, _RECEIVE_MAXIMUM, will=will)
+    def _way(self, push: schema.Push) -> Apart | None:
+        """A connection of their own, where they are to have one."""
+        if push.connection == "shared":
+            return None
+        way: Apart
 
-    # --- the data connection, as far as the way goes by it ---------------------------------------------
+        def courier(up: bool) -> None:  # noqa: FBT001  a callback
+            if up and way is self._apart and self.aboard.on:
+                self.aboard.switch(on=False)
+                self._changed()
+            self._desk.connection(way, up)
+
+        way = Apart(self._settings, self._tree, push, self._desk, courier=courier, drop=self._drop)
+        return way
+
+    # --- the data connection ------------------------------------------------------------------------------
 
     def start(self, free: Callable[[], bool]) -> None:
-        """To a broker of its own when the data connection was greeted: the name is looked up first. Where that takes
-        too long, because no broker is there to ask, and nobody else has the name as far as known (`free`), without it.
-        """
-        if self._own:
-            asyncio.get_running_loop().call_later(_ALONE_S, self._alone, free)
-
-    def _alone(self, free: Callable[[], bool]) -> None:
-        if free():
-            self.line.start()
+        """`free` says whether the box's name is nobody else's, as far as known."""
+        if self._apart is not None:
+            self._apart.start(free)
 
     def follow(self, broker: Broker, version: Version) -> None:
         """The data connection was greeted."""
-        if self._own:
-            self.line.start()  # the name is ours, if it was not before
-        else:
-            self.line.follow(broker, version)
+        self._place = broker, version
+        if self._apart is not None:
+            self._apart.follow(broker, version)
 
     def hold(self) -> None:
         """The data connection is away."""
-        if not self._own:
-            self.line.hold()
+        self._place = None
+        if self._apart is not None:
+            self._apart.hold()
+
+    def let_go(self) -> None:
+        """The name is another machine's: its messages are not ours."""
+        if self._apart is not None:
+            self._apart.line.let_go()
+
+    async def stop(self) -> None:
+        if self._apart is not None:
+            await self._apart.line.stop()
+        await asyncio.gather(*self._leaving)
+
+    # --- what is told -------------------------------------------------------------------------------------
 
     def retain(self, topic: str, payload: bytes) -> None:
         """A state of this box."""
-        if self._notices is not None and self._notices.retain(topic, payload):
-            self.line.nudge()
+        if self._apart is not None:
+            self._apart.retain(topic, payload)
 
     def tell(self, topic: str, payload: bytes) -> None:
         """A message of this box."""
-        if self._notices is not None and self._notices.tell(topic, payload):
-            self.line.nudge()
+        if self._apart is not None:
+            self._apart.tell(topic, payload)
 
-    # --- the courier, in the loop (delivery/fetcher.py) ----------------------------------------------
+    # --- the courier --------------------------------------------------------------------------------------
 
     def listen(self, topics: frozenset[str]) -> None:
         """Documents on exactly these topics or filters from now on; one that is new brings its retained message.
 
         Raises ValueError for what is no filter.
         """
-        self._wanted = self._wanted.listening(topics, next(self._numbers))
-        self.line.nudge()
+        self._desk.wanted = self._desk.wanted.listening(topics, next(self._numbers))
+        if self._apart is not None:
+            self._apart.line.nudge()
+        self.aboard.look()
+        self._changed()
 
     def need(self, payload: bytes) -> None:
         """Says what is missing, at QoS 0; dropped while there is no connection."""
-        if self.line.connected:
-            self._needs.append(payload)
-            self.line.nudge()
-
-    # --- the duty, in the thread (follower.py) ---------------------------------------------------------
-
-    def up(self, client: Client, said: Greeting) -> None:
-        self._client, self._said = client, said
-        self._asked = Wanted()
-        self._unanswered.clear()
-        self._needs.clear()
-        self._useful = False
-        if self._notices is not None:
-            self._notices.up()
-            client.on_publish = self._published
-        self.line.tell(self._on_courier, True)
-
-    def _published(self, _client: Client, _data: Any, mid: int, _reason: ReasonCode, _properties: Any) -> None:
-        if self._notices is not None:
-            self._notices.confirmed(mid)
-
-    def turn(self) -> None:
-        wanted = self._wanted
-        if wanted is not self._asked:
-            self._useful = self._useful or bool(self._asked.documents)  # what came had the loop ask for more
-            self._subscribe(wanted)
-        while self._needs:
-            self._publish(self._needs.popleft())
-        if self._notices is not None and self._client is not None and self._said is not None:
-            self._notices.publish(self._client, self._said.packet_limit)
-
-    def leaving(self, client: Client) -> None:
-        if self._notices is not None:
-            self._notices.leaving(client)
-
-    def down(self) -> bool:
-        self._client = None
-        if self._notices is not None:
-            self._notices.down()
-        self.line.tell(self._on_courier, False)
-        return self._useful
-
-    def message(self, came: Arrival) -> None:
-        wanted, size = self._wanted, len(came.payload) + came.left_out
-        if (model := wanted.pushes.get(came.topic)) is not None:
-            self._push(model, came, size)
-        elif not wanted.document(came.topic):
+        if not self._desk.connected:
             return
-        elif size > DOCUMENT_MOST:
-            self.line.tell(self._drop, "document_too_large")
+        if self._apart is not None and not self.aboard.on:
+            self._apart.need(payload)
         else:
-            self.line.in_loop(self._on_document, came.topic, came.payload, came.retain)
+            self._publish(Publication(self._tree.need, payload, 0))
 
-    def answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
-        for topic, reason in zip(self._unanswered.pop(mid, ()), reasons, strict=False):
-            line = self._line(topic)
-            if not reason.is_failure:
-                self._told.discard(line)
-                continue
-            self.refused += 1
-            if line not in self._told:
-                self._told.add(line)
-                _log.warning(
-                    "the broker does not let this box subscribe to %s (%s): its ACL lacks `%s`", topic, reason, line
-                )
+    # --- facts --------------------------------------------------------------------------------------------
 
-    def _line(self, topic: str) -> str:
-        """What an ACL needs for this topic, as Mosquitto writes it (docs/brokers.md)."""
-        ours = topic.startswith(f"{self._tree.root}/")
-        return f"pattern readwrite {self._tree.base}/%u/#" if ours else f"pattern read {Ota(self._tree.base).root}/#"
+    @property
+    def connected(self) -> bool:
+        return self._desk.connected
 
-    def _subscribe(self, wanted: Wanted) -> None:
-        client, said = self._client, self._said
-        if client is None or said is None:
-            return
-        steps, self._asked = step(self._asked, wanted), wanted
-        for batch in steps.gone:
-            client.unsubscribe(batch)
-        for batches, pushes in ((steps.pushes, True), (steps.documents, False)):
-            for batch in batches:
-                arguments = subscribe_arguments(
-                    [Subscription(topic, 1) for topic in batch],
-                    said.version,
-                    identifiers=False,
-                    retain_as_published=pushes,
-                )
-                _, mid = client.subscribe(**arguments)
-                if mid is not None:
-                    self._unanswered[mid] = batch
+    @property
+    def url(self) -> str:
+        """Of the broker that pushes come from, "" before there is one."""
+        if self._apart is not None:
+            return self._apart.line.url
+        return "" if self._place is None else self._place[0].url
 
-    def _publish(self, need: bytes) -> None:
-        if self._client is None or self._said is None:
-            return
-        # One packet above the broker's limit would end the connection, each time.
-        if len(need) + len(self._tree.need) + _PUBLISH > self._said.packet_limit:
-            self.line.tell(self._drop, "need_too_large")
-            return
-        self._client.publish(self._tree.need, need)
+    @property
+    def refused(self) -> int:
+        """Subscriptions that a broker has refused."""
+        return self._desk.refused
 
-    def _push(self, model: str, came: Arrival, size: int) -> None:
-        if size > self._max_size:
-            text = f"the pushed file has {size} bytes; push.max_size is {self._max_size}"
-            problem = fault("too_large", text, "Raise push.max_size, or push a smaller model.")
-            self.line.in_loop(self._on_refused, model, problem)
-            return
-        self.line.in_loop(self._on_push, model, came.payload, came.version, came.retain)
+    def alive(self) -> bool:
+        return self._apart is None or self._apart.line.alive()
+
+
+def largest(push: schema.Push) -> int:
+    """Bytes of the largest payload that comes on the data plane's connection."""
+    if push.connection == "own":
+        return 0
+    # A simple push that no signature allows is not worth that it stands before the inputs.
+    return DOCUMENT_MOST if push.require_signature else max(int(push.max_size), DOCUMENT_MOST)

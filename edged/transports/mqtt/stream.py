@@ -24,6 +24,7 @@ from edged.transports.mqtt.websocket import BLOCKED, WebSocket
 _FINE: Final = MQTTErrorCode.MQTT_ERR_SUCCESS
 PIECE: Final = 64 * 1024  # bytes; what is larger goes straight through
 _GROWTH: Final = 2**20  # bytes; what a packet is given at first, however long it says that it is
+_STEP: Final = 4 * 2**20  # bytes at a time at most, as whoever grows keeps all others waiting
 _ALL: Final = 2**62
 
 
@@ -121,6 +122,11 @@ class Stream:
     def hidden(self) -> bool:
         """Whether there are bytes that no file descriptor announces: TLS or WebSocket have read them."""
         return isinstance(self._sock, ssl.SSLSocket | WebSocket) and self._sock.pending() > 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether a packet has begun to come."""
+        return self._large is not None or len(self._ahead) > self._at
 
     def _finished(self, large: _Large) -> tuple[int, Bytes] | None:
         if not large.whole:
@@ -225,7 +231,7 @@ class _Large:
             self._over -= count
             return count
         if self._have == len(self.body):
-            self.body.extend(bytes(min(self._size - self._have, max(self._have, _GROWTH))))
+            self.body.extend(bytes(min(self._size - self._have, max(self._have, _GROWTH), _STEP)))
         with memoryview(self.body) as view:
             count = sock.recv_into(view[self._have :])
         self._have += count

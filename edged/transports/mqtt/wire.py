@@ -39,7 +39,7 @@ class Events(Protocol):
 
     def message(self, came: Arrival) -> None: ...
     def confirmed(self, mid: int, refusal: str) -> None: ...
-    def subscribed(self, mid: int, granted: Sequence[bool]) -> None: ...
+    def subscribed(self, mid: int, refusals: Sequence[str]) -> None: ...
     def turn(self) -> None: ...
     def pause_ended(self) -> None: ...
     def bug(self) -> None: ...
@@ -140,15 +140,26 @@ class Wire:
         return mid
 
     @property
+    def busy(self) -> bool:
+        """Whether a packet has begun to come."""
+        stream = self._stream
+        return stream is not None and stream.partial
+
+    @property
     def unsent(self) -> int:
         """Bytes that the socket has not taken yet."""
         stream = self._stream
         return 0 if stream is None else stream.unsent
 
-    def subscribe(self, batch: Sequence[Subscription]) -> int:
+    def subscribe(
+        self, batch: Sequence[Subscription], *, again: bool = False, retain_as_published: bool = False
+    ) -> int:
         """One SUBSCRIBE; its answer comes as `subscribed` with this packet identifier, 0 when none can come."""
         identifiers = self.greeting is not None and self.greeting.identifiers
-        _, mid = self.client.subscribe(**subscribe_arguments(batch, self.version, identifiers=identifiers))
+        arguments = subscribe_arguments(
+            batch, self.version, identifiers=identifiers, again=again, retain_as_published=retain_as_published
+        )
+        _, mid = self.client.subscribe(**arguments)
         self._watch_writer()
         return mid or 0
 
@@ -334,7 +345,9 @@ class Wire:
             self._loop.call_soon_threadsafe(self._finish, self.refusal or str(reason))
 
     def _on_subscribe(self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-        self._safely(partial(self._events.subscribed, mid, [not reason.is_failure for reason in reasons]))
+        self._safely(
+            partial(self._events.subscribed, mid, [str(reason) if reason.is_failure else "" for reason in reasons])
+        )
 
     def _safely(self, call: Callable[[], None]) -> None:
         """What is raised here is our own fault, where all else that paho raises is the broker's."""

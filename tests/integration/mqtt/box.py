@@ -22,6 +22,7 @@ from edged.config.units import Size
 from edged.errors import Fault
 from edged.messages import Admission, Answer, Input, Outcome, Source
 from edged.topics import Tree
+from edged.transports.mqtt.desk import Recipient
 from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
 
@@ -118,10 +119,12 @@ class Box:
             own,
             offer=self.lane.offer,
             push=push or schema.Push(),
-            on_push=lambda *push: self.pushes.append(push),
-            on_refused=lambda model, fault: self.refused.append((model, fault)),
-            on_document=self._document,
-            on_courier=self._courier,
+            recipient=Recipient(
+                lambda *push: self.pushes.append(push),
+                lambda model, fault: self.refused.append((model, fault)),
+                self._document,
+                self._courier,
+            ),
             dropped=lambda model, reason: self.dropped.append((model, reason)),
             bug=self._bug,
             folder=folder,

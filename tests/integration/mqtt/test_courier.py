@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edged.topics import Ota
-from edged.transports.mqtt.pushes import DOCUMENT_MOST
+from edged.transports.mqtt.desk import DOCUMENT_MOST
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
 from tests.integration.mqtt.test_strangers import CONNACK_311, filters, granted, level, publish
@@ -38,7 +38,7 @@ def test_what_is_listened_for_comes_and_nothing_else(broker: Mosquitto, version:
                 user.send(blob, blob, retain=True)
             async with running(Box(broker.url, version=version)) as box:
                 await until(lambda: box.courier == [True])
-                stream: Any = box.mqtt.courier._client.socket()  # type: ignore[union-attr]
+                stream: Any = box.mqtt.courier._apart._client.socket()  # type: ignore[union-attr]
                 # Without it 20 MB take five times as long (measured): a SUBSCRIBE waits for the broker's delayed ACK.
                 assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 box.mqtt.courier.listen(frozenset(blobs[:20]))

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from edged.config import schema
-from edged.transports.mqtt import brokers, pushes
+from edged.transports.mqtt import apart, brokers
 from edged.transports.mqtt.namesake import Machine
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.integration.mqtt.box import TREE, Box, User, run, running, until
@@ -109,9 +110,8 @@ def test_a_box_that_is_killed_is_offline_there(make: Make) -> None:
         async with running(Box(plant.url, push=pushed_from(fleet.url))) as box:
             with User(fleet.port, TREE.status) as operator:
                 await until(lambda: operator.on(TREE.status))
-                client = box.mqtt._pushes._client
-                assert client is not None
-                client.socket().close()  # type: ignore[union-attr]  # it is connected
+                client: Any = box.mqtt.courier._apart._client  # type: ignore[union-attr]  # it is connected
+                client.socket().close()
                 await until(lambda: len(operator.on(TREE.status)) >= 3)
                 said = [message.payload for message in operator.on(TREE.status)]
                 assert said[:3] == [b"online", b"offline", b"online"]
@@ -140,7 +140,7 @@ def test_it_has_a_list_of_its_own(make: Make, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_does_not_need_the_other_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushes, "_ALONE_S", 0.1)
+    monkeypatch.setattr(apart, "_ALONE_S", 0.1)
     plant, fleet = make("plant"), make("fleet")
 
     async def scenario() -> None:
@@ -155,7 +155,7 @@ def test_it_does_not_need_the_other_one(make: Make, monkeypatch: pytest.MonkeyPa
 def test_a_second_machine_of_the_name_does_not_disturb_the_first_one_there(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pushes, "_ALONE_S", 1.0)
+    monkeypatch.setattr(apart, "_ALONE_S", 1.0)
     plant, fleet = make("plant"), make("fleet")
 
     async def scenario() -> None:

@@ -142,6 +142,11 @@ def test_pushes_may_have_a_broker_of_their_own(folder: Folder) -> None:
     ("text", "expected"),
     [
         ("push:\n  mqtt: {url: mqtt://a}\n", "2: push.mqtt: is for a second broker, and there is no first"),
+        (
+            "mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b}\n  connection: shared\n",
+            "4: push.connection: there is no connection to share: push.mqtt has pushes come from another broker",
+        ),
+        ("mqtt: {url: mqtt://a}\npush:\n  connection: both\n", "3: push.connection: "),
         ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b, session: 1h}\n", "3: push.mqtt.session: unknown key"),
         ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {url: mqtt://b, ca: x}\n", "3: push.mqtt.ca: has no use without TLS"),
         ("mqtt: {url: mqtt://a}\npush:\n  mqtt: {username: b}\n", "push.mqtt"),

@@ -433,7 +433,6 @@ LATER = {
     "mqtt:\n  url: mqtt://b\n  home_assistant: true\n": "3: mqtt.home_assistant",
     "models: {a: {window: {samples: 8}}}\n": "1: models.a.window",
     "models: {a: {providers: [tensorrt, cuda]}}\n": "1: models.a.providers[0]",
-    "push: {connection: shared}\n": "1: push.connection",
 }
 
 

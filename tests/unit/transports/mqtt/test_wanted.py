@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edged.config.schema import Model
 from edged.delivery.documents import CHUNK_MAX
 from edged.topics import Tree
-from edged.transports.mqtt.pushes import DOCUMENT_MOST
+from edged.transports.mqtt.desk import DOCUMENT_MOST
 from edged.transports.mqtt.wanted import AT_ONCE, Wanted, step
 
 TREE = Tree("edged", "press-07")
