@@ -12,7 +12,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -34,6 +33,7 @@ from edged.delivery.trust import Anchored, Signed
 from edged.delivery.want import Box, Seen
 from edged.errors import EdgedError, Fault, fault
 from edged.topics import Ota
+from edged.worker.library import onnxruntime_version
 
 WAITING: Final = 1024  # topics with a document that nobody has looked at
 
@@ -98,10 +98,7 @@ class Orders:
     @property
     def onnxruntime(self) -> str:
         """The version that is installed; "" where nobody can tell, as for a vendor's wheel of another name."""
-        try:
-            return metadata.version("onnxruntime")
-        except metadata.PackageNotFoundError:
-            return ""
+        return onnxruntime_version()
 
     @property
     def trust(self) -> Trust | None:

@@ -41,8 +41,8 @@ def check(message: Message) -> None:
             raise ProtocolError(f"batches of {message.batch_max} inputs")
         if not all(math.isfinite(figure) and 0 <= figure <= _LONGEST_S for figure in (message.load_s, message.run_s)):
             raise ProtocolError("a time that cannot be")
-        if len(message.fallback) > _LONGEST_WORDS:
-            raise ProtocolError("a fallback of too many words")
+        if len(message.fallback + "".join(message.providers)) > _LONGEST_WORDS:
+            raise ProtocolError("providers of too many words")
 
 
 def compared(payload: bytes) -> Compared:

@@ -19,12 +19,12 @@ import platform
 import shutil
 import stat
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import edged
 from edged.errors import EdgedError
+from edged.worker.library import onnxruntime_version
 from edged.worker.prepared import PREPARED_MODEL, PREPARED_WEIGHTS, largest_prepared
 
 SMALLEST: Final = 2**20  # a model file below: packing it anew takes a few milliseconds, and its weights are little
@@ -172,10 +172,12 @@ class PreparedModels:
 
 def fingerprint() -> str:
     """What a prepared form depends on besides its model: edged, onnxruntime and this CPU's abilities; "" unknown."""
+    library = onnxruntime_version()
     try:
-        library = metadata.version("onnxruntime")
         cpuinfo = Path("/proc/cpuinfo").read_text()
-    except (metadata.PackageNotFoundError, OSError):
+    except OSError:
+        cpuinfo = ""
+    if not library or not cpuinfo:
         return ""
     abilities = {line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features", "CPU part"))}
     parts = (edged.__version__, library, platform.machine(), *sorted(abilities))

@@ -12,6 +12,7 @@ from edged.cli.starter.box import Surroundings
 from edged.cli.starter.likely import Likely
 from edged.cli.words import plain, quoted, size
 from edged.tensors import Signature, TensorSpec
+from edged.worker.providers import cuda
 
 _WIDTH: Final = 118
 _MIB: Final = 2**20
@@ -56,7 +57,7 @@ def whole(around: Surroundings, section: Section | None, *, asked: bool) -> str:
     if around.memory < _LOW:
         lines += ["# Little memory: the old version of a model is ended before the new one is started.", _SWAP, ""]
     lines.append("models:")
-    lines += _no_model() if section is None else _model(section, with_broker=with_broker)
+    lines += _no_model() if section is None else _model(section, around, with_broker=with_broker)
     return "\n".join([*lines, "", *_push(), ""])
 
 
@@ -99,7 +100,7 @@ def _broker(around: Surroundings, *, with_broker: bool) -> Iterator[str]:
     yield "  #password_file: mqtt-password   # beside this file, with nothing but the password in it"
 
 
-def _model(section: Section, *, with_broker: bool) -> Iterator[str]:
+def _model(section: Section, around: Surroundings, *, with_broker: bool) -> Iterator[str]:
     likely, name = section.likely, section.name
     signature = section.signature
     yield from _comment(
@@ -110,6 +111,8 @@ def _model(section: Section, *, with_broker: bool) -> Iterator[str]:
     yield f"  {name}:"
     yield f"    file: {quoted(section.file)}"
     yield f"    #threads: 1   # `edged tune {name}` measures what more of them, and batches, bring on this box"
+    if cuda.NAME in around.providers:
+        yield "    #providers: [cuda, cpu]   # docs/install.md, GPUs, says for which models that pays"
     yield from _comment(f"It takes {likely.about}.", "    ")
     yield from _inputs(section, with_broker=with_broker)
     yield from _steps("preprocess", likely.before, likely.before_why)

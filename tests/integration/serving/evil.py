@@ -85,6 +85,12 @@ def stacks_nothing(sock: socket.socket, _candidate: bool) -> None:
     main.serve(sock)
 
 
+def runs_on_a_novel(sock: socket.socket, _candidate: bool) -> None:
+    """What it runs on becomes a status, retained on the broker."""
+    _says(lambda one: msgspec.structs.replace(one, fallback="x" * 10_000) if isinstance(one, Ready) else one)
+    main.serve(sock)
+
+
 def answers_nothing(sock: socket.socket, _candidate: bool) -> None:
     """No fault, and no answer."""
     _says(lambda one: Answers(one.number, tuple(AnswerHead(0) for _ in one.heads)) if isinstance(one, Answers) else one)
