@@ -193,15 +193,15 @@ def _providers(config: Config | None) -> Iterator[Finding]:
         wanted = [model for model in models if word in model.providers]
         if wanted and provider.name not in built:
             said = f"{provider.name} is not in it, which {', '.join(model.name for model in wanted)} is to run on"
-            yield Finding("bad", word, said, provider.hint)
+            yield Finding("bad", word, said, provider.hint(said))
 
 
 def _hint_of(fallback: str) -> str:
     """What to do about a provider that its model fell back from: `cuda: the reason`."""
     from edged.worker.providers.table import PROVIDERS
 
-    provider = PROVIDERS.get(fallback.partition(":")[0])
-    return provider.hint if provider is not None else ""
+    word, _, why = fallback.partition(": ")
+    return PROVIDERS[word].hint(why) if word in PROVIDERS else ""
 
 
 def _telemetry(_config: Config | None) -> Iterator[Finding]:

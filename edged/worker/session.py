@@ -165,6 +165,8 @@ class Model:
             return alone
         gain = round(alone_s * _TRIAL_ROWS / max(stacked_s, 1e-9), 2)
         pays = gain >= _PAYS and self._rows_are_independent()
+        if before is not None:
+            self.run(one)  # or the first input would pay for the way back
         return Measurement(run_s, batch_max if pays else 1, gain)
 
     def _settle_free_axes(self) -> bool:
@@ -236,7 +238,7 @@ def _opened(file: str, options: Any, word: str, memory: int) -> tuple[Any, Signa
     """A session of the model on one provider, and its signature. Raises EdgedError as Model.open."""
     provider = PROVIDERS[word]
     if provider.unloadable is not None and (why := _unusable(provider)):
-        raise EdgedError("no_provider", why, provider.hint)
+        raise EdgedError("no_provider", why, provider.hint(why))
     if provider.unloadable is None and memory:
         limit_memory(memory)
     try:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "CUDAExecutionProvider"
-HINT: Final = (
+_HINT: Final = (
     "docs/install.md, GPUs: onnxruntime-gpu in the place of onnxruntime, the CUDA and cuDNN that it was built for, and "
     "NVIDIA's driver. `providers: [cuda, cpu]` falls back to the CPU."
+)
+_FULL: Final = (
+    "The GPU's memory is taken: `nvidia-smi` says by whom. It is tried again when the model is started again."
 )
 _LIBRARY: Final = "libonnxruntime_providers_cuda.so"
 # `CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=..`, behind a screen of C++.
@@ -26,6 +29,11 @@ def options(memory: int) -> dict[str, str]:
     """
     found = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
     return found | ({"gpu_mem_limit": str(memory)} if memory else {})
+
+
+def hint(why: str) -> str:
+    """What to do about it where no model runs on the GPU, and `why` was said."""
+    return _FULL if "out of memory" in why else _HINT
 
 
 def unloadable(libraries: Path) -> str:

@@ -16,18 +16,18 @@ class Provider(NamedTuple):
     """`name` is onnxruntime's; `options` are of a session that may take so many bytes of the device's memory.
 
     `unloadable` says why the library that it comes in cannot be loaded from a folder, "" when it can; None: it comes in
-    onnxruntime itself. `hint`: what to do where it is missing.
+    onnxruntime itself. `hint` says what to do where it cannot be used, and why.
     """
 
     name: str
     options: Callable[[int], dict[str, str]]
     unloadable: Callable[[Path], str] | None = None
-    hint: str = ""
+    hint: Callable[[str], str] = lambda _why: ""
 
 
 PROVIDERS: Final[dict[str, Provider]] = {
     "cpu": Provider(cpu.NAME, cpu.options),
-    "cuda": Provider(cuda.NAME, cuda.options, cuda.unloadable, cuda.HINT),
+    "cuda": Provider(cuda.NAME, cuda.options, cuda.unloadable, cuda.hint),
 }
 
 

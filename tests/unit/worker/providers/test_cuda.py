@@ -47,3 +47,8 @@ def test_what_ends_the_process() -> None:
     assert not cuda.is_lost("CUDA failure 2: out of memory ; GPU=0")
     assert not cuda.is_lost("CUDNN failure 5003: CUDNN_STATUS_EXECUTION_FAILED_CUDART ; GPU=0")
     assert not cuda.is_lost("indices element out of data bounds")
+
+
+def test_a_full_gpu_is_nothing_to_install() -> None:
+    assert "nvidia-smi" in cuda.hint("CUDA failure 2: out of memory")
+    assert "onnxruntime-gpu" in cuda.hint("libcublasLt.so.13: cannot open shared object file")
