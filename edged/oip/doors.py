@@ -43,6 +43,7 @@ class Application(Protocol):
 
 
 One = TypeVar("One", bound=Leaving)
+Limit = TypeVar("Limit", bound=Bounds)
 
 
 class Doors(Generic[One]):
@@ -120,3 +121,30 @@ class Doors(Generic[One]):
         except TimeoutError:
             return False
         return True
+
+
+class Kind(Generic[Limit, One]):
+    """A transport that is served by Doors: what answers its requests, what a client's connection is, and its bounds."""
+
+    def __init__(
+        self,
+        application: Callable[[Backend, Limit, Callable[[], float]], Application],
+        serve: Callable[[Gate[Any, Any, One]], asyncio.BaseProtocol],
+        limits: Callable[[], Limit],
+    ) -> None:
+        self._application: Final = application
+        self._serve: Final = serve
+        self._limits: Final = limits
+
+    def __call__(
+        self,
+        listeners: Iterable[Listener],
+        backend: Backend,
+        *,
+        limits: Limit | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Doors[One]:
+        """What serves it on `listeners`, once it is started; `limits` are those of users when none are given."""
+        limits = limits or self._limits()
+        application = self._application(backend, limits, clock)
+        return Doors(listeners, application, backend, limits, self._serve, clock=clock)
