@@ -42,7 +42,9 @@ class Unreached(Exception):
 
 
 class Lookout:
-    """For one kind of connection, that of `dialer`, and one name."""
+    """For one kind of connection, that of `dialer`, and one name. `models`: those that the box was said to have there,
+    when it was looked at last.
+    """
 
     def __init__(self, dialer: Dialer, tree: Tree, own: Machine) -> None:
         self.name: Final = tree.device
@@ -50,6 +52,7 @@ class Lookout:
         self._tree = tree
         self._own = own
         self._stop = threading.Event()
+        self.models: frozenset[str] = frozenset()
 
     def end(self) -> None:
         """Ends the wait, for good."""
@@ -83,6 +86,7 @@ class Lookout:
         except Exception:  # noqa: BLE001  paho raises whatever it stumbles over; the connection itself will tell
             _log.debug("the broker sent what cannot be read", exc_info=True)
         finally:
+            self.models = namesake.models
             visit.close()
 
     def _look(self, visit: Visit, namesake: Namesake, token: str, tell: Callable[[str], None]) -> None:

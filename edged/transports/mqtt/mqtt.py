@@ -79,7 +79,9 @@ class Mqtt:
         self._name = settings.client_id or f"edged-{tree.device}"
         self._largest = _largest(models, push)
         dialer = self._dialer()
-        self._link = Link(dialer, Lookout(dialer, tree, own), self, clocks.now_s)
+        self._lookout = Lookout(dialer, tree, own)
+        self._link = Link(dialer, self._lookout, self, clocks.now_s)
+        self._models = frozenset(model.name for model in models)
         self._results = Results(
             tree,
             models,
@@ -152,6 +154,7 @@ class Mqtt:
         `renumbered` is asked about inputs that wait for room. A larger `limits.message` than the broker was
         told at the connect needs another one: QoS 1 inputs of the moment between wait in the session.
         """
+        self._models = frozenset(model.name for model in models)
         self._intake.adopt(models, groups, renumbered)
         self._requests.groups = tuple(groups)
         self._results.adopt(models)
@@ -240,6 +243,10 @@ class Mqtt:
         self._intake.connected(said.number, session_present=said.session_present and url == self._served)
         self._served = url
         self._pushes.follow(self._link.broker, said.version)
+        for model in self._lookout.models - self._models:
+            # It was taken out of the configuration while nobody was there to say so.
+            for topic in (self._tree.model_status(model), self._tree.install(model)):
+                self.retain(topic, b"")
         self._subscriber.up(said)
 
     def down(self, end: End) -> None:

@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from edged.topics import Tree
+from edged.topics import Tree, is_name
 
 GONE_S: Final = 5.0  # systemd's RestartSec=2 of our unit, a start, and room
 _PATIENCE: Final = 1.5  # of the interval at which it says that it publishes telemetry
 _AT_LEAST_S: Final = 5.0
+_MODELS: Final = 1024
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -49,6 +50,23 @@ def other(payload: bytes) -> Other:
         return Other()
 
 
+class _Model(msgspec.Struct):
+    name: str = ""
+
+
+class _Box(msgspec.Struct):
+    models: list[_Model] = []
+
+
+def models(payload: bytes) -> frozenset[str]:
+    """The models that an `info` names; none where it cannot be read, which is text from elsewhere."""
+    try:
+        found = msgspec.json.decode(payload, type=_Box).models
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return frozenset()
+    return frozenset(one.name for one in found[:_MODELS] if is_name(one.name))
+
+
 class Namesake:
     """What is known so far. Times are of a monotonic clock, in seconds."""
 
@@ -61,6 +79,7 @@ class Namesake:
         self._gone_s = now_s
         self._heard: set[str] = set()
         self.seen: Other = Other()
+        self.models: frozenset[str] = frozenset()  # that the box had
 
     @property
     def known(self) -> bool:
@@ -73,7 +92,7 @@ class Namesake:
         if not retained:
             self._sign_s = now_s
         if topic == self._tree.info:
-            self.seen = other(payload)
+            self.seen, self.models = other(payload), models(payload)
         elif topic == self._tree.status:
             if self._online and payload != b"online":
                 self._gone_s = now_s

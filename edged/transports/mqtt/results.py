@@ -18,6 +18,7 @@ from edged.topics import Tree, fill
 from edged.transports.mqtt.allowance import Allowance
 from edged.transports.mqtt.clocks import CLOCKS, Clocks
 from edged.transports.mqtt.inputs import Arrival, Target
+from edged.transports.mqtt.kept import Kept
 from edged.transports.mqtt.outbox import Publication
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Results:
     ) -> None:
         self._tree = tree
         self._outputs = {model.name: model.output for model in models}
+        self._present = {model.name for model in models}
+        self._kept = Kept()
         self._publish = publish
         self._acknowledge = acknowledge
         self._packet_limit = packet_limit
@@ -100,8 +103,18 @@ class Results:
         self._sequences: OrderedDict[int, int] = OrderedDict()  # by the topic's hash: it may have 64 KiB
 
     def adopt(self, models: Sequence[schema.Model]) -> None:
-        """Other settings. What a model that is gone still answers goes where it went."""
+        """Other settings. What a model that is gone still answers goes where it went, and is not retained there.
+
+        What the broker has of models that are gone, or retain results no more, or elsewhere, is taken back.
+        """
         self._outputs.update({model.name: model.output for model in models})
+        self._present = {model.name for model in models}
+        for topic in self._kept.take_back(self._keeps):
+            self._publish(Publication(topic, b"", 1, retain=True))
+
+    def _keeps(self, model: str, template: str) -> bool:
+        output = self._outputs[model]
+        return model in self._present and output.retain and output.topic == template
 
     def output(self, target: Target, response_topic: str) -> str:
         """Where an answer goes. Raises ValueError when the input's levels make no topic."""
@@ -152,9 +165,18 @@ class Results:
         qos = sender.arrival.qos if sender.response_topic else output.qos
         message = self._addressed(sender, sender.output, payload, qos=qos, status="ok")
         # An answer to one request is kept by nobody: each id would be another topic at the broker, for ever.
-        message.retain = output.retain and not (sender.response_topic or target.id)
+        message.retain = output.retain and not (sender.response_topic or target.id) and self._is_current(sender)
+        if message.retain:
+            self._kept.add(message.topic, target.model, output.topic)
         self._finish(message, content_type, output)
         return message if message.size <= self._packet_limit() else None
+
+    def _is_current(self, sender: Sender) -> bool:
+        """Whether a result that was under way during a reload goes where the model's results go now."""
+        try:
+            return sender.target.model in self._present and sender.output == self.output(sender.target, "")
+        except ValueError:  # its levels make no topic of the new one
+            return False
 
     def _parameters(self, answer: Answer, counted: str, arrived_s: float, arrived_ms: int) -> dict[str, object]:
         """`counted` is the topic whose sequence it belongs to."""
@@ -198,7 +220,9 @@ class Results:
             _log.exception("the copy of a result could not be written")
             self._dropped(item.model, "internal")
             return
-        message = Publication(topic, payload, output.qos, retain=output.retain)
+        message = Publication(topic, payload, output.qos, retain=output.retain and item.model in self._present)
+        if message.retain:
+            self._kept.add(topic, item.model, output.topic)
         self._finish(message, content_type, output)
         if message.size <= self._packet_limit():
             self._publish(message)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.topics import Tree
-from edged.transports.mqtt.namesake import GONE_S, Machine, Namesake, other
+from edged.transports.mqtt.namesake import GONE_S, Machine, Namesake, models, other
 
 TREE = Tree("edged", "press-07")
 OWN = Machine("ours", "here")
@@ -109,6 +109,13 @@ def test_an_older_version_says_nothing_of_itself_and_is_waited_for(look: Look) -
 def test_a_hosts_name_is_text_from_elsewhere() -> None:
     seen = other(msgspec.json.encode({"host": "a\x1b[2J\nb" + "c" * 100}))
     assert seen.shown == "a[2Jb" + "c" * 57
+
+
+def test_the_models_that_a_box_had_are_text_from_elsewhere_too() -> None:
+    named = [{"name": "digits", "state": "serving"}, {"name": "a/b"}, {}, {"name": "+"}]
+    assert models(msgspec.json.encode({"models": named})) == {"digits"}
+    for other_form in (b"", b"[]", b"\xff", b'{"models":[7]}', b'{"models":{}}'):
+        assert models(other_form) == frozenset()
 
 
 @given(
