@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,5 +264,60 @@ def test_of_the_retained_ones_of_a_topic_the_newest_stays(tmp_path: Path) -> Non
                 await until(lambda: len(backlog._ahead._read) == 4)
                 assert [message.retain for message in one.take()] == [False, False, True, True]
                 one.backlog.lost()
+
+    run(scenario)
+
+
+class Slow:
+    """A step of the files that lasts until it is let go; `began` says that it is under way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.began, self.over = threading.Event(), threading.Event()
+        step = getattr(Segments, name)
+
+        def slowly(*arguments: Any, **more: Any) -> Any:
+            self.began.set()
+            assert self.over.wait(30)
+            return step(*arguments, **more)
+
+        monkeypatch.setattr(Segments, name, slowly)
+
+
+def test_what_waits_for_a_slow_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, "append")
+    handed: list[int] = []
+
+    async def scenario() -> None:
+        async with bench(tmp_path / "outbox") as one:
+            for number in range(4):
+                message = Publication("t", bytes(6 * 2**20), 1)
+                message.handed = partial(handed.append, number)
+                one.backlog.file(message)
+            await until(slow.began.is_set)
+            assert (handed, one.dropped) == ([2, 3], ["outbox_full"] * 2)
+            slow.over.set()
+            await until(lambda: one.backlog.facts.messages == 2)
+            assert sorted(handed) == [0, 1, 2, 3]
+
+    run(scenario)
+
+
+def test_a_read_that_was_under_way_at_a_loss_is_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it brings is further on than what is read again then, and would be taken for that."""
+
+    async def scenario() -> None:
+        async with bench(tmp_path / "outbox") as one:
+            names = [str(number) for number in range(100)]
+            one.file(*names)
+            await one.filed(100)
+            await until(lambda: one.backlog._ahead.enough)
+            slow = Slow(monkeypatch, "read")
+            taken = one.take()  # 64 of them; the next are read
+            assert [message.payload.decode() for message in taken] == names[: len(taken)]
+            await until(slow.began.is_set)
+            one.backlog.lost()
+            slow.over.set()
+            assert await one.taken(100) == names
+            assert one.dropped == []
 
     run(scenario)

@@ -19,6 +19,7 @@ class Sent:
 
     def __init__(self) -> None:
         self.topics: list[str] = []
+        self.unsent = 0
 
     def publish(self, message: Publication) -> int:
         self.topics.append(message.topic)
@@ -46,3 +47,14 @@ def test_many_results_that_a_broker_will_not_have_any_more_each_tell_it() -> Non
     assert handed == list(range(MANY))
     assert wire[0].topics == [f"error/{number}" for number in range(MANY)]
     assert not len(outlet)
+
+
+def test_at_qos_0_nothing_is_kept_for_a_broker_that_is_slow() -> None:
+    sent, counts = Sent(), Counts()
+    outlet = Outlet(lambda: cast("Wire", sent), "status", counts)
+    outlet.publish(Publication("first", b"", 0))
+    sent.unsent = 2**20 + 1
+    outlet.publish(Publication("second", b"", 0))
+    sent.unsent = 2**20
+    outlet.publish(Publication("third", b"", 0))
+    assert (sent.topics, counts.published, counts.dropped) == (["first", "third"], 2, {"slow_broker": 1})
