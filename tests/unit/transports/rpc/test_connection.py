@@ -198,6 +198,17 @@ def test_a_stream_whose_answers_nobody_takes_brings_no_further_ones() -> None:
     asyncio.run(scenario())
 
 
+def test_data_beyond_the_window_of_the_connection_ends_it() -> None:
+    """Whatever the call's own has room for."""
+
+    async def scenario() -> None:
+        client = Client(Desk(), limits=Limits(windows=100_000))
+        client.send(head(1), frames.head(100_001, frames.DATA, 0, 1))
+        assert client.ended == "more data than the window allows"
+
+    asyncio.run(scenario())
+
+
 def test_windows_that_large_answers_need_are_no_attack() -> None:
     """Some clients give both windows anew for each frame of 16 KiB, and some only when they have read all of them."""
 
