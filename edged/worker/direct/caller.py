@@ -10,7 +10,7 @@ import contextlib
 import select
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from edged import frames
@@ -24,6 +24,7 @@ from edged.worker.direct.loan import Loan
 _HEAD: Final = HEAD.size
 _unpack: Final = HEAD.unpack_from
 _HINT: Final = "docs/fast.md has the frames, byte by byte."
+_APART: Final = 16 * 1024  # bytes of a result that is not put behind its head
 _TOGETHER: Final = 1024  # IOV_MAX: parts that the kernel takes at once; small ones are joined, which is cheaper
 
 
@@ -251,6 +252,14 @@ class Caller:
         self._out.append(part)
         self.untaken += len(part)
 
+    def answer(self, head: bytes, part: bytes) -> None:
+        """A result, in one where that is cheaper; a large one is not copied, as the memory may be used up."""
+        if len(part) > _APART:
+            self.say(head)
+            self.say(part)
+        else:
+            self.say(head + part)
+
     def flush(self, now_s: float) -> bool:
         """Sends what it takes; whether that was all."""
         out = self._out
@@ -314,6 +323,16 @@ class Caller:
         self.gone = True
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def in_excess(callers: Iterable[Caller], most: int) -> list[Caller]:
+    """Of those who are slow to take their answers the ones with most, without whom the others leave `most` bytes."""
+    slow = sorted(callers, key=lambda one: one.taking.untaken, reverse=True)
+    total, found = sum(one.taking.untaken for one in slow), 0
+    while total > most:
+        total -= slow[found].taking.untaken
+        found += 1
+    return slow[:found]
 
 
 def _rest(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:

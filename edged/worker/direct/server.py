@@ -24,7 +24,7 @@ from edged.frames import HEAD, IN_RING, MAGIC, NONFINITE, RESULT, RETRIED
 from edged.lent import Rings
 from edged.messages import FAST
 from edged.tensors import Signature, metadata
-from edged.worker.direct.caller import Caller, Request, Terms
+from edged.worker.direct.caller import Caller, Request, Terms, in_excess
 from edged.worker.direct.copies import Copies
 from edged.worker.direct.counts import EVERY_S, Counts
 from edged.worker.direct.limits import Limits, Room
@@ -195,11 +195,15 @@ class Server:
         while self._listener is not None:
             try:
                 sock, _ = self._listener.accept()
+                caller = Caller(sock, self._terms, now_s)
             except BlockingIOError:
                 return
             except ConnectionError:
                 continue
-            except OSError:  # no descriptor, or no memory, is left: those who wait are looked after later
+            except (
+                OSError,
+                MemoryError,
+            ):  # no descriptor, or no memory, is left: those who wait are looked after later
                 self._epoll.unregister(self._listener.fileno())
                 self._deaf = self._hurry = True
                 return
@@ -207,7 +211,6 @@ class Server:
             if len(self._callers) >= self._limits.connections:
                 self._turn_away(sock)
                 continue
-            caller = Caller(sock, self._terms, now_s)
             self._callers[caller.fd] = caller
             self._epoll.register(caller.fd, _IN)
 
@@ -250,11 +253,8 @@ class Server:
                 self._cut(caller, late, now_s)
             else:
                 self._hurry |= caller.untaken > 0 or caller.waits_for_bytes
-        slow = sorted(self._callers.values(), key=lambda one: one.taking.untaken)
-        total = sum(one.taking.untaken for one in slow)
-        while total > self._limits.answers:
-            total -= slow[-1].taking.untaken
-            self._cut(slow.pop(), "", now_s)
+        for caller in in_excess(self._callers.values(), self._limits.answers):
+            self._cut(caller, "", now_s)
         if self._deaf and self._listener is not None:
             self._deaf = False
             self._epoll.register(self._listener.fileno(), _IN)
@@ -377,21 +377,18 @@ class Server:
             said = flags | NONFINITE if head.nonfinite else flags
             if one.room is not None and not caller.has_left() and (note := one.room.put(payload)):
                 payload, said = note, said | IN_RING  # noqa: PLW2901  -  what is sent in its place
-            caller.say(_pack(named + len(payload), MAGIC, RESULT, said, named, one[0], 0, 0) + version)
-            caller.say(payload)
+            caller.answer(_pack(named + len(payload), MAGIC, RESULT, said, named, one[0], 0, 0) + version, payload)
             self._counts.ok(1, now_s - caller.read_s, head.nonfinite)
             self._counts.sample(one[2], now_s)
             self._swift.learn(one[2])
 
     def _say_alike(self, batch: Batch, ran: Ran, now_s: float) -> None:
-        begin, each, data, bad = self._version + ran.begin, ran.each, ran.data, ran.nonfinite
-        size, named = len(begin) + each, len(self._version)
-        at = counted = 0
-        read_s = batch[0][0].read_s
-        for index, (caller, one) in enumerate(batch):
+        begin, bad = self._version + ran.begin, ran.nonfinite
+        size, named = len(begin) + ran.each, len(self._version)
+        counted, read_s = 0, batch[0][0].read_s
+        for index, ((caller, one), part) in enumerate(zip(batch, ran.parts, strict=True)):
             flags = NONFINITE if bad and bad[index] else 0
-            caller.say(_pack(size, MAGIC, RESULT, flags, named, one[0], 0, 0) + begin + data[at : at + each])
-            at += each
+            caller.answer(_pack(size, MAGIC, RESULT, flags, named, one[0], 0, 0) + begin, part)
             if caller.read_s != read_s:  # those that were read in one turn are counted together
                 self._counts.ok(index - counted, now_s - read_s)
                 counted, read_s = index, caller.read_s

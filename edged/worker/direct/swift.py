@@ -36,13 +36,13 @@ class _Layout(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """The results of several requests, one behind the other in `data`, `each` bytes; before each comes `begin`.
+    """The results of several requests, all of `each` bytes; before each comes `begin`.
 
     `nonfinite`: for each whether it has NaN or infinity, () for none. `rows`: how many were run.
     """
 
     begin: bytes
-    data: bytes
+    parts: Sequence[bytes]
     each: int
     nonfinite: Sequence[bool]
     rows: int
@@ -131,7 +131,9 @@ class Swift:
         bad: Sequence[bool] = ()
         if elements.has_nonfinite(output):
             bad = (~np.isfinite(output.reshape(count, -1))).any(axis=1).tolist()
-        return Ran(begin, output.tobytes(), each, bad, rows)
+        data = output.tobytes()
+        parts = [data] if count == 1 else [data[at * each : (at + 1) * each] for at in range(count)]
+        return Ran(begin, parts, each, bad, rows)
 
 
 def _simple(signature: Signature) -> bool:

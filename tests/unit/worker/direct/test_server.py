@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edged.door import Leave, Listen, Underway
 from edged.tensors import Signature
 from edged.worker.direct.limits import Limits
 from edged.worker.direct.server import Server
-from edged.worker.direct.swift import Swift
+from edged.worker.direct.swift import Ran, Swift
 from tests.callers import request, row
 
 OPEN = Open("m", "1", "", 1, 2**28, 2**20, 1, (), (), ())
@@ -42,8 +43,19 @@ class Echo:
         return [(AnswerHead(head.size), bytes(part)) for head, part in zip(heads, parts, strict=True)], (1,)
 
 
+class Ready(Swift):
+    """It has the result of each request already."""
+
+    def __init__(self, part: bytes) -> None:
+        super().__init__(None, 2**20, usable=False)  # type: ignore[arg-type]  # it is not looked at
+        self._part = part
+
+    def run(self, bodies: Sequence[memoryview]) -> Ran | None:
+        return Ran(b"", [self._part] * len(bodies), len(self._part), (), len(bodies))
+
+
 @contextlib.contextmanager
-def serving(path: str, limits: Limits) -> Iterator[None]:
+def serving(path: str, limits: Limits, swift: Swift | None = None) -> Iterator[None]:
     """A worker of one model, with its socket at `path`."""
     daemon, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener = socket.socket(socket.AF_UNIX)
@@ -54,8 +66,8 @@ def serving(path: str, limits: Limits) -> Iterator[None]:
     os.close(memory)
 
     def serve() -> None:
-        swift = Swift(None, 2**20, usable=False)  # type: ignore[arg-type]  # it is not looked at
-        server = Server(Echo(ours), listener, underway, Listen(10.0), OPEN, Signature((), ()), 1, swift, limits)
+        fast = swift or Swift(None, 2**20, usable=False)  # type: ignore[arg-type]  # it is not looked at
+        server = Server(Echo(ours), listener, underway, Listen(10.0), OPEN, Signature((), ()), 1, fast, limits)
         with contextlib.suppress(channel.Closed):
             server.serve()
 
@@ -109,3 +121,20 @@ def test_of_those_who_take_nothing_the_one_with_most_is_cut_where_they_leave_too
         assert not poll.poll(0)
         other.sendall(request(7, row(1, 2, 3, 4)))
         assert frames.read_head(other.recv(frames.HEAD.size)).id == 7
+
+
+def test_a_large_result_is_sent_as_it_is(tmp_path: Path) -> None:
+    """Where clients leave theirs untaken the memory is soon used up, and a copy of one more would end the process."""
+    path, part = str(tmp_path / "m.sock"), bytes(8 * 2**20)
+    with serving(path, Limits(), Ready(part)), connected(path) as client:
+        into = bytearray(65536)
+        tracemalloc.start()
+        try:
+            client.sendall(request(1, row(1, 2, 3, 4)))
+            left = frames.HEAD.size + 1 + len(part)  # and the version
+            while left:
+                left -= client.recv_into(into)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert most < 2**20
