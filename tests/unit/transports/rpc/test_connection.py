@@ -280,3 +280,20 @@ def test_an_answer_of_many_frames_has_no_tiny_ones() -> None:
         assert [len(said) for _, said in client.found(frames.DATA)] == [16384] * 3
 
     asyncio.run(scenario())
+
+
+def test_a_message_that_comes_byte_by_byte_has_its_time() -> None:
+    async def scenario() -> None:
+        client = Client(Desk(), limits=Limits(body_s=30.0, stall_s=5.0))
+        client.send(head(1), frames.frame(frames.DATA, 0, 1, b"\0" + (90_000).to_bytes(4, "big")))
+        for now_s in range(0, 30, 3):
+            client.send(frames.frame(frames.DATA, 0, 1, b"x"))
+            client.connection.sweep(now_s)
+        assert client.counted == []
+        client.send(frames.frame(frames.DATA, 0, 1, b"x"))
+        client.connection.sweep(30)
+        assert client.counted == ["timeout"]
+        assert b"not complete after 30 s" in client.found(frames.HEADERS)[-1][1]
+        assert client.room.used == 0
+
+    asyncio.run(scenario())
