@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -144,7 +145,7 @@ def _report(target: Path | None, section: Section | None, around: Surroundings) 
 
     if target:
         yield f"{target}: written"
-    yield f"  box     {around.cores} cores, {size(around.memory)}, {', '.join(around.providers)}"
+    yield f"  box     {around.cores} cores, {size(around.memory)}, onnxruntime for {', '.join(around.providers)}"
     broker = around.broker
     state = f"refuses: {plain(broker.refused)}" if broker.refused else "answers" if broker.there else "does not answer"
     yield f"  broker  {broker.url} {state}"
@@ -159,11 +160,12 @@ def _report(target: Path | None, section: Section | None, around: Surroundings) 
 
 
 def _next(target: Path, section: Section | None) -> Iterator[str]:
-    from edged.cli.starter.box import SERVICE, hidden
+    from edged.cli.starter.box import hidden
+    from edged.cli.symptoms import UNIT
     from edged.config.places import places
 
-    named = "" if target.absolute() == places().config.absolute() else f" --config {target}"
-    service = not named and SERVICE.exists()
+    named = "" if target.absolute() == places().config.absolute() else f" --config {shlex.quote(str(target))}"
+    service = not named and UNIT.exists()
     if section is not None and service and hidden(target.parent / section.file):
         yield f"  beware  the service does not see {section.file}: put it into /usr/local/share/edged, say"
     yield f"  next    {'sudo systemctl reload-or-restart edged' if service else f'edged run{named}'}"

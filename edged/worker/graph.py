@@ -71,6 +71,8 @@ def read(file: Path) -> Graph:
 def read_by(reader: Callable[[Buffer], T], file: Path) -> T:
     """What `reader` finds in the file's bytes, which are mapped and not copied. Raises as `read`."""
     try:
+        if not file.is_file() and file.exists() and not file.is_dir():  # a pipe would wait for somebody to write
+            raise EdgedError("not_a_model", f"{file} is no file", "")
         with file.open("rb") as opened:
             # Not closed by hand: the error below may still hold parts of it.
             view = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))

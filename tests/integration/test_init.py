@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +224,19 @@ def test_what_cannot_be_served_is_said_and_nothing_is_written(
     target = tmp_path / "edged.yaml"
     code, _, said = edged("init", put(tmp_path, "x.onnx", content), "--output", target, "--broker", nobody)
     assert (code, target.exists(), said.startswith("edged: ")) == (1, False, True)
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(edged: Edged, nobody: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.onnx")
+    code, _, said = edged("init", tmp_path / "x.onnx", "--output", tmp_path / "edged.yaml", "--broker", nobody)
+    assert (code, "is no file" in said) == (1, True)
+
+
+def test_what_to_type_next_can_be_typed(edged: Edged, nobody: str, tmp_path: Path) -> None:
+    target = tmp_path / "two words.yaml"
+    _, said, _ = edged("init", "--output", target, "--broker", nobody)
+    (line,) = [line for line in said.splitlines() if line.startswith("  next ")]
+    assert shlex.split(line)[1:] == ["edged", "run", "--config", str(target)]
 
 
 def test_wrong_words(edged: Edged, tmp_path: Path) -> None:

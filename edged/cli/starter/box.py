@@ -12,9 +12,7 @@ import msgspec
 
 from edged.errors import EdgedError
 
-SERVICE: Final = Path("/usr/lib/systemd/system/edged.service")
 _KNOCK_S: Final = 2.0
-_ELSEWHERE: Final = "AzureExecutionProvider"  # in every wheel: it asks a service over the network
 
 
 class Broker(msgspec.Struct, frozen=True):
@@ -27,7 +25,7 @@ class Broker(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """`memory` is bytes of the whole box; `providers` in onnxruntime's words."""
+    """`memory`: bytes of the whole box. `providers`: what onnxruntime was built for, in the configuration's words."""
 
     host: str
     cores: int
@@ -40,15 +38,16 @@ class Surroundings(msgspec.Struct, frozen=True):
 def look(url: str) -> Surroundings:
     """`url`: the broker that is tried. Raises Refusal for one that is no broker's address."""
     from edged.serving.cores import cores
+    from edged.worker.providers.table import PROVIDERS
     from edged.worker.session import installed
 
-    version, providers = installed()
+    version, built = installed()
     return Surroundings(
         host=socket.gethostname(),
         cores=cores(),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         onnxruntime=version,
-        providers=tuple(name for name in providers if name != _ELSEWHERE),
+        providers=tuple(word for word, provider in PROVIDERS.items() if provider.name in built),
         broker=knock(url),
     )
 

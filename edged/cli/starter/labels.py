@@ -33,8 +33,9 @@ def noted(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _is_name(name: object) -> bool:
-    """Whether a configuration can say it: `${` would be a variable."""
-    return isinstance(name, str | int) and bool(str(name).strip()) and "${" not in str(name)
+    """Whether a configuration can say it: `${` would be a variable, and control characters are refused."""
+    text = str(name)
+    return isinstance(name, str | int) and bool(text.strip()) and text.isprintable() and "${" not in text
 
 
 def beside(model: Path) -> Iterator[tuple[Path, int]]:
@@ -46,5 +47,5 @@ def beside(model: Path) -> Iterator[tuple[Path, int]]:
             lines = file.read_text("utf-8").splitlines() if file.stat().st_size <= _LARGEST else []
         except (OSError, UnicodeDecodeError):
             continue
-        if lines and all(line.strip() for line in lines):
+        if lines and all(line.strip() and line.isprintable() for line in lines):
             yield file, len(lines)

@@ -12,9 +12,9 @@ from edged.cli.starter.box import Surroundings
 from edged.cli.starter.likely import Likely
 from edged.cli.words import plain, quoted, size
 from edged.tensors import Signature, TensorSpec
-from edged.worker.providers import cuda
 
 _WIDTH: Final = 118
+_INDENT: Final = 10  # of what belongs to a step above it
 _MIB: Final = 2**20
 _GIB: Final = 2**30
 _DEFAULT_MEMORY: Final = 256 * _MIB
@@ -71,7 +71,7 @@ def _head(around: Surroundings, section: Section | None) -> Iterator[str]:
         "documentation (docs/configuration.md, configs/edged.yaml). After a change: edged check"
     )
     yield "#"
-    onnxruntime = f"onnxruntime {around.onnxruntime} with {', '.join(around.providers)}"
+    onnxruntime = f"onnxruntime {around.onnxruntime} for {', '.join(around.providers)}"
     yield from _comment(
         f"This box: {around.cores} core{'s' * (around.cores != 1)}, {size(around.memory)} of memory, {onnxruntime}."
     )
@@ -111,7 +111,7 @@ def _model(section: Section, around: Surroundings, *, with_broker: bool) -> Iter
     yield f"  {name}:"
     yield f"    file: {quoted(section.file)}"
     yield f"    #threads: 1   # `edged tune {name}` measures what more of them, and batches, bring on this box"
-    if cuda.NAME in around.providers:
+    if "cuda" in around.providers:
         yield "    #providers: [cuda, cpu]   # docs/install.md, GPUs, says for which models that pays"
     yield from _comment(f"It takes {likely.about}.", "    ")
     yield from _inputs(section, with_broker=with_broker)
@@ -155,15 +155,7 @@ def _steps(key: str, steps: Sequence[str], why: str) -> Iterator[str]:
         return
     yield from _comment(f"{why[:1].upper()}{why[1:]}.", "    ")
     yield f"    {key}:"
-    for step in steps:
-        yield from textwrap.wrap(
-            step,
-            _WIDTH,
-            initial_indent="      - ",
-            subsequent_indent="          ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    yield from (f"      - {step}" for step in steps)
 
 
 def _after(section: Section) -> list[str]:
@@ -172,10 +164,20 @@ def _after(section: Section) -> list[str]:
     if not steps:
         return []
     if section.likely.labels:
-        steps.append(f"labels: [{', '.join(map(quoted, section.likely.labels))}]")
+        steps.append(f"labels: [{_list(section.likely.labels)}]")
     elif section.labels:
         steps.append(f"labels: {quoted(section.labels)}")
     return [*steps, "round: 4"]
+
+
+def _list(names: Sequence[str]) -> str:
+    """The names on as many lines as they take; none is broken, as what is between its words is its own."""
+    lines = [""]
+    for name in map(quoted, names):
+        if lines[-1] and len(lines[-1]) + len(name) > _WIDTH - _INDENT:
+            lines.append("")
+        lines[-1] += f"{name}, "
+    return f"\n{' ' * _INDENT}".join(line.rstrip() for line in lines).removesuffix(",")
 
 
 def _no_model() -> Iterator[str]:

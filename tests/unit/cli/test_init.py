@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edged.cli.init import name_of
-from edged.cli.starter import text
-from edged.cli.starter.box import Broker, Surroundings, hidden
-from edged.cli.starter.likely import Likely
+from edged.cli.starter.box import hidden
 from edged.cli.starter.model import png
 from edged.cli.words import quoted
-from edged.tensors import Signature
 from edged.topics import is_name
 
 
@@ -67,13 +64,3 @@ def test_the_picture_is_one() -> None:
 def test_what_the_service_does_not_see() -> None:
     assert hidden(Path("/home/me/x.onnx"))
     assert not hidden(Path("/usr/local/share/edged/x.onnx"))
-
-
-@pytest.mark.parametrize(
-    ("providers", "said"), [(("CUDAExecutionProvider", "CPUExecutionProvider"), True), ((), False)]
-)
-def test_a_gpu_is_mentioned_where_onnxruntime_is_built_for_one(providers: tuple[str, ...], *, said: bool) -> None:
-    """Off: whether it pays is the model's matter."""
-    around = Surroundings("h", 4, 2**33, "1.31.1", providers, Broker("mqtt://127.0.0.1:1883", there=False))
-    section = text.Section("m", "m.onnx", Signature((), ()), Likely("tensors", "tensors"))
-    assert ("    #providers: [cuda, cpu]" in text.whole(around, section, asked=False)) is said
