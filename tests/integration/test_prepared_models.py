@@ -58,6 +58,14 @@ def test_it_outlives_the_daemon_and_is_shared_by_models_of_one_file(file: Path) 
         until(lambda: forms(one) == [])
 
 
+def test_what_may_run_on_a_gpu_is_loaded_from_its_own_file(file: Path) -> None:
+    """The form is of the CPU's kernels, which no other provider has."""
+    with box(f"device: press-07\nmodels:\n  large: {{file: {file}, providers: [cuda, cpu]}}\n") as one:
+        assert one.model("large")["state"] == "serving"
+        assert answer(one)
+        assert forms(one) == []
+
+
 @pytest.mark.parametrize("harm", ["damaged", "truncated", "in the way"])
 def test_whatever_happens_to_it_the_model_answers(file: Path, harm: str) -> None:
     with box(configuration(file)) as one:

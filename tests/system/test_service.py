@@ -158,6 +158,22 @@ def test_a_password_is_a_credential_that_only_systemd_can_read(machine: Machine,
     assert ask(machine) == "three"
 
 
+def test_the_service_starts_with_each_drop_in(machine: Machine) -> None:
+    """No camera, no GPU and no serial port is here: what a drop-in opens may be missing."""
+    assert machine.says("ls /usr/share/edged/drop-ins") == "camera.conf\ncuda.conf\nlow-memory.conf\nserial.conf"
+    for name in ("camera", "cuda", "low-memory", "serial"):
+        machine.run(
+            f"""mkdir /etc/systemd/system/edged.service.d
+            cp /usr/share/edged/drop-ins/{name}.conf /etc/systemd/system/edged.service.d/
+            systemctl daemon-reload; systemctl restart edged"""
+        )
+        assert ask(machine) == "three"
+        assert machine.says("systemd-analyze verify --man=no edged.service 2>&1") == ""
+        assert exposure(machine) <= 2.0
+        machine.run("rm -r /etc/systemd/system/edged.service.d; systemctl daemon-reload")
+    machine.run("systemctl restart edged")
+
+
 def test_a_stop_is_clean_and_told(machine: Machine) -> None:
     machine.run("systemctl stop edged")
     assert show(machine, "Result") == "success"

@@ -5,17 +5,20 @@ There is no GPU here: a real process is said to have one, and the next one reall
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from edged.config.schema import Model
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Fault
 from edged.messages import Answer
 from edged.serving.footing import cramped
 from edged.serving.generation import Generation
 from edged.serving.memory import lacking
+from edged.worker import entry, main
+from edged.worker.providers import cuda
 from tests import models
 from tests.integration.serving.conftest import Bench
 
@@ -97,3 +100,26 @@ def test_cuda_takes_memory_of_the_box_for_itself(play: Play) -> None:
         assert "704 MiB" in problem.message
 
     play(scenario, Model("m"))
+
+
+def loses_its_gpu(sock: socket.socket, _candidate: bool) -> None:
+    """Takes every failed run for one that CUDA does not go on after."""
+    cuda.is_lost = lambda text: text != ""  # in this process alone
+    main.serve(sock)
+
+
+def test_what_loses_its_gpu_ends_and_the_next_one_answers(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process stays that can answer nothing any more; an input that ends two of them is poison."""
+    monkeypatch.setattr(entry, "main", loses_its_gpu)
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.gather(rows=10)))
+        first = bench.route.live
+        outcome = await bench.send(b"[[99, 0]]")
+        assert isinstance(outcome, Fault)
+        assert outcome.code == "poison_input"
+        assert isinstance(await bench.send(b"[[1, 2]]"), Answer)
+        assert bench.route.live is not first
+        assert bench.counters.restarts == 2
+
+    play(scenario)
