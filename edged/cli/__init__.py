@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -98,6 +99,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command line. Exit codes: 0 ok, 1 the answer is no, 2 wrong use or configuration."""
     wanted = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
     args = parser(wanted).parse_args(argv)
+    # A command's answer says it all; what edged logs is for the journal, which `edged run` opens.
+    logging.getLogger("edged").addHandler(logging.NullHandler())
     try:
         return command(args.command).run(args)
     except ConfigErrors as errors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +61,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    logging.getLogger("edged").addHandler(logging.NullHandler())  # what its processes say is an answer already
     if args.verify is not None:
         return _verify(args)
     if args.onnx is None or args.model is None or args.version is None:

@@ -77,3 +77,4 @@ def test_a_model_that_ends_its_process_is_an_answer(tmp_path: Path) -> None:
     done = tune(tmp_path, "./broken.onnx")
     assert done.returncode == 1
     assert "[not_a_model]" in done.stderr
+    assert "the process" not in done.stderr  # which is for the journal
