@@ -23,6 +23,7 @@ EXAMPLES = """
 edged status
 edged status --watch
 edged status --json
+edged status --ready && echo all models answer
 """
 
 _EVERY_S: Final = 2.0
@@ -34,12 +35,18 @@ _NUMBERS: Final = frozenset(range(3, 12))
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the daemon's own document; with --watch one a line")
+    parser.add_argument(
+        "--ready", action="store_true", help="only whether no configured model has failed, by the exit code: for probes"
+    )
     parser.add_argument("--watch", action="store_true", help=f"again every {_EVERY_S:g} s, until Ctrl-C")
     local.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     daemon = local.connect(args, timeout_s=10)
+    if args.ready:
+        daemon.get("/v2/health/ready")
+        return 0
     if not args.watch:
         _show(daemon, as_json=args.json)
         return 0

@@ -93,6 +93,16 @@ def test_the_command(daemon: Double, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == json.dumps(msgspec.to_builtins(FULL), indent=2) + "\n"
 
 
+def test_a_probe_gets_an_exit_code(daemon: Double, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers["/v2/health/ready"] = 200, {"ready": True}
+    assert cli.main(["status", "--ready", "--socket", str(daemon.path)]) == 0
+    assert capsys.readouterr() == ("", "")
+    daemon.answers["/v2/health/ready"] = 503, {"error": "failed: cam", "code": "model_failed"}
+    assert cli.main(["status", "--ready", "--socket", str(daemon.path)]) == 1
+    assert capsys.readouterr().err.startswith("edged: failed: cam [model_failed]")
+    assert cli.main(["status", "--ready", "--socket", str(tmp_path / "nobody.sock")]) == 1
+
+
 def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--socket", str(tmp_path / "none")]) == 1
     assert "[no_daemon]" in capsys.readouterr().err
