@@ -175,7 +175,7 @@ def _at_rest(one: Box) -> list[Sample]:
 
 def judge(found: Soaked, plan: Plan) -> list[str]:
     """What is wrong, one line each."""
-    return [*found.faults, *_at_rest_more(found), *_growing(found, plan), *_rising(found), *_fuller(found, plan)]
+    return [*found.faults, *_at_rest_more(found), *_growing(found, plan), *_rising(found, plan), *_fuller(found, plan)]
 
 
 def _growing(found: Soaked, plan: Plan) -> Iterator[str]:
@@ -217,8 +217,10 @@ def _at_rest_more(found: Soaked) -> Iterator[str]:
             yield f"{sample.role} has {sample.threads} threads at rest, and had {one.threads}"
 
 
-def _rising(found: Soaked) -> Iterator[str]:
-    """The same while it works, of what lives long."""
+def _rising(found: Soaked, plan: Plan) -> Iterator[str]:
+    """The same while it works, of what lives long. Of a short run a quarter may have no quiet moment."""
+    if plan.seconds < _LONG_S:
+        return
     for role in _KEPT_AS_BEFORE:
         mine = [sample for sample in found.samples if sample.role == role]
         if (more := rises([(one.at_s, one.descriptors) for one in mine])) > _COME_AND_GO:
@@ -238,6 +240,7 @@ def _fuller(found: Soaked, plan: Plan) -> Iterator[str]:
 
 _POOL: Final = 6
 _COME_AND_GO: Final = 8  # connections, a trial's channel and files: in a short load one of them is always there
+_LONG_S: Final = 60.0  # a run of which each quarter has quiet moments
 
 
 def _without_file(role: str) -> str:
