@@ -19,7 +19,7 @@ from tests.box import box
 from tests.brokers import Amqtt, Mosquitto, Nats, documented, have_mosquitto, have_nats
 from tests.operators import Desk
 from tests.proxy import proxied
-from tests.senders import HttpSender, configuration
+from tests.senders import HttpSender, MqttSender, configuration
 from tests.signing import sha256_of
 
 pytestmark = pytest.mark.skipif(not have_mosquitto(), reason="Mosquitto is not installed")
@@ -128,3 +128,25 @@ def test_ota_F10_pushing_again_completes_what_a_broker_has_lost_in_the_middle(di
             assert code == 0, said
             assert one.model("digits")["version"] == "2"
         assert proxy.bytes_of(b"-ota") < 1.15 * document(folder).size
+
+
+def test_releases_come_over_the_connection_of_inputs_and_a_reload_changes_that(digits: Path, tmp_path: Path) -> None:
+    """push.connection: one client at the broker, then two, then one; beside inputs, of which none is lost."""
+    (tmp_path / "broker").mkdir()
+    with Mosquitto(tmp_path / "broker") as broker:
+        desk = Desk(tmp_path / "desk", broker.url)
+        (desk.folder / "fleet.yaml").write_text(f'mqtt: {{url: "{broker.url}"}}\n')
+        larger = padded(digits / "digits_v2_int8.onnx", 1_000_000, tmp_path)
+        files = [digits / "digits_v2_int8.onnx", larger, digits / "digits_v2_int8.onnx"]
+        shared = signed_configuration(desk, broker.url).replace("\npush:\n", "\npush:\n  connection: shared\n", 1)
+        assert "connection: shared" in shared
+        with box(shared) as one, MqttSender(broker.port, "a", pause_s=0.005) as sender:
+            for version, (way, file) in enumerate(zip(("shared", "own", "shared"), files, strict=True), 2):
+                one.config.write_text(shared.replace("connection: shared", f"connection: {way}"))
+                assert one.request("POST", "/edged/reload")[0] == 200
+                one.wait(lambda: one.status()["daemon"]["mqtt"]["pushes_connected"])
+                code, said = desk.run("push", str(released(desk, file, version)), "--to", "all", "--wait=90s")
+                assert code == 0, said
+                assert broker.says("-ota") is (version > 2)
+        assert sender.lost == 0
+        assert sender.errors == []
