@@ -1,6 +1,6 @@
 """Messages read from the disk before their turn: handed out in order, at a rate, each until it is done. No I/O.
 
-What goes past them, newer, is remembered by its topic: an older message must not be what the broker retains.
+What goes past them, newer, is remembered (overtaken.py): an older message must not be what the broker retains.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final
 
 from edged.config import schema
 from edged.transports.mqtt.outbox import Publication
+from edged.transports.mqtt.overtaken import Overtaken
 from edged.transports.mqtt.records import Moment, Record
 from edged.transports.mqtt.stock import Stock, fate
 
 MOST: Final = 64  # messages
 MOST_BYTES: Final = 2**20  # or so many bytes of them, or one message
 _PATIENCE_S: Final = 300.0  # for the wall clock to be set
-_OVERTAKEN: Final = 4096  # topics
 
 
 class Ahead:
@@ -46,8 +46,7 @@ class Ahead:
         self._under_way: dict[int, tuple[int, str, Record]] = {}
         self._tokens, self._filled_s = 1.0, clock()
         self._patient_s = clock() + _PATIENCE_S
-        self._overtaken: dict[str, int] = {}  # serial numbers below it were, of that topic
-        self._overtaken_all = 0
+        self.overtaken: Final = Overtaken()
 
     @property
     def enough(self) -> bool:
@@ -61,24 +60,6 @@ class Ahead:
     def sift(self) -> None:
         """Parts are gone: with them what was read of them."""
         self._read = deque(entry for entry in self._read if self._stock.has(entry[0]))
-
-    def overtake(self, topic: str, following: int) -> None:
-        """A retained message goes past those of its topic with serial numbers below `following`."""
-        if len(self._overtaken) >= _OVERTAKEN and topic not in self._overtaken:
-            self._overtaken.clear()
-            self._overtaken_all = following
-        self._overtaken[topic] = following
-
-    def slip(self, following: int, count: int) -> None:
-        """So many messages that were to have numbers from `following` on are given up: others get theirs."""
-        self._overtaken_all -= count if self._overtaken_all > following else 0
-        self._overtaken = {
-            topic: below - count if below > following else below for topic, below in self._overtaken.items()
-        }
-
-    def all_done(self) -> None:
-        """Nothing waits any more that could have been overtaken."""
-        self._overtaken.clear()
 
     def next(self) -> Publication | None:
         """The oldest message, if it is its turn."""
@@ -97,7 +78,7 @@ class Ahead:
             self._tokens -= 1
             self._under_way[serial] = entry
             message = one.publication(serial, None if what.left_s is None else now.up_s + what.left_s)
-            if serial < max(self._overtaken_all, self._overtaken.get(one.topic, 0)):
+            if message.retain and self.overtaken.has(one.topic, serial):
                 message.retain = False
             return message
         return None

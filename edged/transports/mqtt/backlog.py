@@ -17,12 +17,13 @@ from typing import Final
 import msgspec
 
 from edged.config import schema
-from edged.transports.mqtt.ahead import MOST, MOST_BYTES, Ahead
+from edged.transports.mqtt.ahead import Ahead
 from edged.transports.mqtt.clerk import Clerk
 from edged.transports.mqtt.clocks import Clocks
 from edged.transports.mqtt.outbox import Publication, hand
 from edged.transports.mqtt.records import Moment
-from edged.transports.mqtt.segments import Segments, encoded, is_short, moments
+from edged.transports.mqtt.retrieval import LOOK_S, Retrieval, tell_unread
+from edged.transports.mqtt.segments import Segments, encoded, moments
 from edged.transports.mqtt.stock import Part, Stock
 
 _log = logging.getLogger(__name__)
@@ -30,9 +31,7 @@ _GROUP_S: Final = 0.05  # what comes within it shares a write and its fdatasync
 _WRITING: Final = 16 * 2**20  # bytes that wait for the disk; one message may be larger
 _HEAD: Final = 128  # bytes of a segment's head, and of a record beside what Publication.size counts, at most
 _MARK_S: Final = 1.0
-_LOOK_S: Final = 60.0  # how often it is looked for what has become too old, or can be read again
 _AGAIN_S: Final = 5.0  # after the folder could not be opened, or what is carried not be written
-_TRIES: Final = 5  # to read, over half a minute; then others are not to wait for it
 _FAILED: Final = "outbox_failed"
 _FULL: Final = "outbox_full"
 _DAMAGED: Final = "outbox_damaged"
@@ -73,18 +72,16 @@ class Backlog:
         self._stock = Stock(settings.size, settings.overflow)
         self._ahead = Ahead(self._stock, settings, now, dropped=self._give_up, later=self._later, clock=clock)
         self._clerk = Clerk()
+        self._retrieval = Retrieval(segments, self._stock, self._ahead, self._clerk, self._damaged, clock)
         self._opened = False
         self._wake = asyncio.Event()
-        self._pause_s = _LOOK_S  # until the next step at the latest
+        self._pause_s = LOOK_S  # until the next step at the latest
         self._task: asyncio.Task[None] | None = None
         self._ending = False
         self._writing: list[Publication] = []
         self._writing_bytes = 0
         self._carried: set[Publication] = set()
         self._carry: list[Publication] | None = None  # to be written in the place of what was carried
-        self._turns = 0  # a read that was begun before a loss is of no use after it
-        self._failures, self._read_s = 0, 0.0  # reads that failed in a row, and when to try again
-        self._looked_s = clock()
         self._timer: asyncio.TimerHandle | None = None
         self._marked, self._marked_s = (0, 0), 0.0
 
@@ -134,7 +131,7 @@ class Backlog:
     def live(self, message: Publication) -> None:
         """A message goes past what lies here: an older one of its topic must not be what the broker keeps."""
         if message.retain and len(self):
-            self._ahead.overtake(message.topic, self._stock.following + len(self._writing))
+            self._ahead.overtaken.add(message.topic, self._stock.following + len(self._writing))
 
     def _drop(self, message: Publication, reason: str) -> None:
         self._dropped(reason)
@@ -166,7 +163,7 @@ class Backlog:
     def lost(self) -> None:
         """The connection ended: what was under way goes again, in order."""
         self._ahead.lost()
-        self._turns += 1
+        self._retrieval.lost()
         self._wake.set()
 
     def _give_up(self, reason: str) -> None:
@@ -185,7 +182,7 @@ class Backlog:
 
     async def _work(self) -> None:
         while not self._ending:
-            self._pause_s = _LOOK_S
+            self._pause_s = LOOK_S
             await self._step()
             try:
                 await asyncio.wait_for(self._wake.wait(), self._pause_s)
@@ -200,6 +197,7 @@ class Backlog:
             )
             self._drop_all(len(self._carry), _FAILED)
         await self._clerk.attempt(partial(self._segments.mark, *self._stock.mark))
+        await self._note()
         await self._clerk.attempt(self._segments.close)
 
     def _within(self, delay_s: float) -> None:
@@ -216,9 +214,11 @@ class Backlog:
         self._opened = True
         parts, damaged = found
         self._stock.found(parts)
-        self._drop_all(self._stock.lost + damaged, _DAMAGED)
+        self._damaged(self._stock.lost + damaged)
         for part in self._stock.aside:
-            _tell_unread(part)
+            tell_unread(part)
+        if parts:
+            self._ahead.overtaken.read(await self._clerk.do(self._segments.noted), self._stock.following)
         return True
 
     async def _step(self) -> None:
@@ -231,8 +231,8 @@ class Backlog:
         self._drop_all(old, "outbox_old")
         await self._remove(gone)
         if not len(self):
-            self._ahead.all_done()
-        await self._look_again()
+            self._ahead.overtaken.clear()
+        await self._remove(await self._retrieval.look_again())
         await self._read()
         await self._mark()
 
@@ -260,7 +260,7 @@ class Backlog:
             group = self._writing[:count]
             filed = await self._file(group, size + _HEAD)
             if filed:
-                self._ahead.slip(self._stock.following, count)
+                self._ahead.overtaken.slip(self._stock.following, count)
             del self._writing[:count]
             self._writing_bytes -= sum(message.size for message in group)
             for message in group:
@@ -286,96 +286,41 @@ class Backlog:
         self._stock.filed(first, len(group), grown, now)
         return ""
 
+    def _damaged(self, count: int) -> None:
+        self._drop_all(count, _DAMAGED)
+
     def _drop_all(self, count: int, reason: str) -> None:
         for _ in range(count):
             self._dropped(reason)
 
-    # --- reading ------------------------------------------------------------------------------------------
+    # --- the disk -----------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Reads on where few are left ahead."""
-        found = self._stock.next()
-        if found is None or self._ahead.enough or self._ending:
-            return
-        if (wait_s := self._read_s - self._clock()) > 0:
-            self._within(wait_s)
-            return
-        part, number = found
-        turns, count = self._turns, min(MOST, part.count - number)
-        try:
-            boot, records = await self._clerk.do(partial(self._segments.read, part.first, number, count, MOST_BYTES))
-        except FileNotFoundError:  # somebody has taken it away
-            boot, records = "", []
-        except OSError as error:
-            await self._unreadable(part, error)
-            return
-        self._failures = 0
-        self._wake.set()
-        if turns != self._turns or not self._stock.has(part.first):
-            return
-        if not records:
-            self._drop_all(self._stock.cut(part), _DAMAGED)
-        for serial, one in zip(self._stock.read(part, len(records)), records, strict=True):
-            if serial and one is None:
-                self._dropped(_DAMAGED)
-                self._stock.finish(serial)
-            elif serial and one is not None:
-                self._ahead.add(serial, boot, one)
-        self._ready()
-
-    async def _unreadable(self, part: Part, error: OSError) -> None:
-        """It is tried again; what the disk will not give up does not stand in the way of others for ever."""
-        self._failures += 1
-        if self._failures < _TRIES or is_short(error):
-            self._read_s = self._clock() + min(2.0 ** (self._failures - 1), _LOOK_S)
-            self._within(self._read_s - self._clock())
-            _log.warning("the outbox cannot be read, which is tried again: %s", error.strerror or error)
-            return
-        self._failures, self._looked_s = 0, self._clock()
-        self._stock.shut(part, error.strerror or str(error))
-        _tell_unread(part)
-        await self._clerk.attempt(partial(self._segments.aside, part))
-        self._wake.set()
-
-    async def _look_again(self) -> None:
-        """Once a minute at what could not be read."""
-        if not self._stock.aside or self._clock() - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = self._clock()
-        for part in self._stock.aside:
-            try:
-                found = await self._clerk.do(partial(self._segments.again, part.first))
-            except FileNotFoundError:
-                found = None
-            except OSError:
-                continue
-            if found is None:
-                self._drop_all(part.left if part.count else 1, _DAMAGED)
-                self._stock.forget(part)
-                await self._remove([part])
-                continue
-            _log.info("a file of the outbox can be read again")
-            self._drop_all(self._stock.opened(found), _DAMAGED)
+        if not self._ending and await self._retrieval.read():
+            self._wake.set()
+            self._ready()
+        if self._retrieval.again_s is not None:
+            self._within(self._retrieval.again_s - self._clock())
 
     async def _mark(self) -> None:
         """Once a second at most."""
-        if self._stock.mark == self._marked:
+        if self._stock.mark == self._marked and not self._ahead.overtaken.changed:
             return
         if (wait_s := self._marked_s + _MARK_S - self._clock()) > 0:
             self._within(wait_s)
             return
         self._marked, self._marked_s = self._stock.mark, self._clock()
         await self._clerk.attempt(partial(self._segments.mark, *self._marked))
+        await self._note()
+
+    async def _note(self) -> None:
+        if self._ahead.overtaken.changed:
+            await self._clerk.attempt(partial(self._segments.note, self._ahead.overtaken.written()))
 
     async def _remove(self, parts: Sequence[Part]) -> None:
         if parts:
             self._ahead.sift()
             await self._clerk.attempt(partial(self._segments.remove, [part.first for part in parts]))
-
-
-def _tell_unread(part: Part) -> None:
-    text = "a file of the outbox cannot be read (%s): what is in it waits until it can, and all else goes on"
-    _log.error(text, part.shut, extra={"code": "outbox_unread"})
 
 
 def maker(

@@ -3,10 +3,11 @@
     <first serial, 20 digits>.segment    messages in order (records.py), only ever appended to
     <first serial, 20 digits>.aside      one that could not be read: behind it others may be gone
     mark                                 how many of the oldest segment's messages are done
+    overtaken                            which messages are not to be retained any more (overtaken.py)
     carried                              what was in memory when the connection was lost; goes before all segments
 
-A write is told as done when it is on the disk (fdatasync, and the folder for a new name). `mark` is not synced: what it
-forgets is sent twice.
+A write is told as done when it is on the disk (fdatasync, and the folder for a new name). `mark` and `overtaken`
+are not synced: what the one forgets is sent twice, what the other forgets may be retained in the place of a newer one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR
 _RESERVE: Final = 16 * 2**20  # bytes that are left to others on the disk, or a sixteenth of a small one
 _BUFFER: Final = 64 * 1024
 _MARK: Final = struct.Struct("<QQI")
+_NOTE: Final = 2**20  # bytes at most
 
 
 def moments(wall_ms: Callable[[], int], synced: Callable[[], bool]) -> Callable[[], Moment]:
@@ -167,6 +169,26 @@ class Segments:
             disk.write_at(descriptor, content + struct.pack("<I", zlib.crc32(content)), 0)
         finally:
             os.close(descriptor)
+
+    def note(self, overtaken: bytes) -> None:
+        """Puts it in the place of what was noted before. Raises OSError."""
+        place = self._folder / "overtaken"
+        if not overtaken:
+            place.unlink(missing_ok=True)
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(place, flags, 0o640)
+        try:
+            disk.write_at(descriptor, overtaken, 0)
+        finally:
+            os.close(descriptor)
+
+    def noted(self) -> bytes:
+        """What an earlier daemon has noted; b"" where nothing can be read."""
+        try:
+            return disk.read(self._folder / "overtaken", _NOTE)
+        except (OSError, ValueError):
+            return b""
 
     def carry(self, messages: Sequence[bytes], boot: str) -> int:
         """Puts these in the place of what was carried before, none: nothing is carried any more; how many bytes.

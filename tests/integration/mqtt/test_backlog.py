@@ -18,6 +18,7 @@ from edged import disk
 from edged.config import schema
 from edged.config.units import Rate
 from edged.transports.mqtt import backlog as module
+from edged.transports.mqtt import retrieval
 from edged.transports.mqtt.backlog import Backlog
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.records import Moment
@@ -108,7 +109,7 @@ def test_an_error_that_passes_costs_nothing(tmp_path: Path, failing: Callable[[i
             failing(number)
             one.file("1", "2", "3")
             backlog: Any = one.backlog
-            await until(lambda: backlog._failures)
+            await until(lambda: backlog._retrieval._failures)
             failing(0)
             assert await one.taken(3) == ["1", "2", "3"]
             assert one.dropped == []
@@ -139,7 +140,8 @@ def test_an_error_at_the_start_that_passes_costs_nothing(
 def test_a_file_that_the_disk_does_not_give_is_set_aside_and_tried_again(
     tmp_path: Path, failing: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOOK_S", 0.2)
+    monkeypatch.setattr(module, "LOOK_S", 0.2)
+    monkeypatch.setattr(retrieval, "LOOK_S", 0.2)
 
     async def scenario() -> None:
         async with bench(tmp_path / "outbox", speed=100) as one:
@@ -319,5 +321,34 @@ def test_a_read_that_was_under_way_at_a_loss_is_of_no_use(tmp_path: Path, monkey
             slow.over.set()
             assert await one.taken(100) == names
             assert one.dropped == []
+
+    run(scenario)
+
+
+def test_and_so_it_does_when_the_daemon_is_started_again_in_the_middle(tmp_path: Path) -> None:
+    """Or an old result would take the place of one that came after it, until the next one."""
+    folder = tmp_path / "outbox"
+
+    async def scenario() -> None:
+        async with bench(folder) as one:
+            one.file("old", retain=True)
+            one.file("the newest", topic="u", retain=True)
+            await one.filed(2)
+            one.backlog.live(Publication("t", b"live", 1, True))
+        async with bench(folder) as one:
+            one.file("newer", retain=True)
+            await one.filed(3)
+            backlog: Any = one.backlog
+            await until(lambda: len(backlog._ahead._read) == 3)
+            found = one.take()
+            assert [(message.payload, message.retain) for message in found] == [
+                (b"old", False),
+                (b"the newest", True),
+                (b"newer", True),
+            ]
+            for message in found:
+                one.backlog.done(message)
+            await until(lambda: not any(folder.glob("*.segment")))
+        assert not (folder / "overtaken").exists()
 
     run(scenario)
