@@ -35,22 +35,32 @@ def small(folder: Path, size_mb: int) -> Iterator[Path]:
         subprocess.run(["umount", mount], check=True)
 
 
+def blank(image: Path, size_mb: int) -> None:
+    """Makes `image` an ext4 file system of so many MB, which takes the room of what is written to it."""
+    with image.open("wb") as file:
+        file.truncate(size_mb * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+
+
+def cut(mount: Path, flags: int = LOST) -> None:
+    """What a power cut does to the ext4 file system that is mounted there."""
+    descriptor = os.open(mount, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flags))
+    finally:
+        os.close(descriptor)
+
+
 class Disk:
-    """An ext4 file system in a file, mounted by loop device; `cut` is what a power cut does to it."""
+    """An ext4 file system in a file, mounted by loop device."""
 
     def __init__(self, folder: Path) -> None:
         self._image, self.mount = folder / "image", folder / "mount"
         self.mount.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(_IMAGE_MB * 2**20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+        blank(self._image, _IMAGE_MB)
 
     def cut(self, flags: int) -> None:
-        descriptor = os.open(self.mount, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flags))
-        finally:
-            os.close(descriptor)
+        cut(self.mount, flags)
 
     def __enter__(self) -> Self:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.mount)], check=True)

@@ -12,7 +12,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
+
+from tests import disks
 
 HERE: Final = Path(__file__).parent
 CACHE: Final = Path(os.environ.get("EDGED_TEST_CACHE", "/var/cache/edged-tests"))
@@ -43,26 +45,29 @@ def image(suite: str) -> Path:
 
 
 class Machine:
-    """`state` is its disk: the same folder is the same machine at its next boot. `network`, a network namespace that
-    exists, takes the place of one of its own."""
+    """`state` is its disk, a folder or a file with a file system: the same is the same machine at its next boot.
+    `network`, a network namespace that exists, takes the place of one of its own."""
 
     def __init__(self, suite: str, state: Path, network: str = "") -> None:
         self._command: Final[list[str | Path]] = [HERE / "boot", image(suite), state, *([network] if network else [])]
         self.state: Final = state
         self._boot: subprocess.Popen[str] | None = None
         self._pid = 0
+        self._disk = Path()
 
     def boot(self) -> None:
         """Until systemd has started what it starts."""
-        self.state.mkdir(parents=True, exist_ok=True)
+        if not self.state.is_file():
+            self.state.mkdir(parents=True, exist_ok=True)
         self._boot = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._boot.stdout is not None
         if not select.select([self._boot.stdout], [], [], _BOOT_S)[0]:
             raise AssertionError("the machine does not boot")
-        word, _, pid = self._boot.stdout.readline().partition(" ")
-        if word != "booted":
-            raise AssertionError((self.state / "console.txt").read_text()[-4000:])
-        self._pid = int(pid)
+        match self._boot.stdout.readline().split():
+            case ["booted", pid, disk]:
+                self._pid, self._disk = int(pid), Path(f"/proc/{self._boot.pid}/root{disk}")
+            case _:
+                raise AssertionError(Path(f"{self.state}.console").read_text()[-4000:])
         self.run("timeout 60 systemctl is-system-running --wait", check=False)
 
     def run(
@@ -110,9 +115,15 @@ class Machine:
         ).stdout
 
     def cut(self) -> None:
-        """Pulls the plug: every process in it ends at once, and nothing is told of it."""
+        """Pulls the plug: every process ends at once, and of a disk that is a file all is lost that was not synced."""
         os.kill(self._pid, signal.SIGKILL)
+        if self.state.is_file():
+            disks.cut(self._disk)
         self._gone()
+
+    def path(self, place: str) -> Path:
+        """Where this side sees a file that the machine has written."""
+        return self._disk / "upper" / place.lstrip("/")
 
     def poweroff(self) -> None:
         if self._boot is not None:
@@ -147,10 +158,3 @@ class Machine:
             _PATH,
             "LC_ALL=C.UTF-8",
         ]
-
-    def __enter__(self) -> Self:
-        self.boot()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.poweroff()

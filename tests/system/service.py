@@ -11,22 +11,27 @@ from tests.system.machines import Machine
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SCAN: Final = (ROOT / "examples/digits/pixels.json").read_text().strip()
+CONFIGURATION: Final = "/etc/edged/edged.yaml"
 MOST_EXPOSED: Final = 1.6  # of 10, by systemd-analyze security: what is promised
+
+
+def answer(machine: Machine, limit_s: int = 20) -> dict[str, Any]:
+    """To one scan, over MQTT."""
+    said = machine.says(
+        f"""mosquitto_sub -t cells/7/digit -C 1 -W {limit_s} >/tmp/answer & listener=$!
+        sleep 0.3; mosquitto_pub -q 1 -t cells/7/scan -m '{SCAN}'; wait $listener; cat /tmp/answer"""
+    )
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def ask(machine: Machine, limit_s: int = 20) -> str:
     """The best guess for one scan, over MQTT."""
-    return label(
-        machine.says(
-            f"""mosquitto_sub -t cells/7/digit -C 1 -W {limit_s} >/tmp/answer & listener=$!
-            sleep 0.3; mosquitto_pub -q 1 -t cells/7/scan -m '{SCAN}'; wait $listener; cat /tmp/answer"""
-        )
-    )
+    return label(answer(machine, limit_s))
 
 
-def label(answer: str) -> str:
-    found: dict[str, Any] = json.loads(answer)
-    return str(found["prediction"][0]["label"])
+def label(answer: dict[str, Any]) -> str:
+    return str(answer["prediction"][0]["label"])
 
 
 def show(machine: Machine, name: str) -> str:
@@ -49,8 +54,9 @@ def main_process(machine: Machine) -> int:
 
 
 def models(machine: Machine) -> list[dict[str, Any]]:
-    """What `edged status` says of each."""
-    found: list[dict[str, Any]] = json.loads(machine.says("edged status --json"))["models"]
+    """What the box's status says of each."""
+    said = machine.says("curl -s --unix-socket /run/edged/edged.sock http://box/edged/status")
+    found: list[dict[str, Any]] = json.loads(said)["models"]
     return found
 
 

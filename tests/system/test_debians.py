@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_three_commands_from_the_package_to_an_answer(debian: Machine) -> None:
     began_s = time.monotonic()
     debian.run(f"cd /root; {verb} -y ./edged.deb", limit_s=300)
     assert "serving" in debian.says(status)
-    assert label(debian.says(ask)) != ""
+    assert label(json.loads(debian.says(ask))) != ""
     assert time.monotonic() - began_s < ANSWER_LIMIT_S
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.system.machines import Machine
-from tests.system.service import MOST_EXPOSED, SCAN, ask, entries, exposure, main_process, show, worker
+from tests.system.service import CONFIGURATION, MOST_EXPOSED, SCAN, ask, entries, exposure, main_process, show, worker
 
 
 def test_it_says_what_runs(machine: Machine) -> None:
@@ -82,9 +82,6 @@ def test_a_blocked_loop_is_restarted(machine: Machine) -> None:
     assert "Watchdog timeout" in machine.journal("-u edged -n 100")
     assert ask(machine) == "three"
     machine.run("rm -r /etc/systemd/system/edged.service.d && systemctl daemon-reload && systemctl restart edged")
-
-
-CONFIGURATION = "/etc/edged/edged.yaml"
 
 
 @pytest.fixture
@@ -186,21 +183,4 @@ def test_the_plug_is_pulled(machine: Machine) -> None:
     machine.cut()
     machine.boot()
     machine.wait(lambda: show(machine, "ActiveState") == "active")
-    assert ask(machine) == "three"
-
-
-def test_an_upgrade_keeps_what_is_the_users(machine: Machine, configuration: str) -> None:
-    """Configuration and state; the service runs the new one afterwards."""
-    machine.write(CONFIGURATION, configuration + "\n# mine\n")
-    machine.run(
-        """echo kept >/var/lib/edged/note
-        cd /root && rm -rf newer && dpkg-deb -R edged.deb newer
-        sed -i 's/^Version: .*/&.1/' newer/DEBIAN/control && dpkg-deb -Zgzip -z1 -b newer newer.deb""",
-        limit_s=300,
-    )
-    before = main_process(machine)
-    machine.run("apt-get install -y /root/newer.deb", limit_s=300)
-    assert machine.says("dpkg-query -W -f '${Version}' edged").endswith(".1")
-    assert machine.says(f"tail -n 1 {CONFIGURATION}; cat /var/lib/edged/note") == "# mine\nkept"
-    assert main_process(machine) not in (0, before)
     assert ask(machine) == "three"
