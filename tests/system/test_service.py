@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.models import hungry
 from tests.system.machines import Machine
-from tests.system.service import CONFIGURATION, MOST_EXPOSED, SCAN, ask, entries, exposure, main_process, show, worker
+from tests.system.service import (
+    CONFIGURATION,
+    MOST_EXPOSED,
+    SCAN,
+    ask,
+    entries,
+    exposure,
+    main_process,
+    models,
+    show,
+    worker,
+)
+
+MOST_EXPOSED_WITH_DEVICES = 2.0  # drop-ins that let devices in
 
 
 def test_it_says_what_runs(machine: Machine) -> None:
@@ -126,6 +142,84 @@ def test_a_broken_file_is_refused_and_systemctl_says_so(machine: Machine, config
     assert main_process(machine) == before
 
 
+# One that takes what it is asked to; with more than the service has, and with less.
+HUNGRY = """
+  hungry: {file: /etc/edged/hungry.onnx, limits: {memory: 4GiB, run: 60s}}
+  bounded: {file: /etc/edged/hungry.onnx, limits: {memory: 64MiB, run: 60s}}
+"""
+
+
+def fed(machine: Machine, model: str) -> dict[str, Any]:
+    """What it says when it is asked for 600 MB."""
+    body = json.dumps({"inputs": [{"name": "given", "shape": [1], "datatype": "INT64", "data": [150_000_000]}]})
+    place = f"http://box/v2/models/{model}/infer"
+    found: dict[str, Any] = json.loads(
+        machine.says(f"curl -s -m 100 --unix-socket /run/edged/edged.sock {place} -d '{body}'")
+    )
+    return found
+
+
+@pytest.fixture
+def drop_in(machine: Machine) -> Iterator[str]:
+    """A folder for drop-ins of the unit; gone afterwards, as is what they did."""
+    folder = "/etc/systemd/system/edged.service.d"
+    machine.run(f"mkdir -p {folder}")
+    yield folder
+    machine.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart edged")
+
+
+def oom_score(machine: Machine, process: int) -> int:
+    """What the kernel adds to a process's badness when memory is asked back."""
+    return int(machine.says(f"cat /proc/{process}/oom_score_adj"))
+
+
+def test_the_service_starts_with_each_drop_in(machine: Machine, drop_in: str) -> None:
+    """No camera, no GPU and no serial port is here: what a drop-in opens may be missing."""
+    names = machine.says("cd /usr/share/edged/drop-ins; echo *").split()
+    assert names == ["camera.conf", "cuda.conf", "low-memory.conf", "serial.conf"]
+    for name in names:
+        machine.run(f"cp /usr/share/edged/drop-ins/{name} {drop_in}; systemctl daemon-reload; systemctl restart edged")
+        assert ask(machine) == "three"
+        assert machine.says("systemd-analyze verify --man=no edged.service 2>&1") == ""
+        assert exposure(machine) <= MOST_EXPOSED_WITH_DEVICES
+        if name == "low-memory.conf":
+            assert exposure(machine) <= MOST_EXPOSED
+            assert [show(machine, key) for key in ("MemorySwapMax", "TasksMax", "OOMScoreAdjust")] == [
+                "0",
+                "64",
+                "-100",
+            ]
+            assert oom_score(machine, main_process(machine)) < oom_score(machine, worker(machine))
+        machine.run(f"rm {drop_in}/{name}")
+
+
+def test_the_kernel_takes_memory_back_from_the_model_that_took_it(
+    machine: Machine, configuration: str, drop_in: str, tmp_path: Path
+) -> None:
+    """Its process ends, and nothing else: neither the service nor another model, which loses no input."""
+    (tmp_path / "hungry.onnx").write_bytes(hungry())
+    machine.put(tmp_path / "hungry.onnx", "/etc/edged/hungry.onnx")
+    machine.write(f"{drop_in}/little.conf", "[Service]\nMemoryMax=300M\nMemorySwapMax=0\n")
+    machine.write(CONFIGURATION, f"{configuration}\n{HUNGRY}\n")
+    machine.run("systemctl daemon-reload; systemctl restart edged")
+    before, restarts, other = main_process(machine), show(machine, "NRestarts"), worker(machine)
+    count = 100
+    listener = machine.start(f"mosquitto_sub -q 1 -t cells/+/digit -C {count} -W 60 | wc -l")
+    sender = machine.start(
+        f"""sleep 0.5; for i in $(seq {count}); do echo '{SCAN}'; sleep 0.02; done |
+        mosquitto_pub -q 1 -l -t cells/9/scan"""
+    )
+    assert [fed(machine, name)["code"] for name in ("hungry", "bounded")] == ["poison_input", "over_memory"]
+    assert sender.communicate(timeout=60)[0] == ""
+    assert listener.communicate(timeout=90)[0].strip() == str(count)
+    assert (main_process(machine), show(machine, "NRestarts"), worker(machine)) == (before, restarts, other)
+    machine.wait(lambda: [one["state"] for one in models(machine)] == ["serving"] * 3)
+    said = entries(machine, "MODEL=hungry")
+    assert [entry["CODE"] for entry in said if "CODE" in entry] == ["poison_input"]
+    assert [entry["MESSAGE"] for entry in said if "was killed by signal 9" in entry["MESSAGE"]]
+    machine.run("rm /etc/edged/hungry.onnx")
+
+
 def test_a_password_is_a_credential_that_only_systemd_can_read(machine: Machine, configuration: str) -> None:
     machine.write("/etc/mosquitto/conf.d/users.conf", "listener 1884 127.0.0.1\npassword_file /etc/mosquitto/users\n")
     machine.write("/etc/edged/mqtt-password", "secret")
@@ -153,22 +247,6 @@ def test_a_password_is_a_credential_that_only_systemd_can_read(machine: Machine,
     machine.write(CONFIGURATION, configuration)
     machine.run("systemctl restart edged")
     assert ask(machine) == "three"
-
-
-def test_the_service_starts_with_each_drop_in(machine: Machine) -> None:
-    """No camera, no GPU and no serial port is here: what a drop-in opens may be missing."""
-    assert machine.says("ls /usr/share/edged/drop-ins") == "camera.conf\ncuda.conf\nlow-memory.conf\nserial.conf"
-    for name in ("camera", "cuda", "low-memory", "serial"):
-        machine.run(
-            f"""mkdir /etc/systemd/system/edged.service.d
-            cp /usr/share/edged/drop-ins/{name}.conf /etc/systemd/system/edged.service.d/
-            systemctl daemon-reload; systemctl restart edged"""
-        )
-        assert ask(machine) == "three"
-        assert machine.says("systemd-analyze verify --man=no edged.service 2>&1") == ""
-        assert exposure(machine) <= 2.0
-        machine.run("rm -r /etc/systemd/system/edged.service.d; systemctl daemon-reload")
-    machine.run("systemctl restart edged")
 
 
 def test_a_stop_is_clean_and_told(machine: Machine) -> None:
