@@ -82,15 +82,7 @@ class Mqtt:
         self._lookout = Lookout(dialer, tree, own)
         self._link = Link(dialer, self._lookout, self, clocks.now_s)
         self._models = frozenset(model.name for model in models)
-        self._results = Results(
-            tree,
-            models,
-            publish=self._outlet.publish,
-            acknowledge=self._acknowledge,
-            packet_limit=lambda: self._outlet.packet_limit,
-            dropped=self._drop,
-            clocks=clocks,
-        )
+        self._results = self._make_results(models, clocks)
         self._intake = Intake(
             tree,
             models,
@@ -104,32 +96,51 @@ class Mqtt:
             later=lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call),
             clocks=clocks,
         )
-        self._requests = Requests(
-            tree,
+        self._requests = self._make_requests(groups, ask, clocks)
+        self._pushes = self._make_pushes(models, push, recipient, clocks)
+        self._subscriber = Subscriber(
+            lambda: self._link.wire,
+            *self._topics(),
+            aboard=self._pushes.aboard,
+            opened=self._outlet.opened,
+            clock=clocks.now_s,
+        )
+
+    def _make_results(self, models: Sequence[schema.Model], clocks: Clocks) -> Results:
+        return Results(
+            self._tree,
+            models,
+            publish=self._outlet.publish,
+            acknowledge=self._acknowledge,
+            packet_limit=lambda: self._outlet.packet_limit,
+            dropped=self._drop,
+            clocks=clocks,
+        )
+
+    def _make_requests(self, groups: Sequence[str], ask: Ask, clocks: Clocks) -> Requests:
+        return Requests(
+            self._tree,
             groups,
             ask,
             publish=self._outlet.publish,
             packet_limit=lambda: self._outlet.packet_limit,
             dropped=self._counts.drop,
-            bug=bug,
+            bug=self._bug,
             clock=clocks.now_s,
         )
-        self._pushes = Pushes(
-            settings,
-            tree,
+
+    def _make_pushes(
+        self, models: Sequence[schema.Model], push: schema.Push, recipient: Recipient, clocks: Clocks
+    ) -> Pushes:
+        return Pushes(
+            self._settings,
+            self._tree,
             models,
             push,
             recipient,
             publish=self._outlet.publish,
             changed=self.turn,
             drop=self._counts.drop,
-            clock=clocks.now_s,
-        )
-        self._subscriber = Subscriber(
-            lambda: self._link.wire,
-            *self._topics(),
-            aboard=self._pushes.aboard,
-            opened=self._outlet.opened,
             clock=clocks.now_s,
         )
 

@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edged.transports.mqtt import codec
 from edged.transports.mqtt.clocks import boot_s
 from edged.transports.mqtt.ends import End, of_error, of_reason
+from edged.transports.mqtt.identifiers import Identifiers
 from edged.transports.mqtt.inputs import Arrival
 from edged.transports.mqtt.outbox import Publication
 from edged.transports.mqtt.packets import Greeting, greeting, subscribe_arguments
@@ -28,9 +29,6 @@ from edged.transports.mqtt.versions import Version
 _log = logging.getLogger(__name__)
 _TICK_S: Final = 1.0
 _UNSUPPORTED: Final = 0x84  # MQTT 5, 3.2.2.2; paho translates 3.1.1's code 1 to it
-# Packet identifiers of what is published. paho counts those of its SUBSCRIBEs from 1: it would take 32,767 on one
-# connection until the two met.
-_IDENTIFIERS: Final = range(32_768, 65_536)
 _UNREADABLE: Final = "a packet that cannot be read"
 
 
@@ -80,8 +78,7 @@ class Wire:
         self._stream: Stream | None = None  # from the hand-over until paho closes it
         self._read_last: Stream | None = None  # the same, and for good
         self._reader: Reader | None = None
-        self._unconfirmed: set[int] = set()
-        self._identifier = _IDENTIFIERS[-1]  # the last one given
+        self._identifiers = Identifiers()
         self._writing = False
         self._stuck = False  # the socket did not take all that it was given
         self._moved_s = time.monotonic()  # when it took something, or had nothing to take
@@ -135,7 +132,7 @@ class Wire:
         stream = self._stream
         if self._over or stream is None:
             return None
-        mid = self._next_identifier() if message.qos else 0
+        mid = self._identifiers.next() if message.qos else 0
         stream.send(codec.publication(message, mid, self.version, boot_s()))
         return mid
 
@@ -161,11 +158,12 @@ class Wire:
         )
         _, mid = self.client.subscribe(**arguments)
         self._watch_writer()
-        return mid or 0
+        return self._identifiers.paho(mid)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """One UNSUBSCRIBE; what was under way may still come."""
-        self.client.unsubscribe(list(filters))
+        _, mid = self.client.unsubscribe(list(filters))
+        self._identifiers.paho(mid)
         self._watch_writer()
 
     def acknowledge(self, mid: int) -> None:
@@ -175,13 +173,6 @@ class Wire:
         stream = self._stream
         if not self._over and stream is not None:
             stream.send(packet)
-
-    def _next_identifier(self) -> int:
-        while True:
-            self._identifier = self._identifier + 1 if self._identifier < _IDENTIFIERS[-1] else _IDENTIFIERS[0]
-            if self._identifier not in self._unconfirmed:  # the outbox's window is far smaller than the range
-                self._unconfirmed.add(self._identifier)
-                return self._identifier
 
     def pause(self) -> None:
         """Stops reading for half a keepalive at most: paho would close the connection at two of them."""
@@ -246,7 +237,7 @@ class Wire:
         self._watch_writer()
 
     def _confirmed(self, mid: int, refusal: str) -> None:
-        self._unconfirmed.discard(mid)
+        self._identifiers.back(mid)
         self._events.confirmed(mid, refusal)
 
     def _hand(self, came: Arrival) -> None:

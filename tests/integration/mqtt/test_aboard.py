@@ -18,6 +18,7 @@ from edged.topics import Ota
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.fetching import holds
 from tests.integration.mqtt.box import DIGITS, TREE, Box, User, run, running, until
+from tests.integration.mqtt.box import OWN as MACHINE
 from tests.integration.mqtt.receiver import Receiver, Shipment
 from tests.integration.mqtt.test_strangers import CONNACK_311, filters, granted, publish
 from tests.integration.mqtt.test_strangers import broker as stranger
@@ -171,6 +172,8 @@ def test_a_reload_from_one_way_to_the_other_and_back(tmp_path: Path, version: Ve
             await shipment.publish(user)
             async with Proxy(broker.port, rate=1e6) as proxy:
                 receiver = Receiver(proxy.url, tmp_path / "box", push=OWN, version=version)
+                info = msgspec.json.encode(MACHINE)  # by which the box knows itself again
+                receiver.box.mqtt.retain(TREE.info, info)
                 async with running(receiver.box) as box:
                     async with sending(user) as sent:
                         fetching = asyncio.create_task(receiver.fetch(shipment.release))
