@@ -14,9 +14,12 @@ from typing import Final, Self
 
 import pytest
 
+from tests.waiting import until
+
 LOST: Final = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH; 1 flushes the journal first
 _SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h
 _IMAGE_MB: Final = 32
+_GONE_S: Final = 90.0
 
 
 @contextlib.contextmanager
@@ -68,3 +71,8 @@ class Disk:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         subprocess.run(["umount", str(self.mount)], check=True)
+        until(self._is_gone, _GONE_S)  # a mount namespace that was made meanwhile has it still, cut off as it is
+
+    def _is_gone(self) -> bool:
+        asked = subprocess.run(["losetup", "--associated", str(self._image)], capture_output=True, check=True)
+        return not asked.stdout

@@ -33,7 +33,8 @@ def test_every_shipped_file_fits_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     switched_on(tmp_path)
     program = [sys.executable, "-m", "check_jsonschema"]
     subprocess.run([*program, "--check-metaschema", str(schema)], check=True)
-    files = [*sorted((ROOT / "configs").rglob("*.yaml")), tmp_path / "edged.yaml"]
+    ours = [file for file in sorted((ROOT / "configs").rglob("*.yaml")) if file.parent.name != "kubernetes"]
+    files = [*ours, tmp_path / "edged.yaml"]
     assert len(files) >= 4
     subprocess.run([*program, "--schemafile", str(schema), *map(str, files)], check=True)
     wrong = tmp_path / "wrong.yaml"
