@@ -73,6 +73,11 @@ def install(machine: Machine) -> dict[str, Any]:
     return found
 
 
+def logged(machine: Machine) -> list[str]:
+    """What the audit has of the model, a word each."""
+    return [line.split()[3] for line in machine.says("edged log digits").splitlines()]
+
+
 def answers(machine: Machine) -> int:
     """The version that answers, and rightly."""
     found = answer(machine)
@@ -85,11 +90,8 @@ def test_a_push_over_mqtt_is_answered_by_the_new_version(box: Machine, plant: Pl
     version, folder = released(plant)
     assert f"runs version {version}" in plant.edged("push", folder, "--to", "all", "--wait=100s")
     assert answers(box) == version
-    assert [line.split()[3] for line in box.says("edged log digits").splitlines()] == [
-        "offered",
-        "switched",
-        "committed",
-    ]
+    box.wait(lambda: logged(box)[-1] == "committed")  # a moment later
+    assert logged(box) == ["offered", "switched", "committed"]
 
 
 def cut_off(box: Machine, new: int) -> int:
@@ -106,7 +108,7 @@ def kept(box: Machine, version: int) -> None:
     """Until the newest push has ended well; and what the audit says has nothing missing."""
     box.wait(lambda: install(box)["phase"] == "idle", 100)
     assert (install(box)["verdict"], answers(box)) == ("active", version)
-    box.wait(lambda: box.says("edged log digits").splitlines()[-1].split()[3] == "committed")  # a moment later
+    box.wait(lambda: logged(box)[-1] == "committed")  # a moment later
 
 
 @contextlib.contextmanager
