@@ -79,31 +79,42 @@ async def sending(user: User, pause_s: float = 0.02) -> AsyncIterator[list[str]]
         await task
 
 
+@contextlib.asynccontextmanager
+async def supplied(
+    folder: Path, shipment: Shipment, push: schema.Push, version: Version
+) -> AsyncIterator[tuple[Mosquitto, Proxy, User, Receiver]]:
+    """A broker that has the release, and a box behind a slow line, not yet running, which has it in the end."""
+    (folder / "broker").mkdir()
+    with Mosquitto(folder / "broker", KEPT) as broker, User(broker.port) as user:
+        await shipment.publish(user)
+        async with Proxy(broker.port, rate=1e6) as proxy:
+            receiver = Receiver(proxy.url, folder / "box", push=push, version=version)
+            try:
+                yield broker, proxy, user, receiver
+                assert holds(receiver.store, shipment.release, shipment.contents)
+            finally:
+                receiver.store.close()
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_release_arrives_beside_inputs_through_a_restart_of_the_broker(tmp_path: Path, version: Version) -> None:
     """One client at the broker. Its session is kept: what was asked for on the connection before comes again."""
     shipment = Shipment(SMALL)
-    (tmp_path / "broker").mkdir()
 
     async def scenario() -> None:
-        with Mosquitto(tmp_path / "broker", KEPT) as broker, User(broker.port) as user:
-            await shipment.publish(user)
-            async with Proxy(broker.port, rate=1e6) as proxy:
-                receiver = Receiver(proxy.url, tmp_path / "box", push=SHARED, version=version)
-                async with running(receiver.box) as box:
-                    async with sending(user) as sent:
-                        fetching = asyncio.create_task(receiver.fetch(shipment.release))
-                        await until(lambda: receiver.have > SMALL / 3, 30)
-                        broker.stop()
-                        await until(lambda: not box.mqtt.facts().pushes_connected)
-                        broker.start()
-                        await asyncio.wait_for(fetching, 60)
-                    assert box.courier == [True, False, True]
-                    await until(lambda: set(sent) <= _inputs(box), 30)
-                assert holds(receiver.store, shipment.release, shipment.contents)
-                assert receiver.came.total() <= len(shipment.blobs) + 2  # one was under way, one was written
-                assert receiver.progress[-1].bad_chunks == 0
-            receiver.store.close()
+        async with supplied(tmp_path, shipment, SHARED, version) as (broker, _, user, receiver):
+            async with running(receiver.box) as box:
+                async with sending(user) as sent:
+                    fetching = asyncio.create_task(receiver.fetch(shipment.release))
+                    await until(lambda: receiver.have > SMALL / 3, 30)
+                    broker.stop()
+                    await until(lambda: not box.mqtt.facts().pushes_connected)
+                    broker.start()
+                    await asyncio.wait_for(fetching, 60)
+                assert box.courier == [True, False, True]
+                await until(lambda: set(sent) <= _inputs(box), 30)
+            assert receiver.came.total() <= len(shipment.blobs) + 2  # one was under way, one was written
+            assert receiver.progress[-1].bad_chunks == 0
             assert not broker.says("-ota")
 
     run(scenario)
@@ -165,30 +176,23 @@ def test_what_a_kept_session_has_comes_again_and_what_is_not_wanted_is_given_bac
 def test_a_reload_from_one_way_to_the_other_and_back(tmp_path: Path, version: Version) -> None:
     """In the middle of a fetch, beside inputs. No order has to be given again."""
     shipment = Shipment(SMALL)
-    (tmp_path / "broker").mkdir()
 
     async def scenario() -> None:
-        with Mosquitto(tmp_path / "broker", KEPT) as broker, User(broker.port) as user:
-            await shipment.publish(user)
-            async with Proxy(broker.port, rate=1e6) as proxy:
-                receiver = Receiver(proxy.url, tmp_path / "box", push=OWN, version=version)
-                info = msgspec.json.encode(MACHINE)  # by which the box knows itself again
-                receiver.box.mqtt.retain(TREE.info, info)
-                async with running(receiver.box) as box:
-                    async with sending(user) as sent:
-                        fetching = asyncio.create_task(receiver.fetch(shipment.release))
-                        for push, part in ((SHARED, 0.2), (OWN, 0.5), (SHARED, 0.8)):
-                            await until(partial(_has, receiver, part * SMALL), 30)
-                            adopt(box, push)
-                        await asyncio.wait_for(fetching, 60)
-                        for push in (OWN, SHARED):
-                            adopt(box, push)
-                            await _pushed(box, user, shared=push is SHARED)
-                    assert box.mqtt.facts().reconnects == 1  # once, to tell the broker of larger messages
-                    assert len([one for one in proxy.connections if b"-ota" in one.first]) == 3
-                    await until(lambda: set(sent) <= _inputs(box), 30)
-                assert holds(receiver.store, shipment.release, shipment.contents)
-            receiver.store.close()
+        async with supplied(tmp_path, shipment, OWN, version) as (_, proxy, user, receiver):
+            receiver.box.mqtt.retain(TREE.info, msgspec.json.encode(MACHINE))  # by which the box knows itself again
+            async with running(receiver.box) as box:
+                async with sending(user) as sent:
+                    fetching = asyncio.create_task(receiver.fetch(shipment.release))
+                    for push, part in ((SHARED, 0.2), (OWN, 0.5), (SHARED, 0.8)):
+                        await until(partial(_has, receiver, part * SMALL), 30)
+                        adopt(box, push)
+                    await asyncio.wait_for(fetching, 60)
+                    for push in (OWN, SHARED):
+                        adopt(box, push)
+                        await _pushed(box, user, shared=push is SHARED)
+                assert box.mqtt.facts().reconnects == 1  # once, to tell the broker of larger messages
+                assert len([one for one in proxy.connections if b"-ota" in one.first]) == 3
+                await until(lambda: set(sent) <= _inputs(box), 30)
 
     run(scenario)
 

@@ -178,8 +178,9 @@ def test_a_user_who_may_not_read_who_is_there_goes_on(tmp_path_factory: pytest.T
 
     async def scenario() -> None:
         with Mosquitto(folder, f"acl_file {folder}/acl") as strict:
-            async with running(Box(strict.url, version="5")):
+            async with running(Box(strict.url, version="5")) as box:
                 with User(strict.port) as user:
                     user.send(INFER, "x")
+                    await until(lambda: box.lane.seen)
 
     run(scenario)

@@ -108,9 +108,12 @@ def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
 
     async def scenario(bench: Bench) -> None:
         await bench.route.serve(bench.release(models.linear()))
-        await bench.route.start(bench.release(models.linear(seed=1), 2))
+        left = await bench.route.start(bench.release(models.linear(seed=1), 2))
         async with asyncio.timeout(30):
             await bench.route.stop()
+        assert not left.alive
+        with pytest.raises(ProcessLookupError):
+            os.kill(left.pid, 0)
 
     play(scenario)
 
