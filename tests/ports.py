@@ -8,6 +8,7 @@ process of a network namespace can hold, and which goes with the process.
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from typing import Final
 
 _FIRST: Final = 10_000
 _BLOCK: Final = 50
-_held: Final[list[socket.socket]] = []  # one a block: a block is ours for as long as this process lives
 
 
 def free_port() -> int:
@@ -35,7 +35,7 @@ def _numbers() -> Iterator[int]:
         except OSError:
             claim.close()
             continue
-        _held.append(claim)
+        atexit.register(claim.close)  # a block is ours for as long as this process lives
         yield from filter(_is_free, range(first, first + _BLOCK))
     raise RuntimeError(f"there is no free port between {_FIRST} and {low}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,19 @@ from pathlib import Path
 from tests.box import ROOT
 from tests.ports import free_port
 
-_TAKE = "from tests.ports import free_port\nprint(*[free_port() for _ in range(120)])"
+# Says what it was given and then lives until its input ends: what a process has had is free again when it is gone.
+_TAKE = "import sys\nfrom tests.ports import free_port\nprint(*[free_port() for _ in range(120)], flush=True)\nsys.stdin.read()"
 
 
 def test_processes_beside_each_other_never_have_the_same_port() -> None:
     command = [sys.executable, "-c", _TAKE]
-    others = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     given = [{free_port() for _ in range(120)}]
-    given += [{int(port) for port in other.communicate(timeout=60)[0].split()} for other in others]
+    with contextlib.ExitStack() as living:
+        pipe = subprocess.PIPE
+        others = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+        for other in others:
+            living.enter_context(other)
+        given += [{int(port) for port in str(other.stdout and other.stdout.readline()).split()} for other in others]
     assert [len(ports) for ports in given] == [120, 120, 120]
     assert len(set().union(*given)) == 360
 
