@@ -11,7 +11,12 @@ from tests.box import ROOT
 from tests.ports import free_port
 
 # Says what it was given and then lives until its input ends: what a process has had is free again when it is gone.
-_TAKE = "import sys\nfrom tests.ports import free_port\nprint(*[free_port() for _ in range(120)], flush=True)\nsys.stdin.read()"
+_TAKE = """
+import sys
+from tests.ports import free_port
+print(*[free_port() for _ in range(120)], flush=True)
+sys.stdin.read()
+"""
 
 
 def test_processes_beside_each_other_never_have_the_same_port() -> None:
