@@ -16,6 +16,7 @@ from edged.cli import local, stream
 from edged.cli.words import plain
 from edged.errors import EdgedError
 from edged.tensors import BY_NUMPY, BY_OIP
+from edged.topics import check_topic
 
 if TYPE_CHECKING:
     from edged.worker.formats.decoded import Array
@@ -28,6 +29,7 @@ edged infer digits scans.csv
 edged infer photos dog.jpg
 ffmpeg -i rtsp://camera/1 -r 1 -f mjpeg - | edged infer faces -
 sensor | edged infer pump -
+edged infer digits reading.json --topic cells/west/scan
 edged infer voice --input audio=audio.npy --input state=state.npy
 """
 
@@ -58,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--input", metavar="NAME=FILE", action="append", help="one of the model's own tensors, .npy or .json; repeat it"
     )
+    parser.add_argument("--topic", metavar="T", help="read FILE as if it had come on this topic; nothing is published")
     parser.add_argument("--json", action="store_true", help="the daemon's own answer, one a line")
     local.arguments(parser)
 
@@ -66,11 +69,12 @@ def run(args: argparse.Namespace) -> int:
     """0 when every input was answered, 1 when one was not."""
     daemon = local.connect(args)
     path = f"/v2/models/{local.segment(args.model)}"
+    topic = _topic(args)
     many = args.file is not None and (args.file == "-" or args.file.endswith(".csv"))
     failed = False
     for request in _requests(daemon, path, args):
         try:
-            answer = _answer(daemon, f"{path}/infer", request)
+            answer = _answer(daemon, f"{path}/infer", request, topic)
         except EdgedError as error:
             if not many or error.fault.code in _HOPELESS:
                 raise
@@ -95,14 +99,32 @@ def _requests(daemon: local.Daemon, path: str, args: argparse.Namespace) -> Iter
         yield Request(_content(args.file), _PICTURES[suffix])
     elif args.file.endswith(".csv"):
         yield from (Request(json.dumps(row).encode(), _JSON) for row in rows(_content(args.file), args.file))
+    elif args.topic:
+        yield Request(_content(args.file), "")
     else:
         raise _wrong(
             f"{args.file}: not a .npy, .json, .jpg, .png or .csv file", "`edged infer MODEL -` reads standard input."
         )
 
 
-def _answer(daemon: local.Daemon, path: str, request: Request) -> dict[str, Any]:
-    headers = {"Content-Type": request.content_type}
+def _topic(args: argparse.Namespace) -> str:
+    """The topic to send a file as if it came on, as HTTP's header takes it; "" for none."""
+    if not args.topic:
+        return ""
+    if args.input:
+        raise _wrong("--input and --topic: a message has all that it brings in one file", "Send one FILE.")
+    try:
+        check_topic(args.topic)
+    except ValueError as error:
+        raise _wrong(f"--topic {args.topic}: {error}") from error
+    if not args.topic.isprintable():
+        raise _wrong("--topic: one with control characters cannot be asked for")
+    return str(args.topic).encode().decode("latin-1")
+
+
+def _answer(daemon: local.Daemon, path: str, request: Request, topic: str) -> dict[str, Any]:
+    # Messages rarely say of what type they are: what their topic's input says decides.
+    headers = {"Edged-Topic": topic} if topic else {"Content-Type": request.content_type}
     if request.json_length is not None:
         headers["Inference-Header-Content-Length"] = str(request.json_length)
     answer = daemon.request("POST", path, request.body, headers).json()

@@ -20,7 +20,8 @@ class ModelView(msgspec.Struct, frozen=True):
 
     `unloaded`: it is waiting because somebody has said so. `batch` are the settings of the release that serves.
     `direct`: the path of its own socket, "" for none. `fallback`: why the first of the providers that it is meant for
-    does not run it, "" when it does.
+    does not run it, "" when it does. `topics` are those of its `inputs`, in the
+    configuration's order; `joined`: they run together.
     """
 
     name: str
@@ -39,6 +40,8 @@ class ModelView(msgspec.Struct, frozen=True):
     unloaded: bool = False
     direct: str = ""
     fallback: str = ""
+    topics: tuple[str, ...] = ()
+    joined: bool = False
 
 
 class Router:
@@ -127,4 +130,6 @@ def _view(route: Route) -> ModelView:
         unloaded=route.unloaded,
         direct=route.door.address,
         fallback=live.facts.fallback if live and live.facts else "",
+        topics=tuple(one.topic for one in settings.inputs),
+        joined=settings.joined,
     )

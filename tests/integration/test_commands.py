@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edged import cli
 from tests.box import DIGITS, Box, box
+from tests.ports import free_port
 
 CONFIGURATION = f"""
 device: bench
@@ -77,6 +78,40 @@ def test_infer_says_what_is_wrong(bench: Box, tmp_path: Path, capsys: pytest.Cap
     assert "[unknown_model]" in capsys.readouterr().err
     assert run(bench, "infer", "none", str(tmp_path / "x.json")) == 1
     assert "[starting]" in capsys.readouterr().err
+
+
+def test_infer_as_if_it_had_come_on_a_topic(
+    short_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    scans: tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], list[int]],
+) -> None:
+    """The first of the model's `inputs` that takes the topic reads it; no broker is asked."""
+    reading, pixels = tmp_path / "reading.json", scans[0][0]
+    reading.write_text(json.dumps({"meta": {"cell": 3}, "scan": {"pixels": pixels.tolist()}}))
+    (tmp_path / "reading.bin").write_bytes(pixels.tobytes())
+    (tmp_path / "scan.json").write_text(json.dumps(pixels.tolist()))
+    inputs = """
+    inputs:
+      - {topic: cells/+cell/scan, format: values, field: scan.pixels}
+      - {topic: raw/#, format: raw, dtype: float32}
+"""
+    text = CONFIGURATION.replace("  none:\n", "").rstrip("\n") + inputs
+    with box(f"mqtt: {{url: 'mqtt://127.0.0.1:{free_port()}'}}\n{text}") as one:
+        assert run(one, "infer", "digits", str(tmp_path / "scan.json")) == 0
+        plain = capsys.readouterr().out
+        assert run(one, "infer", "digits", str(reading)) == 1
+        assert "[bad_input]" in capsys.readouterr().err
+        for file, topic in (
+            (reading, "cells/west/scan"),
+            (tmp_path / "reading.bin", "raw/caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        ):
+            assert run(one, "infer", "digits", str(file), "--topic", topic) == 0
+            assert capsys.readouterr().out == plain
+        assert run(one, "infer", "digits", str(reading), "--topic", "raw/1") == 1
+        assert "[bad_input]" in capsys.readouterr().err
+        assert run(one, "infer", "digits", str(reading), "--topic", "cells/scan") == 1
+        assert "Its inputs: cells/+cell/scan, raw/#." in capsys.readouterr().err
 
 
 def test_status_shows_what_happened(bench: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from edged.oip.inflate import Inflater, Inflation
 from edged.oip.parameters import Wishes, wishes
 from edged.oip.shared import Brought, laying_down, manage, read
 from edged.oip.works import BUG, INTERNAL, Works
+from edged.topics import TopicFilter
 from edged.transports.rest import replies, shared
 from edged.transports.rest.heads import Head, check_length
 from edged.transports.rest.limits import Limits
@@ -39,6 +40,19 @@ class _Rules(msgspec.Struct, frozen=True):
 
     message_limit: int
     deadline_s: float
+    topics: tuple[TopicFilter, ...]
+    joined: bool
+
+    def form(self, topic: str) -> int:
+        """Which of the model's `inputs` reads what comes on a topic. Raises EdgedError `bad_input`."""
+        if self.joined:
+            alone = "its inputs run together, and this is one of them"
+            raise EdgedError("bad_input", alone, "Leave the topic out and send all of the model's tensors.")
+        for index, one in enumerate(self.topics):
+            if one.match(topic) is not None:
+                return index
+        listed = ", ".join(one.text for one in self.topics) or "none are configured"
+        raise EdgedError("bad_input", f"{topic[:200]} is no input of this model", f"Its inputs: {listed}.")
 
 
 class App:
@@ -58,7 +72,12 @@ class App:
         """The models are others, or their limits are."""
         limits = self._limits
         self._rules = {
-            view.name: _Rules(view.message_limit, limits.deadline_s if view.deadline_s is None else view.deadline_s)
+            view.name: _Rules(
+                message_limit=view.message_limit,
+                deadline_s=limits.deadline_s if view.deadline_s is None else view.deadline_s,
+                topics=tuple(map(TopicFilter.parse, view.topics)),
+                joined=view.joined,
+            )
             for view in self._backend.views()
         }
         messages = [rules.message_limit for rules in self._rules.values()]
@@ -172,6 +191,7 @@ class App:
                 arrived_s=now_s,
                 arrived_ms=time.time_ns() // 1_000_000,
                 deadline_s=deadline_s,
+                form=rules.form(head.topic) if head.topic and rules is not None else -1,
                 content_type=head.content_type,
                 json_length=json_length,
                 binary=True,  # what the request asks for decides

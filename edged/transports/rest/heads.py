@@ -18,6 +18,7 @@ from edged.transports.rest.replies import CLOSE, JSON_LENGTH, KEEP, STAY
 from edged.transports.rest.routes import Target, target
 
 END: Final = b"\r\n\r\n"
+TOPIC: Final = b"edged-topic"
 _KEPT: Final = 256  # headers; each is kept as long as it is among the last that were used
 _KEPT_BYTES: Final = 1024  # of a header, so that strangers cannot fill more than this times _KEPT
 _FORM: Final = "application/x-www-form-urlencoded"  # what curl -d says of anything
@@ -31,8 +32,9 @@ class Head(msgspec.Struct, frozen=True):
     `length` is the body's Content-Length, 0 for none; `chunked` bodies have none. `ending` is the header
     that tells the client whether the connection goes on after the answer, as `keep` says. `expects`: it
     waits for 100 Continue. `content_type` is in lower case without parameters, "" for none; `json_length`
-    is -1 without one; `coding` is how the body is compressed, "" for not at all; `token` is the Bearer
-    token, b"" for none. `problem` is what keeps an infer request from being served, told after its body.
+    is -1 without one; `coding` is how the body is compressed, "" for not at all; `topic` is the one that an
+    input is to be read as if it had come on, "" for none; `token` is the Bearer token, b"" for none. `problem`
+    is what keeps an infer request from being served, told after its body.
     """
 
     method: str
@@ -46,6 +48,7 @@ class Head(msgspec.Struct, frozen=True):
     content_type: str
     json_length: int
     coding: str
+    topic: str
     token: bytes
     problem: Fault | None
 
@@ -115,6 +118,7 @@ def _read(data: bytes) -> Head:
         content_type=kind,
         json_length=json_length,
         coding=content,
+        topic=headers.get(TOPIC, b"").decode("utf-8", "replace"),
         token=_token(headers.get(b"authorization", b"")),
         problem=problem,
     )

@@ -218,7 +218,9 @@ def test_a_model_that_no_topic_feeds_whole_is_a_configuration_error(broker: Mosq
 
 def test_a_held_value_is_lent_to_every_run(broker: Mosquitto, tmp_path: Path) -> None:
     setup = "inputs: [{topic: +cell/temp, tensor: a}, {topic: room, tensor: b, hold: 1h}]"
-    with flow(broker, tmp_path, setup, content=models.add(shape=("batch", 1))) as (_, user):
+    with flow(broker, tmp_path, setup, content=models.add(shape=("batch", 1))) as (one, user):
+        status, answer, _ = one.request("POST", "/v2/models/m/infer", b"1", {"Edged-Topic": "1/temp"})
+        assert (status, json.loads(answer)["code"]) == (400, "bad_input")  # alone it makes no run
         user.send("1/temp", "1")
         user.send("room", "100")
         user.send("2/temp", "2")

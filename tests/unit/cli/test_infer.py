@@ -148,6 +148,31 @@ def test_a_file_of_another_kind(daemon: Double, capsys: pytest.CaptureFixture[st
     assert "not a .npy, .json, .jpg, .png or .csv" in capsys.readouterr().err
 
 
+def test_a_topic_goes_in_place_of_the_type_and_any_file_is_a_message(daemon: Double, tmp_path: Path) -> None:
+    for name in ("a.json", "b.bin", "c.npy"):
+        (tmp_path / name).write_bytes(b"[1]")
+        assert edged(daemon, str(tmp_path / name), "--topic", "cells/3/caf\u00e9") == 0
+        asked = daemon.asked[-1]
+        assert (asked.headers["edged-topic"].encode("latin-1").decode(), asked.body) == ("cells/3/caf\u00e9", b"[1]")
+        assert "content-type" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--input", "a=b.npy", "--topic", "t"), "--input and --topic"),
+        (("x.json", "--topic", "cells/+"), "no wildcard"),
+        (("x.json", "--topic", "a\nb"), "control characters"),
+    ],
+)
+def test_a_topic_that_cannot_be_asked_for(
+    daemon: Double, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], why: str
+) -> None:
+    assert edged(daemon, *words) == 1
+    assert why in capsys.readouterr().err
+    assert not daemon.asked
+
+
 def test_wrong_use_is_exit_2(daemon: Double) -> None:
     with pytest.raises(SystemExit) as caught:
         edged(daemon)
