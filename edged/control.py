@@ -59,7 +59,7 @@ class Control:
         """Raises EdgedError: why it is not done."""
         if verb not in self._local:
             raise EdgedError("not_found", f"no verb {verb!r} here")
-        found: dict[str, Any] = msgspec.to_builtins(await self._local[verb](arguments, by))
+        found: dict[str, Any] = await self._done(self._local[verb], arguments, by)
         return found
 
     async def remote(self, verb: str, arguments: dict[str, Any], by: str) -> Any:
@@ -71,7 +71,14 @@ class Control:
         if verb not in allowed:
             text = f"{verb} is not among what this box does at a request over MQTT"
             raise EdgedError("forbidden", text, f"Add {verb} to push.remote, or do it on the box.")
-        return msgspec.to_builtins(await self._remote[verb](arguments, by))
+        return await self._done(self._remote[verb], arguments, by)
+
+    async def _done(self, verb: Verb, arguments: dict[str, Any], by: str) -> Any:
+        """What a verb answers, once the audit has what it decided."""
+        try:
+            return msgspec.to_builtins(await verb(arguments, by))
+        finally:
+            await self._trail.caught_up()
 
     # --- the verbs --------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The audit on the disk: `audit.jsonl` in the state directory, its older files, and who is told of a new line.
 
 A decision is written and fsynced, then told (the journal, the `event` topic). At most once a second: the first of
-a burst goes at once, what comes within the second after it goes together, those of one kind as one line.
+a burst goes at once, what comes within the second after it goes together, those of one kind as one line. Only who has
+asked for something and is answered waits until it is there: `edged log` behind `edged rollback` shows it.
 
 A disk that cannot be written stops nothing: decisions are told all the same, their lines wait in memory, 1000 of
 them, and are written when there is room again. Of more, the oldest are lost, which shows as a gap in the numbers.
@@ -29,7 +30,7 @@ SIZE: Final = 2**20
 WAITING: Final = 1000  # lines that the disk has not taken
 EVERY_S: Final = 1.0
 RETRY_S: Final = 10.0
-_GOODBYE_S: Final = 2.0
+_PATIENCE_S: Final = 2.0
 
 log = logging.getLogger("edged.delivery")
 
@@ -90,10 +91,15 @@ class Trail:
             await self.flush()
             await asyncio.sleep(self._every_s)
 
+    async def caught_up(self) -> None:
+        """Until what has been decided is written and told, for 2 s at most: a disk that hangs is not waited for."""
+        if self._pending or self._flushing.locked():
+            await asyncio.wait({asyncio.ensure_future(self.flush())}, timeout=_PATIENCE_S)
+
     async def close(self) -> None:
         """Writes and tells what is left; a disk that hangs is left behind."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
+            async with asyncio.timeout(_PATIENCE_S):
                 await self.flush()
 
     async def flush(self) -> None:

@@ -8,8 +8,10 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,6 +198,37 @@ def test_a_full_disk_holds_nothing_up_and_is_caught_up_with(
     entries, problems = read(tmp_path)
     assert [one.n for one in entries] == [1, 2, 3, 4, 5, 6, 7]
     assert problems == []
+
+
+def test_who_asked_waits_for_the_line_but_not_for_a_disk_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, written = threading.Event(), module._append
+
+    def hangs(*arguments: Any) -> None:
+        goes_on.wait(20)
+        written(*arguments)
+
+    async def scenario() -> None:
+        trail = await opened(tmp_path)
+        writer = asyncio.create_task(trail.run())
+        trail.add(decision(1))
+        await trail.caught_up()
+        assert len(read(tmp_path)[0]) == 1
+        monkeypatch.setattr(module, "_append", hangs)
+        monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+        trail.add(decision(2))
+        await trail.caught_up()
+        assert (len(read(tmp_path)[0]), trail.behind) == (1, 1)
+        goes_on.set()
+        monkeypatch.setattr(module, "_PATIENCE_S", 20)
+        await trail.caught_up()
+        assert len(read(tmp_path)[0]) == 2
+        writer.cancel()
+
+    asyncio.run(scenario())
+    entries, problems = read(tmp_path)
+    assert ([one.message for one in entries], problems) == (["message 1", "message 2"], [])
 
 
 def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_shows(
