@@ -18,10 +18,26 @@ def said(*command: str | Path) -> str:
     return done.stdout
 
 
+def without_wheels(package: Path, folder: Path) -> Path:
+    """The package with what is ours alone in its tree."""
+    tree = folder / "tree"
+    said("dpkg-deb", "--raw-extract", package, tree)
+    (site,) = tree.glob("opt/edged/lib/*/site-packages")
+    for one in site.iterdir():
+        if not one.name.startswith("edged"):
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+    sums = tree / "DEBIAN/md5sums"
+    kept = [line for line in sums.read_text().splitlines(keepends=True) if (tree / line.rstrip("\n")[34:]).is_file()]
+    sums.write_text("".join(kept))
+    said("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, folder / "edged.deb")
+    return folder / "edged.deb"
+
+
 @pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is not installed; scripts/test installs it")
-def test_lintian_has_nothing_to_say(package: Path) -> None:
-    """But for what the package itself overrides, with its reasons."""
-    assert said("lintian", "--allow-root", "--fail-on", "error,warning", package) == ""
+def test_lintian_has_nothing_to_say(package: Path, tmp_path: Path, soak: bool) -> None:
+    """But for what the package overrides, with its reasons. What is others' in it takes a minute: with --soak."""
+    looked_at = package if soak else without_wheels(package, tmp_path)
+    assert said("lintian", "--allow-root", "--fail-on", "error,warning", looked_at) == ""
 
 
 def test_it_owns_what_it_should(package: Path) -> None:
