@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +19,20 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 _TOLD = "told"
-_LONGEST = ROOT / "tests" / "system"
+# The longest files, of those that keep a CPU busy and those that mostly wait by turns.
+_LONGEST = [
+    "tests/system/test_pushes.py",
+    "tests/integration/fleet/test_push.py",
+    "tests/system/test_install.py",
+    "tests/integration/test_signed_install.py",
+    "tests/integration/test_swap.py",
+    "tests/integration/test_brokers.py",
+    "tests/system/test_debians.py",
+    "tests/integration/delivery/test_every_interruption.py",
+    "tests/system/test_package.py",
+    "tests/soak/test_mixed_load.py",
+    "tests/system/test_service.py",
+]
 
 # A busy machine is no fault: neither how long an example takes counts, nor how long it takes to make one.
 settings.register_profile("edged", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,8 +55,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
-    # The longest files first, so that no process is alone with one at the end.
-    items.sort(key=lambda item: _LONGEST not in item.path.parents)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    """When its file has its turn: the longest first, so that no process is alone with one at the end; then all mixed,
+    as neighbours are of one kind, and many that wait at once leave the CPUs idle.
+    """
+    file = item.path.relative_to(ROOT).as_posix()
+    return _LONGEST.index(file) if file in _LONGEST else len(_LONGEST), zlib.crc32(file.encode())
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: Python need not look at a million objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

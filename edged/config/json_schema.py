@@ -95,7 +95,7 @@ def _key(owner: type, name: str, annotation: Any) -> Schema:
 
 def _default(owner: type, name: str) -> Any:
     """What applies when the key is absent, as it would be written; None where that is nothing."""
-    every = (one for kind in (owner, steps.Form) for one in msgspec.structs.fields(kind))
+    every = (one for kind in (owner, steps.Form) for one in keys.told(kind))
     found = next((one.default for one in every if one.encode_name == name), None)
     return units.spelled(found) if isinstance(found, _UNITS) else found if isinstance(found, str | int) else None
 

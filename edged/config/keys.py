@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -39,10 +40,17 @@ class Kind(NamedTuple):
     key: Key
 
 
-def fields(owner: type) -> dict[str, Any]:
+@functools.cache
+def told(owner: type) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """What msgspec tells of a struct's fields, for which it compiles every annotation anew."""
+    return msgspec.structs.fields(owner)
+
+
+@functools.cache
+def fields(owner: type) -> Mapping[str, Any]:
     """The annotations of a struct's fields, by the names that a file has for them."""
     hints = get_type_hints(owner, include_extras=True)
-    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(owner)}
+    return types.MappingProxyType({field.encode_name: hints[field.name] for field in told(owner)})
 
 
 def kind(annotation: Any) -> Kind:

@@ -194,7 +194,7 @@ def make(owner: type[msgspec.Struct], found: Mapping[str, Any]) -> Any:
     """The struct, or UNSET when a key that it cannot do without is absent (which is noted already)."""
     if any(name not in found for name in required(owner)):
         return UNSET
-    names = {field.encode_name: field.name for field in msgspec.structs.fields(owner)}
+    names = {field.encode_name: field.name for field in keys.told(owner)}
     return owner(**{names[name]: value for name, value in found.items()})
 
 
@@ -268,7 +268,7 @@ def _text(text: str) -> str:
 
 def required(owner: type[msgspec.Struct]) -> list[str]:
     """The fields that a struct cannot do without."""
-    return [field.name for field in msgspec.structs.fields(owner) if field.required]
+    return [field.name for field in keys.told(owner) if field.required]
 
 
 def _number_hint(text: str) -> str:

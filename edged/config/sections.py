@@ -35,7 +35,7 @@ WRITTEN: Final[dict[type, dict[str, Any]]] = {
     schema.Model: {name: note for name, note in keys.fields(schema.Model).items() if name != "name"} | _BY_HAND,
     schema.Input: {name: note for name, note in keys.fields(schema.Input).items() if name != "form"}
     | {"field": _FIELD}
-    | keys.fields(Form),
+    | dict(keys.fields(Form)),
 }
 # What `defaults` may say: not what makes a model this one.
 OF_ONE_MODEL: Final = ("file", "inputs")

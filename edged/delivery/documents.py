@@ -7,6 +7,7 @@ trust.py's question, whether it applies here want.py's and manifest.py's. Pure.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal
@@ -233,9 +234,15 @@ def _written(value: Any) -> Any:
         return {name: _written(one) for name, one in value.items()}
     if not isinstance(value, _Document):
         return value
-    fields = {field.encode_name: field for field in msgspec.structs.fields(value)}
+    fields = _fields(type(value))
     said = {name: getattr(value, field.name) for name, field in fields.items()}
     return {name: _written(one) for name, one in said.items() if one != _default(fields[name])}
+
+
+@functools.cache
+def _fields(kind: type[_Document]) -> dict[str, msgspec.structs.FieldInfo]:
+    """By the names in a document; msgspec compiles every annotation anew to tell them."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:

@@ -256,7 +256,7 @@ class Generation:
     async def ended(self, starter: Starter) -> Ended:
         """Waits for the end of the channel, then for that of the process, which is killed past a second."""
         await asyncio.shield(self._closed)
-        return Ended(await starter.reap(self._worker), self.reason)
+        return await starter.reap(self._worker, self.reason)
 
     # --- the channel --------------------------------------------------------------------------------
 

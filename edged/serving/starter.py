@@ -75,23 +75,31 @@ class Worker:
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it."""
+    """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it.
+
+    `starved`: the kernel has meanwhile killed for want of memory, which tells nobody why.
+    """
 
     code: int | None
     reason: Fault | None
+    starved: bool = False
 
     def __str__(self) -> str:
         if self.reason is not None:
             return f"was ended: {self.reason.message}"
         if self.code is None:
             return "ended, nobody knows how"
-        return f"was killed by signal {-self.code}" if self.code < 0 else f"has ended with {self.code}"
+        if self.code >= 0:
+            return f"has ended with {self.code}"
+        why = ", as the kernel does where memory runs out: see MemoryMax and limits.memory" if self.starved else ""
+        return f"was killed by signal {-self.code}{why}"
 
 
 class Starter:
     """Starts workers one after the other."""
 
     def __init__(self) -> None:
+        self._starved = _starved()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon thread: a stalled fork server must not keep the daemon from ending.
         self._thread = threading.Thread(target=self._work, name="starter", daemon=True)
@@ -139,11 +147,11 @@ class Starter:
             channel.close(theirs)  # or its end would never be read on ours
         return Worker(process, ours, os.pidfd_open(int(process.pid or 0)))
 
-    async def reap(self, worker: Worker, *, patience_s: float = 1.0) -> int | None:
+    async def reap(self, worker: Worker, reason: Fault | None, *, patience_s: float = 1.0) -> Ended:
         """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.
 
-        An exit code, minus a signal, or None when nobody can say: 255 is what the fork server's own
-        death looks like, and then the worker may still be there (RULES 3). The waiting is the loop's, so
+        Its code is None when nobody can say: 255 is what the fork server's own death looks like, and
+        then the worker may still be there (RULES 3). The waiting is the loop's, so
         that many workers share one second (RULES 5); the thread only asks.
         """
         if not await worker.ended(patience_s):
@@ -159,7 +167,9 @@ class Starter:
             worker.forget()
             return code
 
-        return await self._run(job)
+        code = await self._run(job)
+        before, self._starved = self._starved, _starved()
+        return Ended(code, reason, starved=code == -signal.SIGKILL and self._starved > before)
 
     async def end(self) -> None:
         """Ends the fork server too, when all workers have: what is still there when the daemon ends, systemd kills.
@@ -213,6 +223,16 @@ def clear_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
             if not any(str(socket) in listening for socket in left.iterdir()):
                 shutil.rmtree(left)
+
+
+def _starved() -> int:
+    """How many processes the kernel has killed for want of memory, the box's or a group's; 0 where it hides that."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def _tell(over: asyncio.Future[None]) -> None:

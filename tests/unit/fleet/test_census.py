@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -43,7 +44,7 @@ class Forgetful:
         return True
 
     def turn(self, limit_s: float = 0.1) -> None:
-        pass
+        time.sleep(limit_s)
 
 
 def kept(count: int, *, installs: bool = True) -> dict[str, bytes]:
