@@ -19,8 +19,9 @@ LOCKS = {
     "requirements-dev.lock": [*BASE, *EXTRAS["demo"], *EXTRAS["dev"], "hatchling"],
     "requirements-bench.lock": [*BASE, *EXTRAS["bench"], "hatchling"],
     "requirements-soak.lock": EXTRAS["soak"],
+    "requirements-pip.lock": ["pip"],
 }
-OF_ITS_OWN = {"requirements-bench.lock", "requirements-soak.lock"}  # has packages that tests never need
+OF_ITS_OWN = {"requirements-bench.lock", "requirements-pip.lock", "requirements-soak.lock"}  # has packages that tests never need
 
 
 def pins(name: str) -> dict[str, str]:
