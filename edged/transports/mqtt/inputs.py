@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from edged.config import schema
-from edged.topics import TopicFilter, Tree
+from edged.topics import Ota, TopicFilter, Tree
 from edged.transports.mqtt.subscriptions import SHARED, Subscription, covers, plan
 
 _REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
@@ -69,6 +69,7 @@ class Inputs:
     ) -> None:
         self._tree = tree
         self._prefix = f"{tree.root}/models/"
+        self._own_trees = (f"{tree.root}/", f"{Ota(tree.base).root}/")
         self._names = {model.name for model in models}
         self._filters = [
             (model.name, form, TopicFilter.parse(one.topic), _wire(one))
@@ -131,8 +132,8 @@ class Inputs:
         return tuple(found.values())
 
     def _reaches(self, wire: str, topic: str) -> bool:
-        """A wildcard such as `#` does not reach into edged's own tree, or results would become inputs."""
-        return wire.startswith(f"{self._tree.root}/") or not topic.startswith(f"{self._tree.root}/")
+        """A wildcard such as `#` does not reach into edged's own trees, or results and releases would become inputs."""
+        return not any(topic.startswith(own) and not wire.startswith(own) for own in self._own_trees)
 
     def _identifier(self, wire: str) -> int:
         return next((one.identifier for one in self.plan if covers(one.filter, wire)), 0)

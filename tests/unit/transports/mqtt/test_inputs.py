@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edged.config import schema
-from edged.topics import Tree
+from edged.topics import Ota, Tree
 from edged.transports.mqtt.inputs import Inputs, answerable
 
 TREE = Tree("edged", "box")
@@ -48,8 +48,9 @@ def test_of_several_copies_each_model_takes_one() -> None:
     assert _found(inputs, "a/b") == [("m", 0, ""), ("n", 0, "")]
 
 
-def test_a_wildcard_does_not_reach_into_edgeds_own_tree() -> None:
-    inputs = _inputs(("m", ["#"]), ("n", ["edged/box/models/m/result"]))
+def test_a_wildcard_does_not_reach_into_edgeds_own_trees() -> None:
+    inputs = _inputs(("m", ["#"]), ("n", ["edged/box/models/m/result"]), ("o", ["edged/ota/+what/#"]))
+    assert _found(inputs, Ota("edged").blob("0" * 64)) == [("o", 0, "")]
     assert _found(inputs, TREE.result("m")) == [("n", 0, "")]
     assert _found(inputs, TREE.infer("m"), 1) == [("m", -1, "")]
     assert _found(inputs, TREE.infer("m"), 2) == []
