@@ -21,7 +21,8 @@ LOCKS = {
     "requirements-soak.lock": EXTRAS["soak"],
     "requirements-pip.lock": ["pip"],
 }
-OF_ITS_OWN = {"requirements-bench.lock", "requirements-pip.lock", "requirements-soak.lock"}  # has packages that tests never need
+# Those that have packages which tests never need.
+OF_ITS_OWN = {"requirements-bench.lock", "requirements-pip.lock", "requirements-soak.lock"}
 
 
 def pins(name: str) -> dict[str, str]:
