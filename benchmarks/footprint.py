@@ -24,7 +24,7 @@ _SETTLE_S: Final = 2.0  # after the start: what is said once has been said
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the tree: daemon, fork server, resource tracker or worker."""
+    """One process of the tree: daemon, fork server or worker."""
 
     role: str
     pss_bytes: int
@@ -120,7 +120,4 @@ def _until_ready(heard: socket.socket) -> None:
 def _role(daemon: int, pid: int) -> str:
     if pid == daemon:
         return "daemon"
-    process = psutil.Process(pid)
-    if process.ppid() != daemon:
-        return "worker"
-    return "tracker" if any("resource_tracker" in word for word in process.cmdline()) else "fork server"
+    return "fork server" if psutil.Process(pid).ppid() == daemon else "worker"

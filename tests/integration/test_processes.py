@@ -277,7 +277,7 @@ def test_clean_stop(one: Box) -> None:
     assert not one.socket.exists()
     # Not a moment later: systemd kills what it finds then.
     assert gone(everyone, 0) == []
-    assert len(everyone) == 3 + len(MODELS)  # the fork server and the resource tracker among them
+    assert len(everyone) == 2 + len(MODELS)  # the fork server among them
     assert "Traceback" not in one.tail(1000)
 
 

@@ -16,8 +16,8 @@ from tests.box import Box
 
 @dataclass(frozen=True)
 class Sample:
-    """One process at one moment (monotonic seconds). `role`: daemon, tracker, fork server, or `worker MODEL` with the
-    hash of its file, as other files take other memory.
+    """One process at one moment (monotonic seconds). `role`: daemon, fork server, or `worker MODEL` with the hash of
+    its file, as other files take other memory.
     """
 
     at_s: float
@@ -63,9 +63,7 @@ def _roles(one: Box) -> Iterator[tuple[str, int]]:
     yield "daemon", one.process.pid
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(one.process.pid).children():
-            with contextlib.suppress(psutil.Error):
-                command = " ".join(child.cmdline())
-                yield ("tracker" if "resource_tracker" in command else "fork server"), child.pid
+            yield "fork server", child.pid
     for model in one.status()["models"]:
         if model["pid"] and model["state"] == "serving":
             yield f"worker {model['name']} {model['sha256'][:6]}", model["pid"]

@@ -24,7 +24,7 @@ from tests.soak.trend import Point, rises, second_half, trend
 
 _LOOKS: Final = 24  # at least, for a slope of the second half
 _HELD_S: Final = 30.0  # past the deadline of the last requests: until then a client's ring may be held for one of them
-_KEPT_AS_BEFORE: Final = ("daemon", "tracker", "fork server")
+_KEPT_AS_BEFORE: Final = ("daemon", "fork server")
 _CONFIGURATION: Final = """
 device: box
 mqtt: {{url: "{url}"}}
