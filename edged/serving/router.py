@@ -20,8 +20,8 @@ class ModelView(msgspec.Struct, frozen=True):
 
     `unloaded`: it is waiting because somebody has said so. `batch` are the settings of the release that serves.
     `direct`: the path of its own socket, "" for none. `fallback`: why the first of the providers that it is meant for
-    does not run it, "" when it does. `topics` are those of its `inputs`, in the
-    configuration's order; `joined`: they run together.
+    does not run it, "" when it does. `topics` are those of its `inputs`, in the configuration's order; `joined`: they
+    run together.
     """
 
     name: str

@@ -77,7 +77,7 @@ class Worker:
 class Ended(msgspec.Struct, frozen=True):
     """How a worker ended: `code` is its exit code, minus a signal, None when unknown; `reason` why we killed it.
 
-    `starved`: the kernel has meanwhile killed for want of memory, which tells nobody why.
+    `starved`: the kernel has killed for want of memory since the last one ended; it tells nobody whom.
     """
 
     code: int | None
@@ -91,7 +91,7 @@ class Ended(msgspec.Struct, frozen=True):
             return "ended, nobody knows how"
         if self.code >= 0:
             return f"has ended with {self.code}"
-        why = ", as the kernel does where memory runs out: see MemoryMax and limits.memory" if self.starved else ""
+        why = ", perhaps by the kernel, which has killed for want of memory" if self.starved else ""
         return f"was killed by signal {-self.code}{why}"
 
 
@@ -150,9 +150,9 @@ class Starter:
     async def reap(self, worker: Worker, reason: Fault | None, *, patience_s: float = 1.0) -> Ended:
         """Waits for the end of a worker whose channel is closed, kills it past `patience_s`, and says how it ended.
 
-        Its code is None when nobody can say: 255 is what the fork server's own death looks like, and
-        then the worker may still be there (RULES 3). The waiting is the loop's, so
-        that many workers share one second (RULES 5); the thread only asks.
+        Its code is None when nobody can say: 255 is what the fork server's own death looks like, and then the
+        worker may still be there (RULES 3). The waiting is the loop's, so that many workers share one second
+        (RULES 5); the thread only asks.
         """
         if not await worker.ended(patience_s):
             worker.kill()
