@@ -34,15 +34,20 @@ _LONGEST = [
     "tests/system/test_service.py",
 ]
 
-# A busy machine is no fault: neither how long an example takes counts, nor how long it takes to make one.
-settings.register_profile("edged", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("edged")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what takes minutes too: the tests marked `soak`")
     parser.addoption("--soak-time", default="2m", help="how long the mixed load of tests/soak lasts (2m)")
     parser.addoption("--brokers", action="store_true", help="run the brokers of other people too: marked `brokers`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis: a busy machine is no fault, neither how long an example takes nor how long it takes to make one."""
+    examples = 200 if config.getoption("--soak") else 50
+    settings.register_profile(
+        "edged", max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("edged")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

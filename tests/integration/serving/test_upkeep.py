@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -166,6 +167,7 @@ def test_suspects_run_though_a_probe_is_under_way(play: Play) -> None:
         assert first is not None
         bench.route.feeder.pause()
         suspects = [bench.send(ONE_SCAN) for _ in range(16)]
+        os.kill(first.pid, signal.SIGSTOP)  # it answers none of them
         bench.route.feeder.use(first)
         first.kill()
 
