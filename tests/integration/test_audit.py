@@ -134,6 +134,17 @@ def test_the_log_is_for_people_and_says_where_the_chain_is_broken() -> None:
         assert "[no_state]" in done.stderr
 
 
+def test_who_has_asked_is_answered_when_the_line_is_there() -> None:
+    """However many ask within a second, of what is done and of what is refused."""
+    with box(ONE_MODEL) as one:
+        file = one.folder / "state" / "audit.jsonl"
+        for number in range(1, 4):
+            assert one.request("POST", "/edged/reload")[0] == 200
+            assert one.request("POST", "/edged/models/digits/rollback")[0] == 409
+            words = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+            assert (words.count("reloaded"), words.count("rollback_refused")) == (number, number)
+
+
 def test_a_daemon_that_was_killed_goes_on_with_the_chain() -> None:
     with box(ONE_MODEL) as one:
         one.wait((one.folder / "state" / "audit.jsonl").exists)
