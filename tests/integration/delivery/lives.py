@@ -44,7 +44,7 @@ from tests.signing import ISSUED_MS
 CHUNK: Final = 16 * 1024
 _COMMON: Final = random.Random(0).randbytes(8 * CHUNK)  # noqa: S311 - what each release has of the one before
 _LINES: Final = 20  # that a life tells at most before its end; an install tells three, or nine
-_MOMENT_S: Final = 0.01  # from the last of them to the end, at most
+_MOMENT_S: Final = 0.01  # from the last of them to the end, at most; or as long as a line has taken, on a slow disk
 _PATIENCE_S: Final = 60.0
 
 
@@ -176,6 +176,7 @@ def _in_place(path: Path, target: Path) -> Path:
     with target.open("wb", buffering=0) as file:
         for at in range(0, len(content), quarter):
             file.write(content[at : at + quarter])
+            os.fsync(file.fileno())  # so that, on a slow disk as well, most of the time goes here
             time.sleep(0.001)
     path.unlink()
     return target
@@ -257,8 +258,8 @@ def one_life(life: Life, root: Path, end: Callable[[], object], chance: random.R
         finally:
             os._exit(1)
     os.close(writer)
-    told = _heard(reader, chance.randrange(_LINES))
-    time.sleep(chance.uniform(0, _MOMENT_S))
+    told, slowest_s = _heard(reader, chance.randrange(_LINES))
+    time.sleep(chance.uniform(0, max(_MOMENT_S, slowest_s)))
     end()
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -269,17 +270,20 @@ def one_life(life: Life, root: Path, end: Callable[[], object], chance: random.R
     return told
 
 
-def _heard(reader: int, lines: int) -> str:
-    """What it tells until it has told so many lines."""
-    told = ""
+def _heard(reader: int, lines: int) -> tuple[str, float]:
+    """What it tells until it has told so many lines, and the longest it was silent between two."""
+    told, slowest_s, last = "", 0.0, 0.0
     while told.count("\n") < lines:
         if not select.select([reader], [], [], _PATIENCE_S)[0]:
             raise RuntimeError(f"a life hangs after {told!r}")
         said = os.read(reader, 4096).decode()
         if not said:
             break
-        told += said
-    return told
+        now = time.monotonic()
+        if told:
+            slowest_s = max(slowest_s, now - last)
+        told, last = told + said, now
+    return told, slowest_s
 
 
 def _nothing() -> None:
