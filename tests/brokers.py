@@ -5,9 +5,9 @@
 
 `Mosquitto` takes extra lines of mosquitto.conf and, with `tls=True`, listens with TLS, a password and
 a certificate authority of its own (`broker.ca`; `broker.authority` issues more); with `websockets=True` it speaks
-MQTT in WebSockets there, and as it is on `broker.plain`. `kill()` is SIGKILL;
-`start()` starts it again on the same port with the same files. `Amqtt` is the broker of PyPI: 3.1.1
-only, silent to MQTT 5. `Nats` is Debian's nats-server: 3.1.1 only, and says so.
+MQTT in WebSockets there, and as it is on `broker.plain`; with `keeps=True` it writes down at once what it must not
+forget, so that it survives `kill()`, which is SIGKILL. `start()` starts it again on the same port with the same files.
+`Amqtt` is the broker of PyPI: 3.1.1 only, silent to MQTT 5. `Nats` is Debian's nats-server: 3.1.1 only, and says so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests import ports
 from tests.certificates import Authority
 
 free_port = ports.free_port
+_MEMORY = Path("/dev/shm")  # of brokers that are killed: nobody ends this machine
 USERNAME = "press-07"
 PASSWORD = "not-a-secret"  # noqa: S105  only ever of a broker on loopback that lives for one test
 
@@ -59,6 +61,7 @@ class Process:
         self.log = folder / "broker.log"
         self.environment: dict[str, str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._after = contextlib.ExitStack()
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -120,13 +123,21 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._after.close()
 
 
 class Mosquitto(Process):
     """Eclipse Mosquitto; `config` is appended to its configuration file as it is."""
 
     def __init__(
-        self, folder: Path, config: str = "", *, tls: bool = False, port: int = 0, websockets: bool = False
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        tls: bool = False,
+        port: int = 0,
+        websockets: bool = False,
+        keeps: bool = False,
     ) -> None:
         super().__init__(folder, port or free_port())
         self.tls = tls
@@ -144,6 +155,12 @@ class Mosquitto(Process):
         ]
         if websockets:
             lines.append("protocol websockets")
+        if keeps:
+            # It syncs its file for each change: on the disk of a small box that is 30 messages a second.
+            parent = _MEMORY if _MEMORY.is_dir() else folder
+            kept = self._after.enter_context(tempfile.TemporaryDirectory(dir=parent))
+            lines += ["persistence true", "autosave_interval 1", "autosave_on_changes true"]
+            lines.append(f"persistence_location {kept}/")
         if tls:
             self.authority = Authority(folder)
             certificate, key = self.authority.issue("localhost", server=True)

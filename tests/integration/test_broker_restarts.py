@@ -23,9 +23,6 @@ from tests.brokers import Mosquitto
 from tests.proxy import proxied
 from tests.tap import Tap
 
-KEPT = (
-    "persistence true\nautosave_interval 1\nautosave_on_changes true\nmax_queued_messages 0\npersistence_location {}/\n"
-)
 MODEL = DIGITS / "digits_v1_int8.onnx"
 CONFIG = """
 device: box
@@ -111,7 +108,7 @@ def is_in_order(numbers: list[int]) -> bool:
 @contextlib.contextmanager
 def kept(folder: Path) -> Iterator[Mosquitto]:
     folder.mkdir()
-    with Mosquitto(folder, KEPT.format(folder)) as broker:
+    with Mosquitto(folder, "max_queued_messages 0", keeps=True) as broker:
         yield broker
 
 

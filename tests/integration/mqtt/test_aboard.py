@@ -30,7 +30,6 @@ OTA = Ota("edged")
 OWN = schema.Push()
 SHARED = schema.Push(connection="shared")
 SMALL = 2_000_000  # bytes
-KEPT = "persistence true\nautosave_interval 1\nautosave_on_changes true\nmax_queued_messages 10000"
 
 Version = Literal["5", "3.1.1"]
 
@@ -85,7 +84,7 @@ async def supplied(
 ) -> AsyncIterator[tuple[Mosquitto, Proxy, User, Receiver]]:
     """A broker that has the release, and a box behind a slow line, not yet running, which has it in the end."""
     (folder / "broker").mkdir()
-    with Mosquitto(folder / "broker", KEPT) as broker, User(broker.port) as user:
+    with Mosquitto(folder / "broker", "max_queued_messages 10000", keeps=True) as broker, User(broker.port) as user:
         await shipment.publish(user)
         async with Proxy(broker.port, rate=1e6) as proxy:
             receiver = Receiver(proxy.url, folder / "box", push=push, version=version)

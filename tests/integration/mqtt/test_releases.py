@@ -25,7 +25,6 @@ MODEL = 20_000_000  # bytes
 SMALL = 2_000_000
 # What an administrator with a small machine sets; Mosquitto 2.1's own limit is 2 MB.
 LIMITED = "max_packet_size 131072\nmax_queued_messages 100"
-KEPT = "persistence true\nautosave_interval 1\nautosave_on_changes true"
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +113,7 @@ def test_ota_F09_a_broker_that_restarts_with_what_it_retained_costs_no_chunk_twi
     (tmp_path / "broker").mkdir()
 
     async def scenario() -> None:
-        with Mosquitto(tmp_path / "broker", KEPT) as broker, User(broker.port) as user:
+        with Mosquitto(tmp_path / "broker", keeps=True) as broker, User(broker.port) as user:
             await shipment.publish(user)
             async with Proxy(broker.port, rate=1e6) as proxy, receiving(proxy.url, tmp_path / "box") as receiver:
                 fetching = asyncio.create_task(receiver.fetch(shipment.release))

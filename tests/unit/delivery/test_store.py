@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -292,20 +293,23 @@ while True:
     else:
         record = rollout.kept(record)
     store.commit("m", record)
+    print("committed", flush=True)
     store.prune()
 """
 
 
 def test_killed_at_any_moment_it_finds_whole_files_and_one_state(tmp_path: Path) -> None:
-    root, highest, round_ = tmp_path / "state", 0, 0
-    while round_ < 40 or (highest <= 5 and round_ < 400):  # on a slow disk it takes more rounds to get as far
+    root, highest = tmp_path / "state", 0
+    for round_ in range(40):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, root], stdout=subprocess.PIPE, cwd=Path.cwd())
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"up\n"
-        try:
-            writer.wait(timeout=0.002 * (round_ % 20))
-        except subprocess.TimeoutExpired:
-            writer.kill()
+        start_s, commits = time.monotonic(), round_ % 5
+        for _ in range(commits):
+            assert writer.stdout.readline() == b"committed\n"
+        commit_s = (time.monotonic() - start_s) / commits if commits else 0.01
+        time.sleep(commit_s * (round_ % 8) / 7)  # however slow the disk is, the end is somewhere in the next commit
+        writer.kill()
         assert writer.wait() == -9  # it had not ended by itself
         writer.stdout.close()
         store = Store(root)
@@ -316,7 +320,6 @@ def test_killed_at_any_moment_it_finds_whole_files_and_one_state(tmp_path: Path)
         assert record.highest >= highest  # nothing that was committed is forgotten
         highest = record.highest
         store.close()
-        round_ += 1
     assert highest > 5
 
 
