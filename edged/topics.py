@@ -10,6 +10,9 @@ import msgspec
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RESERVED_DEVICES: Final = frozenset({"ota", "all", "group"})
+_ASKED: Final = frozenset({"infer", "push", "request"})
+_STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "need"})
+_RESULT: Final = re.compile(r"/models/[^/]+/result(?:/[^/]+)?")
 _MAX_BYTES: Final = 65_535  # MQTT 5, 1.5.4: a UTF-8 string's length is two bytes
 
 
@@ -157,6 +160,37 @@ class Tree(msgspec.Struct, frozen=True):
     @property
     def need(self) -> str:
         return f"{self.root}/need"
+
+    def claimed(self, topic: str) -> str:
+        """Why neither a result nor an answer may go to `topic`, "" where one may: somebody reads it as something else.
+
+        States, requests, inputs and pushes of this box and of others, and signed documents. What else is below another
+        box's name is its owner's: an answer may go there.
+        """
+        if topic.startswith("$"):
+            return "begins with $, which is the broker's own"
+        base = f"{self.base}/"
+        if not topic.startswith(base):
+            return ""
+        whose, *levels = topic[len(base) :].split("/")
+        of_model = levels[2] if levels[:1] == ["models"] and len(levels) > 2 else ""
+        if of_model == "result":  # whatever its id
+            return ""
+        if whose == "ota":
+            return f"is one of the fleet's signed documents, which boxes follow (below {Ota(self.base).root}/)"
+        if whose in RESERVED_DEVICES or _ASKED.intersection(levels):
+            return "is one that boxes take requests, inputs or pushes on"
+        own = topic.startswith(self.response(""))  # another box's is where it waits for answers
+        if own or of_model == "status" or _STATES.intersection(levels[:1]):
+            return "is one that boxes publish their own state on"
+        return ""
+
+    def no_output(self, topic: str) -> str:
+        """Why no model's results may go to `topic`, "" where they may: in this box's own tree they have their place."""
+        reason = self.claimed(topic)
+        if not reason and topic.startswith(f"{self.root}/") and not _RESULT.fullmatch(topic[len(self.root) :]):
+            return f"is in this box's own tree, where results have {self.root}/models/<model>/result"
+        return reason
 
     @staticmethod
     def _with_id(topic: str, id: str) -> str:

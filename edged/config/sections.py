@@ -60,7 +60,7 @@ def config(reader: Reader, node: nodes.Node) -> schema.Config:
     if "push" in found:
         found["push"] = arrivals.section(reader, found["push"], tree)
         if found["push"].models == "any":
-            found["arriving"] = _arriving(reader, defaults)
+            found["arriving"] = _arriving(reader, defaults, tree)
     return schema.Config(device=device, sockets=sockets, mqtt=mqtt, models=models, **found)
 
 
@@ -94,12 +94,14 @@ def _defaults(reader: Reader, node: nodes.Node) -> nodes.Node:
     return node if len(reader.mistakes) == before and isinstance(node, nodes.Mapping) else _NOTHING
 
 
-def _arriving(reader: Reader, defaults: nodes.Node) -> schema.Model:
+def _arriving(reader: Reader, defaults: nodes.Node, tree: Tree | None) -> schema.Model:
     """What a model begins with that a release brings: it has no topics but its own."""
     model = schema.Model(name="", **_model_keys(reader, defaults, "defaults", DEFAULTS))
     if names := template_names(model.output.topic):
         what = f"{{{names[0]}}} is no level of an input of a model that a release brings: it has none"
         reader.refuse(line_of(defaults, "output", "topic"), "defaults.output.topic", what, "write it below models")
+    elif tree is not None:
+        _check_place(reader, defaults, "defaults", model.output, tree)
     return model
 
 
@@ -134,6 +136,7 @@ def _model(reader: Reader, name: str, node: nodes.Node, tree: Tree | None) -> sc
     _check_format(reader, node, path, model)
     joins.check(reader, node, path, model)
     if _check_template(reader, node, path, model) and tree is not None:
+        _check_place(reader, node, path, model.output, tree)
         _check_loop(reader, node, path, model, tree)
     return model
 
@@ -226,6 +229,14 @@ def _check_template(reader: Reader, node: nodes.Node, path: str, model: schema.M
     if not model.inputs and template_names(model.output.topic) and not has(node, "inputs"):
         reader.refuse(line, key, "names a level of an input's topic, and there are no inputs", "add inputs")
     return not unknown
+
+
+def _check_place(reader: Reader, node: nodes.Node, path: str, output: schema.Output, tree: Tree) -> None:
+    """No result may be read as something else. Levels of an input that make it so are refused when they come."""
+    filled = fill(output.topic, dict.fromkeys(template_names(output.topic), "any")) if output.topic else ""
+    if reason := tree.no_output(filled):
+        hint = "leave it out, or choose one that edged has no use for, such as cells/digit"
+        reader.refuse(line_of(node, "output", "topic"), f"{path}.output.topic", f"{output.topic} {reason}", hint)
 
 
 def _check_loop(reader: Reader, node: nodes.Node, path: str, model: schema.Model, tree: Tree) -> None:

@@ -13,8 +13,6 @@ from edged.transports.mqtt.subscriptions import SHARED, Subscription, covers, pl
 
 _REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
 _LONGEST: Final = 512  # characters of one that is: those of sensors are short, and anybody may send one of 64 KiB
-_CLOSED: Final = frozenset({"infer", "push", "request"})
-_STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "need", "response"})
 
 
 class Arrival(msgspec.Struct, frozen=True, eq=False):
@@ -146,15 +144,8 @@ def _wire(entry: schema.Input) -> str:
 
 
 def answerable(tree: Tree, topic: str) -> str:
-    """Why `topic` is no response topic, "" when it is one: nothing that edged reads or states itself."""
+    """Why `topic` is no response topic, "" when it is one: nothing that boxes read or state themselves."""
     if not topic or "+" in topic or "#" in topic or "\x00" in topic or topic.startswith("$"):
         return "a response topic has no wildcard and does not start with $"
-    base = f"{tree.base}/"
-    if topic.startswith(base) and _CLOSED.intersection(topic[len(base) :].split("/")):
-        return "a response topic may not be one that edged takes requests on"
-    own = f"{tree.root}/"
-    if topic.startswith(own):
-        levels = topic[len(own) :].split("/")
-        if levels[0] in _STATES or levels[-1] == "status":
-            return "a response topic may not be one that edged publishes its own state on"
-    return ""
+    reason = tree.claimed(topic)
+    return f"the response topic {reason}" if reason else ""

@@ -27,6 +27,7 @@ _ERRORS_A_SECOND: Final = 10
 _ASKED_FOR: Final = frozenset({"rate_limited", "replaced", "too_old", "no_partner"})
 _SEQUENCES: Final = 4096  # output topics whose `seq` is kept; the least recently used starts again at 1
 _WITH_PARAMETERS: Final = frozenset({"oip", "prediction"})  # results that have room for `seq` and the like
+_SHOWN: Final = 200  # characters of a topic that an error shows
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
 _BINARY: Final = "application/octet-stream"
@@ -121,7 +122,12 @@ class Results:
         template = self._outputs[target.model].topic
         if response_topic or target.form < 0 or not template:
             return response_topic or self._tree.result(target.model, target.id)
-        return fill(template, target.levels) if target.levels else template
+        if not target.levels:
+            return template
+        topic = fill(template, target.levels)
+        if reason := self._tree.no_output(topic):  # of a template the configuration could not know
+            raise ValueError(f"{topic[:_SHOWN]} {reason}")
+        return topic
 
     def settle(self, sender: Sender, outcome: Outcome) -> None:
         """The final outcome of one input: published, then the input acknowledged."""

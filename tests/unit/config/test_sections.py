@@ -18,6 +18,7 @@ from tests.unit.config.folder import Folder
 
 BROKER = "mqtt: {url: mqtt://b}\n"
 NOT_LOOPBACK = "is not this box alone, which takes sockets.token_file and sockets.tls"
+ELSEWHERE = "(leave it out, or choose one that edged has no use for, such as cells/digit)"
 DTYPES = "(one of bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, float32, float64)"
 
 
@@ -73,6 +74,53 @@ WRONG = {
     "a base with an empty level": (
         "mqtt: {url: mqtt://b, base: edged/}\n",
         "1: mqtt.base: expected levels such as edged or plant/edged (without / at the ends, and no $ at the start)",
+    ),
+    "a result for the box's state": (
+        model("output: {topic: edged/box/status}", broker=f"device: box\n{BROKER}"),
+        f"3: models.a.output.topic: edged/box/status is one that boxes publish their own state on {ELSEWHERE}",
+    ),
+    "a result for another box's state": (
+        model('inputs: [{topic: +in/x}], output: {topic: "edged/{in}/status"}'),
+        f"2: models.a.output.topic: edged/{{in}}/status is one that boxes publish their own state on {ELSEWHERE}",
+    ),
+    "a result for requests": (
+        model('inputs: [{topic: +in/x}], output: {topic: "edged/box/request/{in}"}'),
+        (
+            "2: models.a.output.topic: edged/box/request/{in} is one that boxes take requests, inputs or pushes on "
+            f"{ELSEWHERE}"
+        ),
+    ),
+    "a result for a push": (
+        model("output: {topic: edged/box/models/a/push}"),
+        (
+            "2: models.a.output.topic: edged/box/models/a/push is one that boxes take requests, inputs or pushes on "
+            f"{ELSEWHERE}"
+        ),
+    ),
+    "a result for a want": (
+        model("output: {topic: e/ota/want/a/all}", broker="mqtt: {url: mqtt://b, base: e}\n"),
+        (
+            "2: models.a.output.topic: e/ota/want/a/all is one of the fleet's signed documents, which boxes follow "
+            f"(below e/ota/) {ELSEWHERE}"
+        ),
+    ),
+    "a result for the broker": (
+        model('inputs: [{topic: +in/x}], output: {topic: "$SYS/{in}"}'),
+        f"2: models.a.output.topic: $SYS/{{in}} begins with $, which is the broker's own {ELSEWHERE}",
+    ),
+    "a result in the box's own tree": (
+        model('inputs: [{topic: +in/x}], output: {topic: "edged/box/{in}"}', broker=f"device: box\n{BROKER}"),
+        (
+            "3: models.a.output.topic: edged/box/{in} is in this box's own tree, where results have "
+            f"edged/box/models/<model>/result {ELSEWHERE}"
+        ),
+    ),
+    "results of what a release brings, for the box's state": (
+        (
+            f"device: box\n{BROKER}push: {{trust: edged.yaml, models: any}}\n"
+            "defaults: {output: {topic: edged/box/info}}\n"
+        ),
+        f"4: defaults.output.topic: edged/box/info is one that boxes publish their own state on {ELSEWHERE}",
     ),
     "a password without a user": (
         "mqtt:\n  url: mqtt://b\n  password: x\n",

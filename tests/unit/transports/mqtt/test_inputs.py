@@ -82,13 +82,22 @@ def test_memory_of_topics_is_bounded() -> None:
         TREE.telemetry,
         TREE.install("m"),
         TREE.model_status("m"),
+        TREE.response("ping"),
+        Ota(TREE.base).want("m", "all"),
+        "edged/group/line-2/request/ping",
+        "edged/other/status",
+        "edged/other/install/m",
+        "edged/other/models/m/status",
+        "edged/other/request/ping",
     ],
 )
 def test_not_answerable(topic: str) -> None:
     assert answerable(TREE, topic)
 
 
-@pytest.mark.parametrize("topic", ["answers/me", TREE.result("m", "7"), "edged/other/answers", "infer"])
+@pytest.mark.parametrize(
+    "topic", ["answers/me", TREE.result("m", "7"), TREE.result("m", "push"), "edged/other/answers", "infer"]
+)
 def test_answerable(topic: str) -> None:
     assert answerable(TREE, topic) == ""
 

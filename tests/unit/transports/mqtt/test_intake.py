@@ -169,6 +169,30 @@ def test_levels_that_make_no_topic_are_the_senders_error() -> None:
     assert bench.acknowledged == [(1, mid)]
 
 
+@pytest.mark.parametrize(
+    ("template", "topic", "why"),
+    [
+        ("{area}/{cell}/status", "in/edged/box/x", "boxes publish their own state on"),
+        ("{area}/{cell}/request/{what}", "in/edged/other/ping", "boxes take requests"),
+        ("{area}/{cell}/want/m/all", "in/edged/ota/x", "signed documents"),
+        ("{area}/{cell}/x", "in/edged/box/x", "this box's own tree"),
+        ("{area}/digit", "in/$SYS/x/x", "the broker's own"),
+    ],
+)
+def test_levels_that_would_make_a_result_something_else_are_refused(template: str, topic: str, why: str) -> None:
+    entry = schema.Input("in/+area/+cell/+what")
+    bench = Bench(schema.Model("m", inputs=(entry,), output=schema.Output(topic=template)))
+    mid = bench.send(topic)
+    assert bench.taken == []
+    assert (bench.json()["code"], why in bench.json()["message"]) == ("bad_input", True)
+    assert bench.published[0].topic == TREE.error("m")
+    assert bench.dropped == [("m", "bad_input")]
+    assert bench.acknowledged == [(1, mid)]
+    bench.send("in/hall/7/x")
+    bench.taken[0].reply(_answer())
+    assert bench.published[-1].topic.startswith("hall/")
+
+
 def test_response_topic_takes_answer_and_error() -> None:
     bench = Bench()
     for _ in range(2):
