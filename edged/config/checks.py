@@ -10,6 +10,9 @@ from edged.topics import RESERVED_DEVICES, TopicFilter, check_topic, is_name, te
 
 _NAME_HINT: Final = "letters, digits, _ and -, at most 64"
 _SUN_PATH: Final = 107  # unix(7): 108 bytes with the NUL
+_TOPIC: Final = 4096  # bytes, of 65,535 that MQTT has room for: $share and its group come before it
+_BASE: Final = 256  # bytes: the longest of edged's own topics below it add 280, and have to fit 65,535
+_LEVELS: Final = 128  # Mosquitto ends a connection over more than 200, $share and its group among them
 _CLIENT_ID: Final = 128  # a guard: brokers take more, some old ones only 23
 
 
@@ -38,6 +41,8 @@ def base_topic(text: str) -> None:
     check_topic(text)
     if text.startswith(("/", "$")) or text.endswith("/") or "//" in text:
         raise Refusal("expected levels such as edged or plant/edged", "without / at the ends, and no $ at the start")
+    if len(text.encode()) > _BASE:
+        raise Refusal(f"has {len(text.encode())} bytes, {_BASE} at most: all of edged's own topics begin with it")
 
 
 def topic_filter(text: str) -> None:
@@ -49,6 +54,7 @@ def topic_filter(text: str) -> None:
         group, _, topic = text.removeprefix("$share/").partition("/")
         raise Refusal("the group is a key of its own", f"write topic: {topic}, share: {group}")
     TopicFilter.parse(text)
+    _bounded(text)
 
 
 def output_topic(text: str) -> None:
@@ -56,6 +62,17 @@ def output_topic(text: str) -> None:
     if "+" in text:
         raise Refusal("an output's topic names a level with {}", "such as cells/{cell}/digit")
     check_topic(text)
+    _bounded(text)
+
+
+def _bounded(text: str) -> None:
+    if len(text.encode()) > _TOPIC:
+        raise Refusal(f"has {len(text.encode())} bytes, {_TOPIC} at most")
+    count = text.count("/") + 1
+    if count > _LEVELS:
+        raise Refusal(
+            f"has {count} levels, {_LEVELS} at most", "brokers end the connection over a topic of many levels"
+        )
 
 
 def socket_path(text: str) -> None:

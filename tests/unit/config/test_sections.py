@@ -75,6 +75,28 @@ WRONG = {
         "mqtt: {url: mqtt://b, base: edged/}\n",
         "1: mqtt.base: expected levels such as edged or plant/edged (without / at the ends, and no $ at the start)",
     ),
+    "a base that leaves no room for a topic": (
+        f"mqtt: {{url: mqtt://b, base: {'b' * 65_530}}}\n",
+        "1: mqtt.base: has 65530 bytes, 256 at most: all of edged's own topics begin with it",
+    ),
+    "an input of more levels than brokers take": (
+        inputs(f"{{topic: {'a/' * 200}a}}"),
+        (
+            "2: models.a.inputs[0].topic: has 201 levels, 128 at most "
+            "(brokers end the connection over a topic of many levels)"
+        ),
+    ),
+    "an input's topic that leaves no room for its group": (
+        inputs(f"{{topic: {'a' * 65_530}, share: g}}"),
+        "2: models.a.inputs[0].topic: has 65530 bytes, 4096 at most",
+    ),
+    "a result of more levels than brokers take": (
+        model(f"output: {{topic: {'a/' * 200}a}}"),
+        (
+            "2: models.a.output.topic: has 201 levels, 128 at most "
+            "(brokers end the connection over a topic of many levels)"
+        ),
+    ),
     "a result for the box's state": (
         model("output: {topic: edged/box/status}", broker=f"device: box\n{BROKER}"),
         f"3: models.a.output.topic: edged/box/status is one that boxes publish their own state on {ELSEWHERE}",
