@@ -164,9 +164,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The model cannot be loaded; the worker ends after this."""
+    """The model cannot be loaded; the worker ends after this. `where` is as in errors.EdgedError."""
 
     fault: Fault
+    where: str = ""
 
 
 class AnswerHead(msgspec.Struct, frozen=True, array_like=True):

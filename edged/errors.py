@@ -28,13 +28,17 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EdgedError(Exception):
-    """An error that knows its stable code; `fault` is what its sender is told."""
+    """An error that knows its stable code; `fault` is what its sender is told.
 
-    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+    `where` is the key of the model's settings that is to blame, such as `preprocess[1]`, where one is known to be.
+    """
+
+    def __init__(self, code: str, message: str, hint: str | None = None, *, where: str = "") -> None:
         if code not in CODES:
             raise KeyError(f"{code!r} is not in the table of codes")
         super().__init__(message)
         self.fault: Final = fault(code, message, hint)
+        self.where: Final = where
 
     def __str__(self) -> str:
         return f"{self.fault.code}: {self.fault.message}"

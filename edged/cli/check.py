@@ -6,17 +6,16 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from edged.cli import local
 from edged.config.mistakes import ConfigErrors, Mistake
+from edged.errors import CODES, EdgedError
 from edged.topics import Tree
 
 if TYPE_CHECKING:
-    from edged.config.nodes import Line
     from edged.config.schema import Config, Model, Mqtt
     from edged.delivery.documents import Trust
-    from edged.errors import Fault
 
 HELP = "read a configuration and say every mistake, or what it would run"
 EXAMPLES = """
@@ -26,6 +25,8 @@ edged check --config edged.yaml --json
 edged check --schema > edged.schema.json
 edged check --reload && systemctl reload edged
 """
+_NOT_TOLD: Final = ("output", "queue", "swap")  # keys of a model that its process does its work without
+_TO_BLAME: Final = {"not_a_model": "file", "no_provider": "providers", "over_memory": "limits.memory"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,16 +49,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 for a valid configuration; ConfigErrors, which ends in 2, for any other."""
     from edged.config import json_schema, load
-    from edged.delivery import anchor
 
     if args.schema:
         print(json.dumps(json_schema.document(), indent=2))
         return 0
     path = load.find(args.config)
     try:
-        config = load.load(path)
-        trust = anchor.check(path, config)
-        fallen = _rehearse(path, config)
+        config, trust, fallen = _tried(path)
     except ConfigErrors as errors:
         if not args.json:
             raise
@@ -84,22 +82,48 @@ def _believes(trust: Trust) -> str:
     )
 
 
-def _rehearse(file: Path, config: Config) -> list[str]:
-    """Starts every model once: whether a file is a model, and whether the steps fit it, shows only there.
+def _tried(file: Path) -> tuple[Config, Trust | None, list[str]]:
+    """The configuration, whose signatures count, and what is to be known of the models that start.
 
-    Returns what is to be known of those that start.
+    Raises ConfigErrors with every mistake: what is wrong in one place hides nothing that can be judged elsewhere.
     """
-    from edged.config.load import line_of
+    from edged.config.load import examine
+    from edged.delivery import anchor
     from edged.serving.rehearsal import rehearse
 
-    faults, fallbacks = rehearse(config.models)
-    if faults:
-        raise ConfigErrors([_mistake(line_of(file, "models", name), name, fault) for name, fault in faults.items()])
-    return [f"{name}: would run on the CPU: {why}" for name, why in fallbacks.items()]
+    config, mistakes = examine(file)
+    if config is None:
+        raise ConfigErrors(str(file), mistakes)
+    trust = None
+    faults, fallbacks = rehearse([model for model in config.models if _is_whole(model.name, mistakes)])
+    mistakes += [_mistake(file, name, error) for name, error in faults.items()]
+    try:
+        trust = anchor.check(file, config)
+    except ConfigErrors as errors:
+        mistakes += errors.mistakes
+    if mistakes:
+        raise ConfigErrors(str(file), mistakes)
+    return config, trust, [f"{name}: would run on the CPU: {why}" for name, why in fallbacks.items()]
 
 
-def _mistake(line: Line, model: str, fault: Fault) -> Mistake:
-    return Mistake(line.file, int(line), f"models.{model}", fault.message, fault.hint)
+def _is_whole(model: str, mistakes: Sequence[Mistake]) -> bool:
+    """Whether the model's process would be told what is meant, so that what it says is no consequence of a mistake."""
+    own = f"models.{model}"
+    paths = [one.path for one in mistakes]
+    its = [one for one in paths if one in ("", "models", own) or one.startswith((f"{own}.", "default"))]
+    return all(one.startswith(tuple(f"{own}.{key}" for key in _NOT_TOLD)) for one in its)
+
+
+def _mistake(file: Path, model: str, error: EdgedError) -> Mistake:
+    """A model that does not start, at the key that is to blame where one is known."""
+    from edged.config.load import line_of
+
+    problem = error.fault
+    key = error.where or _TO_BLAME.get(problem.code, "")
+    places = [f"models.{model}.{key}", f"defaults.{key}", f"models.{model}"]
+    line, place = next((line, place) for place in places if (line := line_of(file, place)) or place == places[-1])
+    hint = "" if problem.hint == CODES["bad_config"].hint else problem.hint  # which is to do what was just done
+    return Mistake(line.file, int(line), place, problem.message.removeprefix(f"{model}: "), hint)
 
 
 def _answer(

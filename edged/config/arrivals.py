@@ -46,6 +46,7 @@ def section(reader: Reader, node: nodes.Node, tree: Tree | None) -> schema.Push:
             files.readable(path)
         except ValueError as error:
             reader.refuse_error(line_of(node, "trust"), "push.trust", error)
+            found["trust"] = ""
     if found.get("models") == "any" and "trust" not in found:
         what = "a model that this file does not name takes a signed release, and nobody's signature counts here"
         reader.refuse(line_of(node, "models"), "push.models", what, "name the root of trust: push.trust")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,13 +39,23 @@ def load(path: str | Path, environment: Mapping[str, str] = os.environ, *, need_
     Without `need_models` a model's file may be missing: a box starts with what it has, and the model is
     reported failed, or runs a version that was pushed.
     """
+    found, mistakes = examine(path, environment, need_models=need_models)
+    if mistakes or found is None:
+        raise ConfigErrors(str(path), mistakes)
+    return found
+
+
+def examine(
+    path: str | Path, environment: Mapping[str, str] = os.environ, *, need_models: bool = True
+) -> tuple[schema.Config | None, list[Mistake]]:
+    """What can be used of a configuration, for `edged check` to try, and all mistakes.
+
+    What cannot be used has its default. None: a file is no YAML, and nothing can be said of what it would change.
+    """
     file = Path(path)
     reader = Reader(str(path), file.absolute().parent, environment, need_models=need_models)
     root = _document(reader, file)
-    found = None if root is None else sections.config(reader, root)
-    if reader.mistakes or found is None:
-        raise reader.errors()
-    return found
+    return None if root is None else sections.config(reader, root), reader.mistakes
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -53,16 +64,19 @@ def files_of(path: str | Path) -> list[Path]:
     return [file, *_drop_ins(Reader(str(path), file.absolute().parent, {}), file)]
 
 
-def line_of(path: str | Path, *keys: str) -> Line:
-    """Where a key of a valid configuration stands, for mistakes that show only later; line 0 when it does not."""
+def line_of(path: str | Path, key: str) -> Line:
+    """Where `models.digits.preprocess[1]` stands, for mistakes that show only later; line 0 when it does not."""
     file = Path(path)
     node = _document(Reader(str(path), file.absolute().parent, {}), file)
     line = Line(0, str(path))
-    for key in keys:
-        member = node.members.get(key) if isinstance(node, nodes.Mapping) else None
-        if member is None:
+    for name, index in re.findall(r"([^.\[]+)|\[([0-9]+)\]", key):
+        if isinstance(node, nodes.Mapping) and name in node.members:
+            line, node = node.members[name].line, node.members[name].value
+        elif isinstance(node, nodes.Sequence) and index and int(index) < len(node.items):
+            node = node.items[int(index)]
+            line = node.line
+        else:
             return Line(0, str(path))
-        line, node = member.line, member.value
     return line
 
 
@@ -155,4 +169,4 @@ def text_of(reader: Reader, file: Path, *, missing: str = _MISSING) -> str | Non
         return None
 
 
-__all__ = ["ConfigErrors", "Mistake", "files_of", "find", "from_models", "line_of", "load", "text_of"]
+__all__ = ["ConfigErrors", "Mistake", "examine", "files_of", "find", "from_models", "line_of", "load", "text_of"]

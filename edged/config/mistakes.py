@@ -23,10 +23,10 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class ConfigErrors(Exception):
-    """A configuration that cannot be used; `mistakes` has every one, in the order they are shown in."""
+    """A configuration that cannot be used; `mistakes` has every one: those of `file` first, then by file and line."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        self.mistakes = tuple(mistakes)
+    def __init__(self, file: str, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda one: (one.file != file, one.file, one.line)))
         super().__init__("\n".join(map(str, self.mistakes)))
 
 

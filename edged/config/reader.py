@@ -52,8 +52,7 @@ class Reader:
         self.mistakes.append(Mistake(file, int(line), path, what, hint))
 
     def errors(self) -> ConfigErrors:
-        """All mistakes, the first file's first, then by file and line."""
-        return ConfigErrors(sorted(self.mistakes, key=lambda one: (one.file != self.file, one.file, one.line)))
+        return ConfigErrors(self.file, self.mistakes)
 
     def refuse_error(self, line: int, path: str, error: ValueError) -> None:
         self.refuse(line, path, str(error), getattr(error, "hint", ""))

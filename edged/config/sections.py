@@ -183,13 +183,14 @@ def _input(reader: Reader, node: nodes.Node, path: str) -> Any:
 
 
 def _file(reader: Reader, node: nodes.Node, section: str, name: str, text: str, *, needed: bool = True) -> str:
-    """The absolute path of a file, which has to be there if `needed`; relative to the configuration's folder."""
+    """The absolute path of a file, relative to the configuration's folder; "" for one that is `needed` and no use."""
     path = reader.folder / text
     try:
         if needed:
             files.readable(path)
     except ValueError as error:
         reader.refuse_error(line_of(node, name), below(section, name), error)
+        return ""
     return str(path)
 
 

@@ -25,5 +25,5 @@ def check(file: Path, config: Config) -> Trust | None:
         what, hint = error.fault.message, "`edged trust init` makes one; `edged trust show FILE` says what is in it"
     except OSError as error:
         what, hint = f"{config.push.trust}: {error.strerror}", ""
-    line = line_of(file, "push", "trust")
-    raise ConfigErrors([Mistake(line.file, int(line), "push.trust", what, hint)])
+    line = line_of(file, "push.trust")
+    raise ConfigErrors(str(file), [Mistake(line.file, int(line), "push.trust", what, hint)])

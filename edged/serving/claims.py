@@ -36,6 +36,8 @@ def check(message: Message) -> None:
         _check_tallies(message)
     elif isinstance(message, Refused):
         _check_fault(message.fault)
+        if len(message.where) > _LONGEST_WORDS:
+            raise ProtocolError("a place of too many words")
     elif isinstance(message, Ready):
         if not 1 <= message.batch_max <= _MOST_STACKED:
             raise ProtocolError(f"batches of {message.batch_max} inputs")

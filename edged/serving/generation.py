@@ -351,7 +351,7 @@ class Generation:
         if isinstance(message, Ready) and self._opened.done() and not self._ready.done():
             return partial(self._ready.set_result, message)
         if isinstance(message, Refused) and not self._ready.done():
-            failure = EdgedError(message.fault.code, message.fault.message, message.fault.hint)
+            failure = EdgedError(message.fault.code, message.fault.message, message.fault.hint, where=message.where)
             return partial(self._fail_start, failure)
         raise channel.ProtocolError(f"an unexpected {type(message).__name__}")
 

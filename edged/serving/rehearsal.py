@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from edged.config.schema import Model
-from edged.errors import EdgedError, Fault
+from edged.errors import EdgedError
 from edged.serving.generation import Generation
 from edged.serving.observer import Nobody
 from edged.serving.release import Release
@@ -44,7 +44,7 @@ async def started(settings: Model) -> AsyncIterator[Generation]:
 class Rehearsed(NamedTuple):
     """By model: why it cannot be started, and why it would not run on the first of its providers."""
 
-    faults: dict[str, Fault]
+    faults: dict[str, EdgedError]
     fallbacks: dict[str, str]
 
 
@@ -61,5 +61,5 @@ async def _rehearse(models: Sequence[Model]) -> Rehearsed:
                 if generation.facts is not None and generation.facts.fallback:
                     found.fallbacks[model.name] = generation.facts.fallback
         except EdgedError as error:
-            found.faults[model.name] = error.fault
+            found.faults[model.name] = error
     return found

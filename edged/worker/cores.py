@@ -23,6 +23,7 @@ def pin(cpus: Sequence[int]) -> None:
             "bad_config",
             f"cpus: there is no core {_listed(missing)} here for edged, only {_listed(sorted(allowed))}",
             "`nproc --all` counts the cores; `taskset -p PID` shows those that a process may use.",
+            where="cpus",
         )
     try:
         os.sched_setaffinity(0, cpus)
@@ -31,6 +32,7 @@ def pin(cpus: Sequence[int]) -> None:
             "bad_config",
             f"cpus: the kernel does not let edged choose its cores: {error.strerror}",
             "Under systemd, SystemCallFilter= must allow sched_setaffinity.",
+            where="cpus",
         ) from error
 
 

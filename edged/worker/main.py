@@ -77,7 +77,7 @@ def serve(sock: socket.socket) -> None:
             return
         worker = Worker(sock, opening, *attach(*passed))
     except EdgedError as error:
-        channel.send(sock, Refused(error.fault))
+        channel.send(sock, Refused(error.fault, error.where))
         return
     except channel.ProtocolError:  # hundreds of tensors with long names
         channel.send(sock, Refused(fault("unsupported", "its inputs and outputs do not fit a message of 64 KiB")))
@@ -103,7 +103,7 @@ class Worker:
         load_s = time.monotonic() - started_s
         signature = model.signature
         if misfits := check(opening.preprocess, opening.postprocess, signature, opening.forms):
-            raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}")
+            raise EdgedError("bad_config", f"{opening.model}: {'; '.join(misfits)}", where=misfits[0].where)
         channel.send(sock, Opened(signature))
         measured = model.measure(batch_max=batch_max)
         self._stacks, self._most = model.stackable, measured.batch_max

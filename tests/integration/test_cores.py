@@ -59,7 +59,7 @@ def test_a_process_and_its_threads_stay_on_its_cores(one: Box) -> None:
 
 
 def test_a_core_that_is_not_there_is_a_mistake_in_the_configuration(file: Path) -> None:
-    problem = rehearse([Model("m", str(file), cpus=(MINE[0], 4095))]).faults["m"]
+    problem = rehearse([Model("m", str(file), cpus=(MINE[0], 4095))]).faults["m"].fault
     assert problem.code == "bad_config"
     assert "no core 4095" in problem.message
     assert "taskset" in problem.hint

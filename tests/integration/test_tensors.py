@@ -366,7 +366,7 @@ def test_what_is_not_carried_is_said(one: Box, content: bytes, word: str) -> Non
     """In the words of `edged check`, which loads a model as the daemon does."""
     file = one.folder / "odd.onnx"
     file.write_bytes(content)
-    problem = rehearse([Model("odd", str(file))]).faults["odd"]
+    problem = rehearse([Model("odd", str(file))]).faults["odd"].fault
     assert problem.code == "unsupported"
     assert word in problem.message
     assert "Cast others" in problem.hint
@@ -375,5 +375,5 @@ def test_what_is_not_carried_is_said(one: Box, content: bytes, word: str) -> Non
 def test_a_name_that_is_no_text_is_no_model(one: Box) -> None:
     file = one.folder / "odd.onnx"
     file.write_bytes(tensor_models.not_utf8())
-    problem = rehearse([Model("odd", str(file))]).faults["odd"]
+    problem = rehearse([Model("odd", str(file))]).faults["odd"].fault
     assert (problem.code, "not UTF-8" in problem.message) == ("not_a_model", True)

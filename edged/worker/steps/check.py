@@ -27,6 +27,7 @@ from edged.config.steps import (
 from edged.tensors import BY_NUMPY, Signature, TensorSpec
 from edged.worker.steps import detect, distance, outline
 from edged.worker.steps.arithmetic import channel_axis
+from edged.worker.steps.misfit import Misfit
 
 
 def check(
@@ -34,7 +35,7 @@ def check(
     postprocess: Sequence[Postprocess],
     signature: Signature,
     forms: Sequence[Form] = (),
-) -> list[str]:
+) -> list[Misfit]:
     """Every step that cannot fit the model, in words; empty when all may.
 
     Preprocess is checked against the model's only input; with several, which one it is for is known only
@@ -47,48 +48,56 @@ def check(
     return found + list(_against_outputs(postprocess, signature))
 
 
-def _values(steps: Sequence[Preprocess]) -> Iterator[str]:
+def _values(steps: Sequence[Preprocess]) -> Iterator[Misfit]:
     """Steps that no tensor fits."""
-    for step in steps:
+    for index, step in enumerate(steps):
+        where = f"preprocess[{index}]"
         if isinstance(step, Cast) and (step.dtype not in BY_NUMPY or not BY_NUMPY[step.dtype].size):
-            yield f"preprocess cast: there is no dtype {step.dtype!r}{_meant(step.dtype, BY_NUMPY)}"
+            yield Misfit(where, f"preprocess cast: there is no dtype {step.dtype!r}{_meant(step.dtype, BY_NUMPY)}")
         elif isinstance(step, Reshape) and (step.shape.count(-1) > 1 or any(n < 1 and n != -1 for n in step.shape)):
-            yield f"preprocess reshape: {list(step.shape)} must have sizes above 0, and -1 at most once"
+            words = f"preprocess reshape: {list(step.shape)} must have sizes above 0, and -1 at most once"
+            yield Misfit(where, words)
         elif isinstance(step, Normalize):
             sizes = {len(step.mean), len(step.std)} - {1}
             if 0 in sizes or len(sizes) > 1:
-                yield f"preprocess normalize: {len(step.mean)} numbers in mean, {len(step.std)} in std"
+                words = f"preprocess normalize: {len(step.mean)} numbers in mean, {len(step.std)} in std"
+                yield Misfit(where, words)
             if 0.0 in step.std:
-                yield "preprocess normalize: std must not be 0"
+                yield Misfit(where, "preprocess normalize: std must not be 0")
 
 
-def _against_forms(forms: Sequence[Form], signature: Signature) -> Iterator[str]:
+def _against_forms(forms: Sequence[Form], signature: Signature) -> Iterator[Misfit]:
     """Inputs of a model with several tensors: each topic feeds one, and all of them are fed (RULES 16)."""
+    yield from (Misfit("inputs", f"inputs: {words}") for words in _unfed(forms, signature))
+
+
+def _unfed(forms: Sequence[Form], signature: Signature) -> Iterator[str]:
     names = [spec.name for spec in signature.inputs]
     fed = {form.tensor for form in forms if form.tensor}
     for tensor in sorted(fed.difference(names)):
-        yield f"inputs: the model has no input {tensor!r}{_meant(tensor, names)}"
+        yield f"the model has no input {tensor!r}{_meant(tensor, names)}"
     if len(fed) > 1:
-        yield from (f"inputs: no topic feeds the model's input {name}" for name in names if name not in fed)
+        yield from (f"no topic feeds the model's input {name}" for name in names if name not in fed)
     elif len(names) > 1 and any(form.format not in ("auto", "oip") for form in forms):
-        yield f"inputs: a payload is one tensor, the model has {len(names)}: give {', '.join(names)} a topic each"
+        yield f"a payload is one tensor, the model has {len(names)}: give {', '.join(names)} a topic each"
 
 
-def _against_input(steps: Sequence[Preprocess], spec: TensorSpec) -> Iterator[str]:
+def _against_input(steps: Sequence[Preprocess], spec: TensorSpec) -> Iterator[Misfit]:
     if steps and spec.datatype == "BYTES":
-        yield f"preprocess: input {spec} takes strings, which no step can work on"
+        yield Misfit("preprocess", f"preprocess: input {spec} takes strings, which no step can work on")
         return
     first = 1 if spec.shape[:1] in ((-1,), (1,)) else 0
     last = max((index for index, step in enumerate(steps) if isinstance(step, outline.SHAPING)), default=-1)
     for index, step in enumerate(steps):
+        where = f"preprocess[{index}]"
         if isinstance(step, Reshape) and index == last and not _reshape_fits(step, spec, first):
-            yield f"preprocess reshape: {list(step.shape)} does not fit input {spec}"
+            yield Misfit(where, f"preprocess reshape: {list(step.shape)} does not fit input {spec}")
         if isinstance(step, Normalize) and index > last:
             channels = max(len(step.mean), len(step.std))
             if channels > 1 and channel_axis(channels, spec.shape, first) is None:
-                yield f"preprocess normalize: input {spec} does not have {channels} channels"
-    if steps and isinstance(steps[-1], Cast) and BY_NUMPY[steps[-1].dtype].oip != spec.datatype:
-        yield f"preprocess cast: to {steps[-1].dtype}, but input {spec} is {spec.datatype}"
+                yield Misfit(where, f"preprocess normalize: input {spec} does not have {channels} channels")
+        if isinstance(step, Cast) and step is steps[-1] and BY_NUMPY[step.dtype].oip != spec.datatype:
+            yield Misfit(where, f"preprocess cast: to {step.dtype}, but input {spec} is {spec.datatype}")
 
 
 def _reshape_fits(step: Reshape, spec: TensorSpec, first: int) -> bool:
@@ -100,31 +109,32 @@ def _reshape_fits(step: Reshape, spec: TensorSpec, first: int) -> bool:
     )
 
 
-def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iterator[str]:
+def _against_outputs(steps: Sequence[Postprocess], signature: Signature) -> Iterator[Misfit]:
     outputs = {spec.name: spec for spec in signature.outputs}
     current = signature.outputs[0] if signature.outputs else None
     maker = ""  # the first step that makes the prediction
     limit = ""
     found = False  # whether something else than classes of `current` is listed
-    for step in steps:
+    for index, step in enumerate(steps):
         tag = str(step.__struct_config__.tag)
-        word = f"postprocess {tag}"
+        problems: list[str] = []
         if isinstance(step, UseOutput):
-            yield from (f"{word}: {reason}" for reason in _unknown("output", step.name, outputs))
+            problems += _unknown("output", step.name, outputs)
             current = outputs.get(step.name)
         if maker and isinstance(step, UseOutput | Softmax | Sigmoid):
-            yield f"{word}: comes after {maker}, which has made the prediction already; put it before"
+            problems.append(f"comes after {maker}, which has made the prediction already; put it before")
         if isinstance(step, Argmax | TopK | Detect | Error):
             if limit or (maker and isinstance(step, Detect | Error)):
-                yield f"{word}: {limit or maker} is there too; keep one of them"
+                problems.append(f"{limit or maker} is there too; keep one of them")
             limit = tag
         if isinstance(step, Argmax | TopK | Detect | Error | Labels | MinScore):
             maker = maker or tag
         if isinstance(step, Detect | Error):
             found = True
-            yield from (f"{word}: {reason}" for reason in _found(step, current, signature, steps))
+            problems += _found(step, current, signature, steps)
         elif current is not None and not isinstance(step, UseOutput) and not found:
-            yield from (f"{word}: {reason}" for reason in _against_output(step, current))
+            problems += _against_output(step, current)
+        yield from (Misfit(f"postprocess[{index}]", f"postprocess {tag}: {words}") for words in problems)
 
 
 def _found(

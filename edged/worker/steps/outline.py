@@ -22,6 +22,7 @@ from edged.config.steps import (
     Scale,
 )
 from edged.tensors import TensorSpec
+from edged.worker.steps.misfit import Misfit
 
 PICTURE_STEPS: Final = (Resize, Crop, Channels)
 # Behind one of these an array has the shape that the configuration says, which has to be the model's.
@@ -34,17 +35,18 @@ def takes_pictures(forms: Sequence[Form], steps: Sequence[Preprocess]) -> bool:
     return any(form.format == "image" for form in forms) or any(isinstance(step, PICTURE_STEPS) for step in steps)
 
 
-def misfits(steps: Sequence[Preprocess], forms: Sequence[Form], spec: TensorSpec) -> Iterator[str]:
+def misfits(steps: Sequence[Preprocess], forms: Sequence[Form], spec: TensorSpec) -> Iterator[Misfit]:
     """Why no picture can reach the model's input `spec`, in words; nothing for steps that are not for pictures."""
     picture = _Outline(forms)
-    for step in steps:
+    for index, step in enumerate(steps):
         problem = picture.follow(step)
         if problem:
-            yield f"preprocess {step.__struct_config__.tag}: {problem}"
+            yield Misfit(f"preprocess[{index}]", f"preprocess {step.__struct_config__.tag}: {problem}")
             return
     if picture.is_one and picture.shape is not None and not _reaches(picture.shape, spec):
         made = _shown(picture.shape)
-        yield f"preprocess: a picture becomes {made}, input {spec} takes another shape{picture.hint(spec)}"
+        words = f"preprocess: a picture becomes {made}, input {spec} takes another shape{picture.hint(spec)}"
+        yield Misfit("preprocess", words)
 
 
 class _Outline:

@@ -79,6 +79,11 @@ def refuses_with_a_code_of_its_own(sock: socket.socket, _candidate: bool) -> Non
     main.serve(sock)
 
 
+def blames_a_novel(sock: socket.socket, _candidate: bool) -> None:
+    _says(lambda one: Refused(Fault("bad_config", ""), "x" * 10_000) if isinstance(one, Ready) else one)
+    main.serve(sock)
+
+
 def stacks_nothing(sock: socket.socket, _candidate: bool) -> None:
     """Batches of 0 inputs: whoever filled them would never end."""
     _says(lambda one: msgspec.structs.replace(one, batch_max=0) if isinstance(one, Ready) else one)

@@ -38,7 +38,10 @@ def faults_of_ours() -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("worker", [evil.refuses_with_a_code_of_its_own, evil.stacks_nothing, evil.runs_on_a_novel])
+@pytest.mark.parametrize(
+    "worker",
+    [evil.refuses_with_a_code_of_its_own, evil.blames_a_novel, evil.stacks_nothing, evil.runs_on_a_novel],
+)
 def test_what_no_worker_of_ours_would_say_ends_it(
     play: Play, monkeypatch: pytest.MonkeyPatch, worker: FunctionType
 ) -> None:

@@ -170,7 +170,7 @@ def test_json_says_which_files_were_read_and_whose_mistake_it_is(
     assert cli.main(["check", "--json", "--config", str(file)]) == 2
     found = json.loads(capsys.readouterr().out)
     (only,) = found["mistakes"]
-    assert (only["file"], only["line"], only["path"]) == (str(drop_in), 2, "models.digits")
+    assert (only["file"], only["line"], only["path"]) == (str(drop_in), 2, "models.digits.file")
     assert "runs" not in found
 
 
@@ -299,8 +299,8 @@ def test_steps_that_do_not_fit_the_model_are_a_mistake(
     )
     assert cli.main(["check", "--config", str(file)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"{file}:3: models.bad: ")
-    assert "reshape: [1, 9, 9] does not fit" in said
+    assert said.startswith(f"{file}:5: models.bad.preprocess[0]: preprocess reshape: [1, 9, 9] does not fit")
+    assert "edged check" not in said, "a hint to do what was just done"
     assert "no output 'scores'" in said
 
 
@@ -308,4 +308,74 @@ def test_a_file_that_is_no_model_is_a_mistake(file: Path, capsys: pytest.Capture
     (file.parent / "text.onnx").write_text("no model")
     file.write_text("models:\n  bad: {file: text.onnx}\n")
     assert cli.main(["check", "--config", str(file)]) == 2
-    assert f"{file}:2: models.bad: " in capsys.readouterr().err
+    assert f"{file}:2: models.bad.file: " in capsys.readouterr().err
+
+
+MANY = """\
+mqtt: {{url: "mqtt://b", usrname: u}}
+push:
+  trust: trust.json
+defaults:
+  postprocess: [{{output: scores}}]
+models:
+  a:
+    file: {model}
+    postprocess: []
+    preprocess:
+      - scale: 0.0625
+      - reshape: [1, 9, 9]
+  b: {{file: text.onnx}}
+  c:
+    file: {model}
+    inputs: [{{topic: x/+a}}]
+    output: {{topic: "{{b}}/x"}}
+    postprocess: []
+    cpus: [4095]
+  d: {{file: {model}}}
+  e: {{file: {model}, limits: {{memory: 1}}, preprocess: [{{reshape: [9]}}]}}
+"""
+
+
+def test_what_is_wrong_in_one_place_hides_nothing_elsewhere(
+    file: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys, a root of trust, files, steps and cores are looked at one after the other, and all told together.
+
+    Only of a model whose own keys are not all read nothing more is said (e): it would be a guess.
+    """
+    (file.parent / "text.onnx").write_text("no model")
+    (file.parent / "trust.json").write_text("{}")
+    file.write_text(MANY.format(model=digits / "digits_v1_int8.onnx"))
+    assert cli.main(["check", "--json", "--config", str(file)]) == 2
+    found = [(one["line"], one["path"]) for one in json.loads(capsys.readouterr().out)["mistakes"]]
+    assert found == [
+        (1, "mqtt.usrname"),
+        (3, "push.trust"),
+        (5, "defaults.postprocess[0]"),
+        (12, "models.a.preprocess[1]"),
+        (13, "models.b.file"),
+        (17, "models.c.output.topic"),
+        (19, "models.c.cpus"),
+        (21, "models.e.limits.memory"),
+    ]
+
+
+def test_defaults_that_are_wrong_are_no_fault_of_the_models(
+    file: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = digits / "digits_v1_int8.onnx"
+    file.write_text(
+        f"defaults: {{preprocess: [{{reshape: [1, 8, 8]}}], thraeds: 1}}\nmodels:\n  a:\n"
+        f"    file: {model}\n    postprocess: [{{output: scores}}]\n  a-b: {{file: nowhere}}\n"
+    )
+    assert cli.main(["check", "--config", str(file)]) == 2
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "defaults.thraeds",
+        "models.a-b.file",
+    ]
+    file.write_text(file.read_text().replace(", thraeds: 1", ""))
+    assert cli.main(["check", "--config", str(file)]) == 2
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "models.a.postprocess[0]",
+        "models.a-b.file",
+    ]

@@ -169,7 +169,7 @@ def test_relative_files_start_at_the_configurations_folder(folder: Folder) -> No
 def test_where_a_key_stands(folder: Folder) -> None:
     with_drop_ins(folder, a="\nmodels: {camera: {}}\n")
     file = folder.path / "edged.yaml"
-    digits, camera = (line_of(file, "models", name) for name in ("digits", "camera"))
+    digits, camera = (line_of(file, f"models.{name}") for name in ("digits", "camera"))
     assert (digits, digits.file) == (7, str(file))
     assert (camera, camera.file) == (2, str(folder.path / "conf.d/a.yaml"))
-    assert line_of(file, "models", "none") == 0
+    assert line_of(file, "models.none") == 0

@@ -16,7 +16,7 @@ SQUARE = Resize(size=(224, 224))
 
 def misfits(steps: tuple[Preprocess, ...], shape: tuple[int, ...], *, forms: tuple[Form, ...] = IMAGE) -> list[str]:
     signature = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", (-1, 2)),))
-    return check(steps, (), signature, forms)
+    return list(check(steps, (), signature, forms))
 
 
 @pytest.mark.parametrize(
