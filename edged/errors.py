@@ -166,6 +166,11 @@ CODES: Final[dict[str, Meaning]] = {
     "probation_latency": Meaning(400, "It became too slow after the switch.", "Push a smaller model."),
     "probation_crash": Meaning(400, "It ended its own process after the switch.", "See the journal."),
     "superseded": Meaning(409, "A newer push took its place.", "Nothing to do."),
+    "not_meant": Meaning(
+        409,
+        "The order is for other boxes: this one has another name or other groups since it came.",
+        "Push to the name or a group that the box has now.",
+    ),
     "undone": Meaning(409, "An operator went back to the version before.", "Push the version you want."),
     "no_previous": Meaning(409, "There is no previous version to go back to.", "Push the version you want."),
     "busy": Meaning(409, "Another installation of this model is under way.", "Try again when it has ended."),

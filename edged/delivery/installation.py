@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from edged.config.schema import Model, Push
-from edged.delivery import gate, rollout
+from edged.delivery import gate, rollout, verdicts
 from edged.delivery.case import Case
 from edged.delivery.documents import Trust
 from edged.delivery.hand import Hand
@@ -171,6 +171,14 @@ class Installation:
         """A want that is not for this box was seen all the same."""
         await self._ledger.update(lambda now: rollout.noted(now, seen))
 
+    async def known(self, document: str) -> None:
+        """The newest want came again: where it ended because it was for other boxes, the box is one of them again."""
+        record = self._ledger.record
+        if record.order is not None and record.order.document == document and rollout.ended_by(record, verdicts.BY_BOX):
+            await self._ledger.update(rollout.reopened)
+            self._pursuit.begin()
+            self._case.wake.set()
+
     async def undo(self, release: str, seen: Seen, by: str) -> None:
         """A signed undo: what is under way for this release is given up, and if it answers the box goes back."""
         why, order = undone_by(by), self._ledger.record.wanted
@@ -197,7 +205,7 @@ class Installation:
             self._give_up(banned(trust.banned[candidate.release]))
         elif candidate is not None and candidate.signers and not counts(trust, "release", candidate.signers):
             self._give_up(fault("signature", "the keys that have signed the release count no more"))
-        elif rollout.judged_by_trust(record) and record.order and record.order.release not in trust.banned:
+        elif rollout.ended_by(record, verdicts.BY_TRUST) and record.order and record.order.release not in trust.banned:
             await self._ledger.update(rollout.reopened)
         self._ledger.look_over()  # its flags are by these rules
         self.look_again()

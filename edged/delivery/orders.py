@@ -47,6 +47,7 @@ class Recipient(Protocol):
     def record(self) -> Record: ...
     async def order(self, order: Order, seen: Seen) -> None: ...
     async def note(self, seen: Seen) -> None: ...
+    async def known(self, document: str) -> None: ...
     async def undo(self, release: str, seen: Seen, by: str) -> None: ...
     async def trusted(self, trust: Trust) -> None: ...
     def reject(self, subject: Subject, problem: Fault, by: str = "") -> None: ...
@@ -120,6 +121,10 @@ class Orders:
         overdue = want.overdue(order.want, now, self._now_ms(now), synced=synced, signers=signers)
         return Moment(overdue, waited_s, want.delay_s(order.want.rollout, self.box.device), closed)
 
+    def means(self, order: Order) -> bool:
+        """Whether an order is for this box still: its name or its groups may be others than when it came."""
+        return order.want is None or want.means(order.want, self.box)
+
     def _now_ms(self, now: Trust) -> int:
         seen = [one.record.seen for one in self._models.values()]
         return want.current_ms(self._clock.wall_ms(), seen, now.epoch)
@@ -153,6 +158,8 @@ class Orders:
         """The box has other groups, or other settings for pushes."""
         self.box = box
         self.listen_anew()
+        for one in self._models.values():
+            one.look_again()
 
     def listen_anew(self) -> None:
         """The models or the box's groups are others, or its trust is."""
@@ -279,7 +286,9 @@ class Orders:
             self._replays[model] = self._replays.get(model, 0) + 1
         elif isinstance(decided, want.Noted):
             await one.note(decided.seen)
-        elif not isinstance(decided, want.Known):
+        elif isinstance(decided, want.Known):
+            await one.known(signed.sha256)
+        else:
             lapsed = isinstance(decided, want.Late) and decided.fault.code == "expired"
             await self._accept(one, signed, decided.seen, lapsed=lapsed)
 

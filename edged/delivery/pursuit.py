@@ -21,10 +21,11 @@ from edged.delivery.record import Order, Phase, Stored, Verdict
 from edged.delivery.report import DOWNLOADED, Course, Subject
 from edged.delivery.rollout import Event
 from edged.delivery.tryout import SUPERSEDED, Tryout
-from edged.errors import EdgedError, Fault
+from edged.errors import EdgedError, Fault, fault
 
 AGAIN_S: Final = 60.0  # what stands in an order's way is looked at again
 _SOON_S: Final = 1.0  # and a time that comes by itself
+NOT_MEANT: Final = fault("not_meant", "the box is not among those that the order is for any more")
 
 
 class Pursuit:
@@ -59,8 +60,11 @@ class Pursuit:
         self._blocked, self._again_s = problem, self._case.clock() + AGAIN_S
 
     def look_again(self) -> None:
-        """What stood in the way may be gone."""
+        """What stood in the way may be gone, and so may the box from those that the order is for."""
         self._blocked = None
+        order = self._ledger.record.wanted
+        if self.under_way and order is not None and not self._fleet.means(order):
+            self.give_up(NOT_MEANT)
         self._case.wake.set()
 
     @property
@@ -82,6 +86,8 @@ class Pursuit:
         record = self._ledger.record
         if order.release in record.blacklist or self._case.shelf.banned(order.release) is not None:
             return False
+        if not self._fleet.means(order):
+            return False
         return not gate.only_fetched(order) and gate.before_trial(order, record.held, self._moment(order)) is None
 
     async def follow(self, order: Order) -> None:
@@ -93,6 +99,8 @@ class Pursuit:
             await self._answered(Verdict("active", active.version, active.sha256, None, (), order.release))
         elif known is not None:
             await self._answered(Verdict("rejected", order.version, "", again(known), (), order.release))
+        elif not self._fleet.means(order):
+            await self._answered(Verdict("rejected", order.version, "", NOT_MEANT, (), order.release))
         elif not await self._blocked_by(gate.before_fetch(order, record.held, self._moment(order))):
             await self._cancellable(self._obtaining.look_up(order))
 
@@ -108,6 +116,8 @@ class Pursuit:
         """The order in force is approved: its files are fetched."""
         order, why = self._ledger.record.order, self._given_up
         self._given_up = None
+        if order is not None and not self._fleet.means(order):
+            why = why or NOT_MEANT
         if why is not None or order is None or order.release != candidate.release:
             await self._tryout.failed(why or SUPERSEDED)
             return
@@ -117,6 +127,8 @@ class Pursuit:
         """The candidate is on the disk: waits for its time."""
         record, why = self._ledger.record, self._given_up
         order, candidate, self._given_up = record.wanted, record.candidate, None
+        if order is not None and not self._fleet.means(order):
+            why = why or NOT_MEANT
         if why is not None or order is None or candidate is None or order.release != candidate.release:
             await self._tryout.failed(why or SUPERSEDED)
             return

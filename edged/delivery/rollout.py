@@ -15,7 +15,8 @@ The rules, which the table spells out:
 6. Going back loads nothing when the previous release is still warm, and happens even when the store
    cannot be written: a restart then finds the probation and goes back again.
 7. A want is in force until its release is live or has had its verdict. What only stands in the way for now (no room,
-   not its hour, held by a person) ends nothing: it is told as `waiting`, which is no phase of its own.
+   not its hour, held by a person) ends nothing: it is told as `waiting`, which is no phase of its own. Where it is
+   for other boxes by now, because this one's name or groups have changed, it ends until its trial; a trial goes on.
 
 Pure: no file, no clock, no process. The diagram in docs/model-push.md is made from TABLE.
 """
@@ -23,23 +24,14 @@ Pure: no file, no clock, no process. The diagram in docs/model-push.md is made f
 from __future__ import annotations
 
 import enum
+from collections.abc import Container
 from typing import Final
 
 import msgspec
 
 from edged.delivery import verdicts
 from edged.delivery.documents import Watching
-from edged.delivery.record import (
-    Baseline,
-    Ended,
-    Held,
-    Order,
-    Phase,
-    Record,
-    Stored,
-    Verdict,
-    Watched,
-)
+from edged.delivery.record import Baseline, Ended, Held, Order, Phase, Record, Stored, Verdict, Watched
 from edged.delivery.want import Seen
 from edged.errors import Fault
 
@@ -195,12 +187,12 @@ def answered(record: Record, verdict: Verdict) -> Record:
     return msgspec.structs.replace(record, done=True, last=verdict)
 
 
-def judged_by_trust(record: Record) -> bool:
-    """Whether the order in force ended with a verdict that another trust document may not give."""
+def ended_by(record: Record, codes: Container[str]) -> bool:
+    """Whether the order in force ended with a verdict of these codes: what decided it may decide otherwise by now."""
     order, last = record.order, record.last
     if order is None or not record.done or last is None or last.fault is None or last.release != order.release:
         return False
-    return last.fault.code in verdicts.BY_TRUST
+    return last.fault.code in codes
 
 
 def reopened(record: Record) -> Record:

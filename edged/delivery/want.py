@@ -166,6 +166,11 @@ def covers(to: str, box: Box) -> bool:
     return to == "all" or (kind == "group" and name in box.groups) or (kind == "device" and name == box.device)
 
 
+def means(want: Want, box: Box) -> bool:
+    """Whether `want` is for this box: it covers it, and the box is among the percent."""
+    return covers(want.to, box) and takes_part(want.rollout, box.device)
+
+
 def takes_part(rollout: Rollout, device: str) -> bool:
     """Whether `device` is among the percent. Raising the percent adds boxes and leaves none out."""
     return int.from_bytes(_digest(rollout, device)[:8], "big") % _BUCKETS < rollout.percent * (_BUCKETS / 100)

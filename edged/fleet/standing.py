@@ -24,7 +24,7 @@ none: no order is for it.
 _UNDER_WAY: Final = frozenset({"offered", "downloading", "verified", "trial", "probation"})
 _AT_RISK: Final = frozenset({"trial", "probation"})  # the release runs, and may take the box with it
 _REFUSALS: Final = frozenset({"failed", "rejected", "rolled_back"})
-_MOOT: Final = frozenset({"undone", "superseded"})  # refusals that say nothing of the release
+_MOOT: Final = frozenset({"undone", "superseded", "not_meant"})  # refusals that say nothing of the release
 _PATIENT: Final = frozenset({"", "not_now", "manual", "paused", "busy"})  # reasons to wait that need nobody
 _BAD_FLAGS: Final = frozenset({"untrusted_active", "no_previous"})
 

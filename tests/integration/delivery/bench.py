@@ -65,6 +65,7 @@ class Bench:
     """A daemon as far as delivery knows it: one model `m` with a factory file."""
 
     models: tuple[str, ...] = ("m",)
+    box = Box("box")
 
     def __init__(self, root: Path, store: Store, settings: Push = SETTINGS) -> None:
         factory = root / "factory.onnx"
@@ -78,7 +79,7 @@ class Bench:
             store,
             route=lambda model: self.routes[model].as_route(),
             publish=self._publish,
-            box=Box("box"),
+            box=self.box,
             ota=Ota("edged"),
             wall=self.clock(),
             audit=self._audit,

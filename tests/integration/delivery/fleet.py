@@ -88,7 +88,7 @@ class Fleet:
 
 
 class Member(Bench):
-    """A box of the fleet; it is called `box` and is in no group."""
+    """A box of the fleet; it is called `box` and is in no group, where its class says no other."""
 
     def __init__(
         self, fleet: Fleet, root: Path, store: Store, settings: Push, now_ms: int = NOW_MS, *, synced: bool = True

@@ -13,6 +13,7 @@ import pytest
 from edged.config.hours import Hours
 from edged.delivery import keys
 from edged.delivery.documents import Rollout, Watching
+from edged.delivery.want import Box
 from edged.errors import EdgedError
 from tests.couriers import blobs
 from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS
@@ -24,6 +25,14 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what is watched is the box, from outside
             await asyncio.sleep(0.005)
+
+
+class Copied(Member):
+    box = Box("other")
+
+
+class Regrouped(Member):
+    box = Box("box", ("g2",))
 
 
 def live(fleet: Fleet, root: Path, course: Callable[[Member], Awaitable[None]], **settings: object) -> Member:
@@ -275,6 +284,83 @@ def test_manual_waits_on_the_disk_for_a_person(fleet: Fleet, root: Path) -> None
         await at.told(release, "active")
 
     assert live(fleet, root, course, install="manual").serving == NEW
+
+
+def test_what_waits_is_let_go_when_the_box_leaves_the_group_and_followed_when_it_is_back(
+    fleet: Fleet, root: Path
+) -> None:
+    release = fleet.push(NEW, to="group/g1")
+    automatic = msgspec.structs.replace(SETTINGS, trust=str(fleet.anchor))
+
+    async def course(at: Member) -> None:
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "manual")
+        at.installer.adopt(automatic)
+        at.installer.orders.meant(Box("box", ("g2",)))
+        status = await at.told(release, "not_meant")
+        assert (status["phase"], status["verdict"], status["candidate"]) == ("idle", "rejected", None)
+        assert [one.code for one in at.decisions if one.code] == ["not_meant"]
+        assert at.route.started == ["1"]
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "active")
+
+    assert live(fleet, root, course, install="manual").serving == NEW
+
+
+@pytest.mark.parametrize(("to", "after"), [("device/box", Copied), ("group/g1", Regrouped)])
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_a_start_lets_go_what_waited_for_the_box_that_it_was(
+    fleet: Fleet, root: Path, to: str, after: type[Member], *, uploaded: bool
+) -> None:
+    """As a copy of its card makes it. A release that is not all there waits in the middle of its download."""
+    release = fleet.release(NEW)
+    fleet.publish_document(release)
+    if uploaded:
+        fleet.upload_chunks(release, NEW)
+    fleet.want(release, to)
+
+    async def first(at: Member) -> None:
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "manual", "downloading")
+        await at.sees(phase="waiting" if uploaded else "downloading")
+
+    async def second(at: Member) -> None:
+        assert (await at.told(release, "not_meant"))["verdict"] == "rejected"
+        fleet.upload_chunks(release, NEW)
+        await at.settled()
+
+    live(fleet, root, first, install="manual")
+    assert asyncio.run(living(fleet, root, second, kind=after)).serving == OLD
+
+
+def test_a_lookup_and_a_download_end_when_the_box_leaves_the_group(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(NEW)
+    fleet.want(release, "group/g1")
+
+    async def course(at: Member) -> None:
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "offered")
+        at.installer.orders.meant(Box("box"))
+        await at.told(release, "not_meant")
+        fleet.publish_document(release)
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "downloading")
+        at.installer.orders.meant(Box("box"))
+        await at.told(release, "not_meant")
+
+    assert live(fleet, root, course).serving == OLD
+
+
+def test_what_is_tried_or_watched_goes_on_when_the_box_leaves_the_group(fleet: Fleet, root: Path) -> None:
+    release = fleet.push(NEW, to="group/g1", probation=Watching(time_s=3600.0))
+
+    async def course(at: Member) -> None:
+        at.installer.orders.meant(Box("box", ("g1",)))
+        await at.told(release, "trial")
+        at.installer.orders.meant(Box("box"))
+        await at.told(release, "probation")
+
+    assert live(fleet, root, course).serving == NEW
 
 
 def test_a_window_that_is_closed_is_waited_for_unless_it_is_urgent(fleet: Fleet, root: Path) -> None:

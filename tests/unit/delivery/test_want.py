@@ -61,6 +61,12 @@ def test_an_order_for_others_is_refused(to: str) -> None:
     assert code_of(decided(want_of(RELEASE, to=to))) == "bad_document"
 
 
+def test_a_want_means_the_boxes_that_it_covers_and_that_are_among_the_percent() -> None:
+    assert want.means(want_of(RELEASE, to="group/pi4"), BOX)
+    assert not want.means(want_of(RELEASE, to="group/line-3"), BOX)
+    assert not want.means(want_of(RELEASE, rollout=Rollout(percent=0.0)), BOX)
+
+
 def test_topic_and_document_agree() -> None:
     assert code_of(decided(WANT, model="other")) == "bad_document"
     assert code_of(decided(WANT, on="device/press-07")) == "bad_document"
