@@ -21,7 +21,7 @@ def write_form(opening: Open) -> None:
     Raises EdgedError as session.write_prepared, unsupported for a model with files beside it.
     """
     os.nice(10)
-    limit_memory(opening.memory)
+    limit_memory(opening.memory, threads=opening.threads)
     largest = largest_prepared(Path(opening.file).stat().st_size)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))

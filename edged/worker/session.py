@@ -31,11 +31,13 @@ _FREE_SIZES: Final = (1, 16, 64, 224)
 # onnxruntime's log severity: one real model prints 244 lines of warnings a load, and what is an error is raised too.
 _FATAL: Final = 4
 _CODE: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?")
+# Where in onnxruntime's source it was said: the line, and the function with its arguments.
+_WHERE: Final = re.compile(r"/onnxruntime_src/\S+ (?:[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? )?")
 _TRIAL_ROWS: Final = 8
 _STACKED_LIMIT_S: Final = 1.0  # no stacked run that would take longer is tried: limits.run may be as short as one run
 _PAYS: Final = 1.2
 # In what onnxruntime and CUDA say of too little memory: the box's, an arena's, the GPU's.
-_NO_MEMORY: Final = ("bad_alloc", "Failed to allocate memory", "bfc_arena", "out of memory")
+_NO_MEMORY: Final = ("bad_alloc", "Failed to allocate memory", "bfc_arena", "out of memory", "Cannot allocate memory")
 _REASON: Final = 500  # characters of what onnxruntime or the linker says
 # y = x + x, float32 of one element, opset 13: what any provider runs, and has to start its device for.
 _ONE_NODE: Final = (
@@ -240,7 +242,7 @@ def _opened(file: str, options: Any, word: str, memory: int) -> tuple[Any, Signa
     if provider.unloadable is not None and (why := _unusable(provider)):
         raise EdgedError("no_provider", why, provider.hint(why))
     if provider.unloadable is None and memory:
-        limit_memory(memory)
+        limit_memory(memory, threads=options.intra_op_num_threads)
     try:
         chosen = [(provider.name, provider.options(memory))]
         session = ort.InferenceSession(file, options, providers=chosen, enable_fallback=0)
@@ -352,4 +354,5 @@ def _explained(error: Exception, code: str) -> EdgedError:
 
 def _worded(error: Exception) -> str:
     """What onnxruntime says, shortened; of a failed call of CUDA's what the call says, which comes late in its text."""
-    return cuda.said(str(error)) or _CODE.sub("", " ".join(str(error).split()))[:_REASON] or type(error).__name__
+    text = _WHERE.sub("", _CODE.sub("", " ".join(str(error).split())))[:_REASON]
+    return cuda.said(str(error)) or text or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,11 @@ def _serve(sock: socket.socket, slot: int) -> None:
 
     channel.send = send  # type: ignore[assignment]  # in this process alone
     main.serve(sock)
+
+
+def never_loads(_sock: socket.socket, _candidate: bool) -> None:
+    while True:
+        signal.pause()
 
 
 def answers_in_a_slot_it_was_not_given(sock: socket.socket, _candidate: bool) -> None:

@@ -16,7 +16,10 @@ from edged.config.steps import Labels, TopK
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer
+from edged.serving import generation
+from edged.worker import entry
 from tests import models
+from tests.integration.serving import evil
 from tests.integration.serving.conftest import Bench
 
 Play = Callable[..., None]
@@ -49,6 +52,34 @@ def test_a_model_that_fits_the_memory_alone_runs_alone(play: Play) -> None:
         assert [type(one) for one in outcomes] == [Answer] * 5
 
     play(scenario, Model("m", limits=Limits(memory=Size(2**27))))
+
+
+@pytest.mark.parametrize("threads", [2, 8, 64])
+def test_what_threads_need_for_themselves_is_not_of_the_models_memory(play: Play, threads: int) -> None:
+    """RULES 7: the kernel counts 8 MiB for the stack of each, and onnxruntime waits for ever where there is no room."""
+
+    async def scenario(bench: Bench) -> None:
+        await asyncio.wait_for(bench.route.serve(bench.release(models.linear())), 60)
+        assert bench.route.fault is None
+        assert isinstance(await bench.send(b"[1, 2, 3, 4]"), Answer)
+
+    play(scenario, Model("m", threads=threads, limits=Limits(memory=Size(2**20))))
+
+
+def test_a_load_that_hangs_is_ended_and_tried_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "main", evil.never_loads)
+    monkeypatch.setattr(generation, "OPEN_LIMIT_S", 0.3)
+
+    async def scenario(bench: Bench) -> None:
+        await asyncio.wait_for(bench.route.serve(bench.release(models.linear())), 60)
+        assert bench.route.fault is not None
+        assert bench.route.fault.code == "too_slow"
+        assert bench.route.fault.hint
+        await bench.until(lambda: not list(bench.route.processes))
+        monkeypatch.undo()
+        await bench.until(lambda: bench.route.live is not None)
+
+    play(scenario)
 
 
 def test_a_model_that_keeps_its_limit_is_not_too_slow_for_being_measured(play: Play) -> None:

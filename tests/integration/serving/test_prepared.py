@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -147,3 +148,15 @@ def growing() -> bytes:
     row = np.random.default_rng(0).standard_normal((1, 2**18)).astype(np.float32)
     constants: dict[str, Any] = {"row": row, "shape": np.array([64, 2**18])}
     return models.build(nodes, [("x", "float32", (1, 64))], [("y", "float32", (1, 1))], constants)
+
+
+def test_what_threads_need_for_themselves_is_not_of_the_memory_for_preparing(play: Play) -> None:
+    """RULES 7: 64 stacks of 8 MiB would be more than twice the limit, and onnxruntime would wait for ever."""
+
+    async def scenario(bench: Bench) -> None:
+        _, release = cached(bench, bench.release(LARGE))
+        await asyncio.wait_for(bench.route.serve(release), 60)
+        assert bench.route.live is not None
+        assert mapped(bench.route.live.pid)
+
+    play(scenario, Model("m", threads=64, limits=Limits(memory=Size(2**26))))
