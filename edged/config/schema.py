@@ -35,7 +35,8 @@ class Outbox(msgspec.Struct, frozen=True):
     ] = Size(64 * 2**20)
     age: Annotated[Duration, Key("what has waited for so long is dropped", 1, 366 * _DAY_S)] = Duration(7 * _DAY_S)
     overflow: Annotated[
-        Literal["drop-oldest", "drop-newest"], Key("what goes when it is full; the oldest go a sixteenth at a time")
+        Literal["drop-oldest", "drop-newest"],
+        Key("what goes when it is full and the broker away; the oldest go a sixteenth at a time"),
     ] = "drop-oldest"
     rate: Annotated[
         Rate, Key("how fast it is emptied, beside new results, when the broker is back", 1 / 3600, 100_000)

@@ -55,7 +55,8 @@ class OutboxFacts(Protocol):
 
 
 class MqttFacts(Protocol):
-    """The connection now, and its counts since the start: `queued` messages await the broker's word.
+    """The connection now, and its counts since the start: `queued` messages await the broker's word, `downgraded`
+    ones went at QoS 0 for want of room.
 
     `url` is the broker that serves, or was tried last.
     """
@@ -68,6 +69,8 @@ class MqttFacts(Protocol):
     def reconnects(self) -> int: ...
     @property
     def published(self) -> int: ...
+    @property
+    def downgraded(self) -> int: ...
     @property
     def queued(self) -> int: ...
     @property

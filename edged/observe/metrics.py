@@ -309,6 +309,8 @@ def _mqtt(mqtt: MqttFacts | None) -> Iterator[Metric]:
     yield GaugeMetricFamily("edged_mqtt_connected", "1 while the broker answers.", value=mqtt.connected)
     yield CounterMetricFamily("edged_mqtt_reconnects", "Connections after the first.", value=mqtt.reconnects)
     yield CounterMetricFamily("edged_mqtt_published", "Messages handed to the broker.", value=mqtt.published)
+    downgraded = "Messages of QoS 1 that went at QoS 0, as there was no room to wait for the broker's word."
+    yield CounterMetricFamily("edged_mqtt_downgraded", downgraded, value=mqtt.downgraded)
     yield GaugeMetricFamily("edged_mqtt_queued", "Messages that the broker has not confirmed.", value=mqtt.queued)
     stored = mqtt.outbox
     yield GaugeMetricFamily("edged_mqtt_outbox_messages", "Those of them on the disk.", value=stored.messages)

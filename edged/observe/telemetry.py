@@ -63,6 +63,7 @@ def _mqtt(mqtt: MqttFacts | None) -> dict[str, Value | None]:
         "mqtt_broker": mqtt.url,
         "mqtt_reconnects_total": mqtt.reconnects,
         "mqtt_published_total": mqtt.published,
+        "mqtt_downgraded_total": mqtt.downgraded,
         "mqtt_unconfirmed": mqtt.queued,
         "mqtt_outbox_messages": mqtt.outbox.messages,
         "mqtt_outbox_bytes": mqtt.outbox.bytes,

@@ -122,6 +122,12 @@ class Backlog:
         self._writing_bytes += message.size
         self._wake.set()
 
+    def takes(self, message: Publication) -> bool:
+        """Whether it would be filed, with nothing dropped for it."""
+        size = message.size + _HEAD
+        fits = self._stock.size + self._writing_bytes + size + _HEAD * len(self._writing) <= self._settings.size
+        return fits and self._writing_bytes + message.size <= _WRITING and not self._clerk.fault
+
     def carry(self, messages: Sequence[Publication]) -> None:
         """What stays in memory, and goes first: also on the disk until it is `done`, in case this daemon ends."""
         if messages or self._carried:

@@ -12,8 +12,9 @@ class Facts(msgspec.Struct, frozen=True):
 
     `connected`: all is subscribed, so that what is sent now is heard. `url` is the broker that serves or was
     tried last, of `urls` in their order. `version` is "" while there is no connection; `waiting` are inputs
-    that a full lane left waiting; `queued` are messages that the broker has not confirmed, those among them that lie
-    on the disk are the `outbox`; `refused` and `quarantined` are filters. `namesake` is the host of another machine
+    that a full lane left waiting; `downgraded` messages went at QoS 0 for want of room, `queued` are those that the
+    broker has not confirmed, those among them that lie on the disk are the `outbox`; `refused` and
+    `quarantined` are filters. `namesake` is the host of another machine
     that is online under our name, while we wait for it. `pushes_url` is the broker that pushes
     come from; `pushes_refused` counts subscriptions of the connection of
     pushes that the broker refused.
@@ -26,6 +27,7 @@ class Facts(msgspec.Struct, frozen=True):
     since_ms: int
     reconnects: int
     published: int
+    downgraded: int
     queued: int
     outbox: Stored
     waiting: int
@@ -40,10 +42,11 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Counts:
-    """Messages published and messages dropped, by reason."""
+    """Messages published, those of QoS 1 among them that went at QoS 0, and messages dropped, by reason."""
 
     def __init__(self) -> None:
         self.published = 0
+        self.downgraded = 0
         self.dropped: dict[str, int] = {}
 
     def drop(self, reason: str) -> None:

@@ -233,6 +233,7 @@ class Mqtt:
             since_ms=self._link.since_ms,
             reconnects=max(0, self._link.connects - 1),
             published=self._counts.published,
+            downgraded=self._counts.downgraded,
             queued=len(self._outlet),
             outbox=self._outlet.stored,
             waiting=len(self._intake.room),

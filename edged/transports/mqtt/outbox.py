@@ -124,6 +124,10 @@ class Outbox:
         """Whether `put` would drop older ones for it."""
         return bool(self._queue) and self._bytes + message.size + _OVERHEAD > _BYTES
 
+    def trusts(self, message: Publication) -> bool:
+        """Whether nothing speaks for it that it ends the connection."""
+        return not self._careful and not self._is_shunned(message.topic)
+
     @property
     def here(self) -> int:
         """Those that are in memory alone: not counted on the disk."""

@@ -1,25 +1,32 @@
 """Everything that leaves: QoS 1 through the outbox, QoS 0 straight to the connection or not at all.
 
 What is made at QoS 1 while the broker is away goes to the disk, and so does what finds no room in memory; what memory
-held when the broker went stays there, and goes first.
+held when the broker went stays there, and goes first. What finds no room on the disk either, while the broker is
+there, goes at QoS 0 instead of being dropped: a broker that pushes a burst of inputs without waiting for their
+acknowledgements (Mosquitto 2.0.11, measured) confirms no result before all of them are read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from edged.transports.mqtt.backlog import Backlog, Stored
 from edged.transports.mqtt.counts import Counts
 from edged.transports.mqtt.ends import End
-from edged.transports.mqtt.outbox import Outbox, Publication
+from edged.transports.mqtt.outbox import Outbox, Publication, hand
 from edged.transports.mqtt.packets import Greeting
 from edged.transports.mqtt.wire import Wire
 
 _log = logging.getLogger(__name__)
 _UNSENT: Final = 2**20  # bytes that the socket has not taken yet: from then on QoS 0 messages are dropped
+_SAY_S: Final = 60.0
 
 
 class Outlet:
@@ -41,6 +48,7 @@ class Outlet:
         self._outbox = Outbox(counts.drop, last=status, older=self._backlog)
         self._drained = asyncio.Event()
         self._pumping = False
+        self._said_s = -math.inf  # when the journal was told that there is no room
 
     def __len__(self) -> int:
         return self._outbox.here + (0 if self._backlog is None else len(self._backlog))
@@ -94,15 +102,34 @@ class Outlet:
             message.handed()
 
     def _publish(self, message: Publication) -> None:
+        away, full = self._wire() is None, self._outbox.full(message)
+        if full and not away and self._downgraded(message):
+            return
         if self._backlog is None:
             self._outbox.put(message)
-        elif self._wire() is None or self._outbox.full(message):
+        elif away or full:
             self._backlog.file(message)
             return
         else:
             self._backlog.live(message)
             self._outbox.put(message)
         self.pump()
+
+    def _downgraded(self, message: Publication) -> bool:
+        """Whether it has gone at QoS 0, as neither memory nor disk has room for it."""
+        backlog = self._backlog
+        if (backlog is not None and backlog.takes(message)) or not self._outbox.trusts(message):
+            return False
+        if self._send(msgspec.structs.replace(message, qos=0)):
+            return False
+        if backlog is not None:
+            backlog.live(message)
+        self._counts.downgraded += 1
+        if (now_s := time.monotonic()) - self._said_s > _SAY_S:
+            self._said_s = now_s
+            _log.warning("the broker confirms too slowly, and mqtt.outbox is full: results go at QoS 0 meanwhile")
+        hand(message)
+        return True
 
     def _send(self, message: Publication) -> str:
         """A QoS 0 message: "" when it is on its way, else why not."""

@@ -34,6 +34,7 @@ class Mqtt(msgspec.Struct, frozen=True):
     url: str = "mqtt://b:1883"
     reconnects: int = 0
     published: int = 0
+    downgraded: int = 0
     queued: int = 0
     outbox: Outbox = Outbox()
     dropped: dict[str, int] = {}
