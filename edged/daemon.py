@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -58,6 +59,7 @@ from edged.transports.mqtt.mqtt import Mqtt
 from edged.transports.mqtt.namesake import Machine
 from edged.transports.rest.listeners import bind
 from edged.transports.rest.server import rest
+from edged.worker.library import onnxruntime_version
 
 DRAIN_S: Final = 5.0
 _LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
@@ -91,6 +93,7 @@ class Daemon:
         self._place = places()
         self._trail = Trail(self._place.state, self._tell)
         self._machine = Machine(instance(self._place.state), socket.gethostname())
+        self._versions = {"python": platform.python_version(), "onnxruntime": onnxruntime_version()}
         self._tree = tree = Tree(config.mqtt.base if config.mqtt else "edged", config.device)
         self._metrics = Metrics(model.name for model in config.models)
         self._starter = Starter()
@@ -352,7 +355,7 @@ class Daemon:
 
     def _info(self) -> Mapping[str, object]:
         machine: dict[str, str] = msgspec.structs.asdict(self._machine)
-        return presence.info(self._reload.config, machine, self._router.views(), self._reload.last)
+        return presence.info(self._reload.config, machine | self._versions, self._router.views(), self._reload.last)
 
     def _summary(self) -> str:
         facts = self._mqtt_facts()

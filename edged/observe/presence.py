@@ -7,16 +7,21 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from edged import __version__
-from edged.config.schema import Config
+from edged.config.schema import BASE, Config
 from edged.observe.facts import ModelFacts
 from edged.observe.status import Reloaded
+from edged.topics import Tree
 
 
 def info(
     config: Config, machine: Mapping[str, str], models: Iterable[ModelFacts], reload: Reloaded | None
 ) -> dict[str, object]:
-    """The members of `info`, as docs/mqtt-api.md has them. `machine`: what tells this one from others of its name."""
+    """The members of `info`, as docs/mqtt-api.md has them.
+
+    `machine`: what tells this one from others of its name, and the versions that it runs with.
+    """
     views = tuple(models)
+    tree = Tree(config.mqtt.base if config.mqtt else BASE, config.device)
     flags = {"unsigned_ok": not config.push.require_signature, "fallback": any(one.fallback for one in views)}
     return {
         "edged": __version__,
@@ -25,6 +30,7 @@ def info(
         "groups": config.groups,
         "models": [_model(one) for one in views],
         "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
+        "outputs": {model.name: model.output.topic or tree.result(model.name) for model in config.models},
         "telemetry_interval_s": float(config.telemetry.interval),
         "flags": [flag for flag, holds in flags.items() if holds],
         "reload": msgspec.to_builtins(reload) if reload else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import pty
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -166,6 +168,8 @@ def test_an_invalid_file_changes_nothing_and_says_so_everywhere(broker: Mosquitt
                 (info.get("reload") or {}).get("code") == "bad_config" for info in listener.on("edged/box/info")
             )
         )
+        info = listener.on("edged/box/info")[-1]
+        assert (info["python"], info["onnxruntime"]) == (platform.python_version(), onnxruntime.__version__)
         code, answer = post(one)
         assert (code, answer["code"]) == (500, "bad_config")
         shown = subprocess.run(

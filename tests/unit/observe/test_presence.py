@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edged.config.schema import Config, Input, Model, Push, Sockets
+from edged.config.schema import Config, Input, Model, Output, Push, Sockets
 from edged.observe.presence import info, summary
 from edged.observe.status import Reloaded
 from tests.unit.observe.facts import Facts
 
-DIGITS = Model("digits", inputs=(Input("cells/+cell/scan"),))
+DIGITS = Model("digits", inputs=(Input("cells/+cell/scan"),), output=Output("cells/{cell}/digit"))
 BOX = Config("press-07", Sockets(), models=(DIGITS, Model("cam")), groups=("line-2",))
 
 
@@ -31,6 +31,7 @@ def test_the_members_of_info() -> None:
         {**common, "name": "cam"},
     ]
     assert found["inputs"] == {"digits": ["cells/+cell/scan"], "cam": []}
+    assert found["outputs"] == {"digits": "cells/{cell}/digit", "cam": "edged/press-07/models/cam/result"}
     assert found["reload"] == {"at_ms": 5, "message": "it took effect", "code": "", "hint": "", "by": ""}
     assert info(BOX, {}, (), None)["reload"] is None
 
