@@ -63,10 +63,10 @@ def grpc_word(code: str) -> str:
     return _GRPC_OF_CODE.get(code) or _GRPC_OF_HTTP[CODES[code].http]
 
 
-def as_json(problem: Fault, *, id: str = "") -> dict[str, str]:
-    """The MQTT and fast-lane shape: {"id","code","message","hint"}; `id` only where there is one."""
-    shape = {"code": problem.code, "message": problem.message, "hint": problem.hint}
-    return {"id": id, **shape} if id else shape
+def as_json(problem: Fault, *, id: str = "", topic: str = "") -> dict[str, str]:
+    """The MQTT and fast-lane shape: {"id","code","message","hint","topic"}; `id` and `topic` only when known."""
+    shape = {"id": id, "code": problem.code, "message": problem.message, "hint": problem.hint, "topic": topic}
+    return {name: text for name, text in shape.items() if text or name not in ("id", "topic")}
 
 
 def as_oip(problem: Fault) -> dict[str, str]:

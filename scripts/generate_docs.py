@@ -35,7 +35,7 @@ def errors() -> str:
         "Every error has a stable `code`, a `message` that says what happened and a `hint` that says what to do.",
         'Over HTTP it is `{"error": message, "code", "hint"}` with the status below, over gRPC the status and all',
         "three in its details, and the code alone as `edged-code` in the trailers; over MQTT it is",
-        '`{"id", "code", "message", "hint"}`; on the command line the program prints the same and exits 1,',
+        '`{"id", "code", "message", "hint", "topic"}`; on the command line the program prints the same and exits 1,',
         "or 2 for `bad_config`. Scripts key on `code`.",
         "",
         "| code | HTTP | gRPC | means | hint, where nothing better is known |",

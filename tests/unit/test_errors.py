@@ -64,6 +64,7 @@ def test_the_shapes() -> None:
     assert as_oip(problem) == {"error": "too late", "code": "deadline", "hint": "send slower"}
     assert as_json(problem) == {"code": "deadline", "message": "too late", "hint": "send slower"}
     assert list(as_json(problem, id="17")) == ["id", "code", "message", "hint"]
+    assert list(as_json(problem, topic="cells/7")) == ["code", "message", "hint", "topic"]
 
 
 def test_a_fault_travels_between_processes() -> None:

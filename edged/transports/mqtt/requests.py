@@ -134,7 +134,7 @@ class Requests:
         response = arrival.response_topic
         usable = bool(response) and not answerable(self._tree, response)
         by = f"MQTT {arrival.topic}"
-        return Request(verb, {}, response if usable else own, arrival.correlation if usable else None, None, by)
+        return Request(verb, {}, response if usable else own, arrival.correlation, None, by)
 
     def _unreadable(self, arrival: Arrival) -> Fault | None:
         if len(arrival.payload) > LARGEST:

@@ -147,7 +147,8 @@ class Results:
         message.handed = partial(self.done, sender.receipt)
         if message.qos and message.topic == sender.output:
             # Without the sender, whose payload must not live for as long as its result waits.
-            message.refused = partial(self._refused, sender.target.model, sender.target.id, sender.output)
+            came = sender.arrival.topic
+            message.refused = partial(self._refused, sender.target.model, sender.target.id, sender.output, came)
         self._publish(message)
 
     def done(self, receipt: Receipt) -> None:
@@ -249,7 +250,7 @@ class Results:
             return with_members(answer, parameters), _JSON
         return answer.payload, _BINARY if form == "raw" else _TEXT
 
-    def _refused(self, model: str, id: str, topic: str, code: str, why: str) -> None:
+    def _refused(self, model: str, id: str, topic: str, came: str, code: str, why: str) -> None:
         """The broker would not have a result that it was sent: told where errors go, however it was asked."""
         self._dropped(model, code)
         if not id and not self._errors.take(model, self._clock()):
@@ -259,7 +260,7 @@ class Results:
             problem = fault(code, f"the broker does not take results on {topic}" + (f": {why}" if why else ""))
         else:
             problem = self._limit()
-        payload = msgspec.json.encode(as_json(problem, id=id))
+        payload = msgspec.json.encode(as_json(problem, id=id, topic=came))
         self._publish(Publication(self._tree.error(model, id), payload, 1, content_type=_JSON))
 
     def _too_large(self, sender: Sender) -> Fault:
@@ -284,8 +285,9 @@ class Results:
             self._dropped(target.model, "error_rate")
             return None
         topic = sender.response_topic or self._tree.error(target.model, target.id)
-        payload = msgspec.json.encode(as_json(problem, id=target.id))
+        payload = msgspec.json.encode(as_json(problem, id=target.id, topic=sender.arrival.topic))
         message = self._addressed(sender, topic, payload, qos=1, status="error")
+        message.correlation = sender.arrival.correlation  # also of a request whose response topic was refused
         message.content_type = _JSON
         return message
 

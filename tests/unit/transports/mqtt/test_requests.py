@@ -119,6 +119,7 @@ def test_response_topic_and_correlation_are_honoured() -> None:
         desk.come("edged/box/request/ping", response_topic="edged/box/status")
         await desk.settle()
         assert sorted((one.topic, one.correlation, one.status) for one in desk.sent if one.correlation) == [
+            ("edged/box/response/ping", b"44", "error"),
             ("me/answers", b"42", "ok"),
             ("me/answers", b"43", "error"),
         ]
