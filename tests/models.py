@@ -285,6 +285,27 @@ def counting() -> bytes:
     return build(nodes, [("given", "int64", ("batch",))], [("y", "float32", (1,))], constants)
 
 
+def crowded(rows: int) -> bytes:
+    """x float32 [batch, 4] -> y = x: at once for fewer rows, for so many and more it takes longer than anyone lives."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "first", "second"], ["batch"]),
+        helper.make_node("Squeeze", ["batch"], ["given"]),
+        helper.make_node("Div", ["given", "rows"], ["times"]),
+        helper.make_node("Mul", ["times", "many"], ["turns"]),
+        _loop(helper.make_node("Add", ["state_in", "nothing"], ["state_out"]), "nothing", []),
+        helper.make_node("Add", ["x", "end"], ["y"]),
+    ]
+    constants: dict[str, Array] = {
+        "first": np.array([0], dtype=np.int64),
+        "second": np.array([1], dtype=np.int64),
+        "rows": np.array(rows, dtype=np.int64),
+        "many": np.array(2**50, dtype=np.int64),
+        "nothing": np.array(0, dtype=np.float32),
+    }
+    return build(nodes, [("x", "float32", ("batch", 4))], [("y", "float32", ("batch", 4))], constants)
+
+
 def looks_late() -> bytes:
     """given int64 [1], ids int64 [n], x float32 [m] -> rows float32 [n, 3] of `gather`'s table, y = x.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edged.cli import local
-from edged.cli.words import columns
+from edged.cli.words import columns, plain
 from edged.config.mistakes import ConfigErrors
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
     from edged.config.schema import Model
-    from edged.serving.tuning import Row
+    from edged.serving.tuning import Failed, Measured, Row
 
 HELP = "measure threads x batch of a model on this box, and say what to write into the configuration"
 EXAMPLES = """
@@ -35,12 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model of the configuration, or an .onnx file")
     parser.add_argument("--config", metavar="FILE", help="the configuration (default: this box's)")
     parser.add_argument(
-        "--seconds", type=float, default=20.0, metavar="S", help="how long to measure, about (default: 20)"
+        "--seconds", type=seconds, default=20.0, metavar="S", help="how long to measure, about (default: 20)"
     )
     parser.add_argument(
         "--write", action="store_true", help="write the lines into conf.d/tune-MODEL.yaml beside the configuration"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object: rows, choice, yaml, beside")
+    parser.add_argument("--json", action="store_true", help="one JSON object: rows, failed, choice, yaml, beside")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
     for line in beside.values():
         print(f"edged: {line}", file=sys.stderr)
     threads = tuning.threads_for(len(settings.cpus) or cores())
-    rows = tuning.measure(settings, threads, max(0.0, args.seconds), lambda _row: None)
-    choice = tuning.choose(rows)
+    found = tuning.measure(settings, threads, args.seconds)
+    choice = tuning.choose(found.rows)
     text = lines(settings.name, choice)
     if args.json:
-        print(json.dumps(_answer(settings, rows, choice, text, beside), indent=2))
+        print(json.dumps(_answer(settings, found, choice, text, beside), indent=2))
     else:
-        print("\n".join(report(settings.name, rows, choice, text)))
+        print("\n".join(report(settings.name, found.rows, choice, text, found.failed)))
     if args.write:
         written = write(file, settings.name, choice, text)
         print(f"{written}: written. `systemctl reload edged` puts it into effect", file=sys.stderr)
@@ -75,8 +76,8 @@ def lines(model: str, choice: Row) -> str:
     return f"models:\n  {model}:\n    threads: {choice.threads}\n    batch: {{max: {choice.batch}}}\n"
 
 
-def report(model: str, rows: Sequence[Row], choice: Row, text: str) -> Iterator[str]:
-    """The table and what it comes to, line by line."""
+def report(model: str, rows: Sequence[Row], choice: Row, text: str, failed: Sequence[Failed] = ()) -> Iterator[str]:
+    """The table, what is missing in it and what it comes to, line by line."""
     table = [
         (str(row.threads), str(row.batch), f"{row.rate:,.0f}", f"{row.batch_ms:.3f}", f"{row.cpu_us:.1f}")
         for row in rows
@@ -85,6 +86,8 @@ def report(model: str, rows: Sequence[Row], choice: Row, text: str) -> Iterator[
     yield shown[0]
     for row, line in zip(rows, shown[1:], strict=True):
         yield f"{line}  <" if row == choice else line
+    for one in failed:
+        yield f"{one.threads:>7}  {one.batch:>5}  {plain(one.fault.message)} [{one.fault.code}]"
     yield ""
     yield f"# {model}: the fewest threads within a tenth of the most inputs a second; with these the smallest batch"
     yield "# within a tenth of the least CPU an input"
@@ -142,8 +145,13 @@ def _configured(file: Path, name: str) -> Model:
 
 
 def _bare(name: str) -> Model:
+    from edged.config import files
     from edged.config.load import from_models
 
+    try:
+        files.readable(Path(name))
+    except ValueError as error:
+        raise EdgedError("bad_config", str(error), "Name a model of the configuration, or an .onnx file.") from error
     return from_models({"model": name}).models[0]
 
 
@@ -160,13 +168,24 @@ def _beside(args: argparse.Namespace, model: str) -> dict[str, str]:
     return found
 
 
-def _answer(settings: Model, rows: Sequence[Row], choice: Row, text: str, beside: dict[str, str]) -> dict[str, Any]:
+def seconds(text: str) -> float:
+    """A number above 0; what else there is, argparse says."""
+    found = float(text)
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return found
+
+
+def _answer(settings: Model, found: Measured, choice: Row, text: str, beside: dict[str, str]) -> dict[str, Any]:
     import msgspec
+
+    from edged.errors import as_json
 
     return {
         "model": settings.name,
         "file": settings.file,
-        "rows": [msgspec.to_builtins(row) for row in rows],
+        "rows": [msgspec.to_builtins(row) for row in found.rows],
+        "failed": [{"threads": one.threads, "batch": one.batch, **as_json(one.fault)} for one in found.failed],
         "choice": msgspec.to_builtins(choice),
         "yaml": text,
         "beside": beside,

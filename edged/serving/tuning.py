@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from edged.channel import InputHead
 from edged.config.schema import Batch, Model
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Fault, fault
 from edged.serving.generation import Died, Generation
 from edged.serving.rehearsal import started
 
@@ -26,6 +26,9 @@ _IN_FLIGHT: Final = 2  # batches (RULES 10)
 _INPUTS: Final = 4  # made up, and sent in turn
 _LEAST: Final = 3  # batches that a figure rests on, however long they take
 _BYTES: Final = 32 * 2**20  # of a batch: above it memory is what is measured
+_OVER: Final = frozenset(
+    {"over_memory", "too_slow", "trial_crash", "model_failed"}
+)  # fewer threads, or inputs, may fit
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,6 +41,21 @@ class Row(msgspec.Struct, frozen=True):
     rate: float
     batch_ms: float
     cpu_us: float
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A combination that does not run within the model's limits; larger batches were not tried then."""
+
+    threads: int
+    batch: int
+    fault: Fault
+
+
+class Measured(NamedTuple):
+    """At least one row, and what could not be measured."""
+
+    rows: list[Row]
+    failed: list[Failed]
 
 
 def threads_for(cores: int) -> tuple[int, ...]:
@@ -61,41 +79,64 @@ def choose(rows: Sequence[Row]) -> Row:
     return min((row for row in among if NEAR * row.cpu_us <= least_us), key=lambda row: row.batch)
 
 
-def measure(settings: Model, threads: Sequence[int], limit_s: float, tell: Callable[[Row], None]) -> list[Row]:
-    """All rows, in about `limit_s`; each is told as it comes. Not for a running loop.
+def measure(settings: Model, threads: Sequence[int], limit_s: float) -> Measured:
+    """Every combination, in about `limit_s`. Not for a running loop.
 
-    Raises EdgedError when the model cannot be loaded, or what it made of an input that was made up for it.
+    Raises EdgedError when the model cannot be loaded, or what it made of an input that was made up for it; so too when
+    nothing runs within its limits.
     """
-    return asyncio.run(_measure(settings, threads, limit_s, tell))
+    return asyncio.run(_measure(settings, threads, limit_s))
 
 
-async def _measure(settings: Model, threads: Sequence[int], limit_s: float, tell: Callable[[Row], None]) -> list[Row]:
-    rows: list[Row] = []
+async def _measure(settings: Model, threads: Sequence[int], limit_s: float) -> Measured:
+    found = Measured([], [])
     for count in threads:
         changed = msgspec.structs.replace(settings, threads=count, batch=Batch(max=BATCHES[-1]))
-        async with started(changed) as generation:
-            try:
-                async for row in _rows(generation, count, limit_s / len(threads)):
-                    rows.append(row)
-                    tell(row)
-            except Died as error:
-                why = generation.reason.message if generation.reason else "it crashed"
-                raise EdgedError("model_failed", f"with {count} threads its process ended: {why}") from error
-    return rows
+        try:
+            async with started(changed) as generation:
+                async for one in _rows(generation, count, limit_s / len(threads)):
+                    if isinstance(one, Row):
+                        found.rows.append(one)
+                    else:
+                        found.failed.append(one)
+        except EdgedError as error:
+            found.failed.append(_failed(count, 1, error))
+    if not found.rows:
+        first = found.failed[0]
+        text = f"with {_counted(first.threads, 'thread')} and {_counted(first.batch, 'input')}: {first.fault.message}"
+        raise EdgedError(first.fault.code, text, "Raise the model's limits: see limits.run and limits.memory.")
+    return found
 
 
-async def _rows(generation: Generation, threads: int, limit_s: float) -> AsyncIterator[Row]:
-    """Batches of each size that the worker would stack: it has found out which those are."""
-    inputs = [await generation.generate(seed) for seed in range(_INPUTS)]
-    size = max(len(payload) for payload, _ in inputs)
-    batches = [count for count in BATCHES if count == 1 or (count <= generation.batch_max and count * size <= _BYTES)]
-    until_s = time.monotonic() + limit_s
-    for left, count in zip(range(len(batches), 0, -1), batches, strict=True):
-        sent = [inputs[index % len(inputs)] for index in range(count)]
-        load = _Load(generation, sent)
-        alone_s = [await load.once() for _ in range(_LEAST)]
-        rate, cpu_s = await load.keep(max(0.0, until_s - time.monotonic()) / left)
-        yield Row(threads, count, rate, 1000 * statistics.median(alone_s), 1e6 * cpu_s)
+def _failed(threads: int, batch: int, error: EdgedError) -> Failed:
+    """Raises the error where it is not about a limit."""
+    if error.fault.code not in _OVER:
+        raise error
+    return Failed(threads, batch, error.fault)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+async def _rows(generation: Generation, threads: int, limit_s: float) -> AsyncIterator[Row | Failed]:
+    """Batches of each size that the worker would stack, which it has found out; the first that fails is the last."""
+    count = 1
+    try:
+        inputs = [await generation.generate(seed) for seed in range(_INPUTS)]
+        size = max(len(payload) for payload, _ in inputs)
+        batches = [one for one in BATCHES if one == 1 or (one <= generation.batch_max and one * size <= _BYTES)]
+        until_s = time.monotonic() + limit_s
+        for left, count in zip(range(len(batches), 0, -1), batches, strict=True):
+            sent = [inputs[index % len(inputs)] for index in range(count)]
+            load = _Load(generation, sent)
+            alone_s = [await load.once() for _ in range(_LEAST)]
+            rate, cpu_s = await load.keep(max(0.0, until_s - time.monotonic()) / left)
+            yield Row(threads, count, rate, 1000 * statistics.median(alone_s), 1e6 * cpu_s)
+    except Died:
+        yield Failed(threads, count, generation.reason or fault("model_failed", "its process crashed"))
+    except EdgedError as error:
+        yield _failed(threads, count, error)
 
 
 class _Load:
@@ -129,8 +170,11 @@ class _Load:
             while time.monotonic() < until_s or self._batches < _LEAST:
                 await self.once()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_IN_FLIGHT):
-                group.create_task(again())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_IN_FLIGHT):
+                    group.create_task(again())
+        except ExceptionGroup as both:
+            raise both.exceptions[0] from both
         inputs = self._batches * len(self._heads)
         return inputs / (time.monotonic() - began_s), self._cpu_ns / 1e9 / inputs

@@ -62,7 +62,12 @@ def test_a_daemon_that_serves_beside_it_is_told_of() -> None:
         (("nothing",), "has no model nothing"),
         (("later",), "later has no file in"),
         (("nothing.onnx",), "nothing.onnx"),
+        (("./nothing.onnx",), "edged: nothing.onnx does not exist"),
         (("model.onnx", "--write"), "--write is for a model of the configuration"),
+        (("later", "--seconds", "0"), "0 is not above 0"),
+        (("later", "--seconds", "-1"), "-1 is not above 0"),
+        (("later", "--seconds", "nan"), "nan is not above 0"),
+        (("later", "--seconds", "soon"), "invalid seconds value"),
     ],
 )
 def test_what_cannot_be_measured_is_said(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
@@ -78,3 +83,36 @@ def test_a_model_that_ends_its_process_is_an_answer(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "[not_a_model]" in done.stderr
     assert "the process" not in done.stderr  # which is for the journal
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_combination_that_does_not_run_within_the_limits_is_a_row_that_says_so(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(models.crowded(16))
+    (tmp_path / "edged.yaml").write_text("models: {m: {file: m.onnx, cpus: [0], limits: {run: 3s}}}\n")
+    done = tune(tmp_path, "m", "--config", "edged.yaml", *words)
+    assert done.returncode == 0, done.stderr
+    if not words:
+        assert "      1     16  the run took longer than 3 s [model_failed]\n" in done.stdout
+        return
+    found = json.loads(done.stdout)
+    assert [row["batch"] for row in found["rows"]] == [1, 2, 4, 8]
+    assert [(one["threads"], one["batch"], one["code"]) for one in found["failed"]] == [(1, 16, "model_failed")]
+    assert found["choice"] in found["rows"]
+
+
+@pytest.mark.parametrize(
+    ("content", "limits", "code"),
+    [(models.slow(2**40), "{run: 100ms}", "too_slow"), (models.linear(1024, 1024), "{memory: 1MiB}", "over_memory")],
+    ids=["slow", "large"],
+)
+def test_limits_within_which_nothing_runs_are_an_answer(tmp_path: Path, content: bytes, limits: str, code: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    (tmp_path / "edged.yaml").write_text(f"models: {{m: {{file: m.onnx, limits: {limits}}}}}\n")
+    done = tune(tmp_path, "m", "--config", "edged.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    said, hint = done.stderr.splitlines()[-2:]
+    assert said.startswith("edged: with 1 thread and 1 input: ")
+    assert said.endswith(f"[{code}]")
+    assert "limits" in hint

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import pytest
 
-from edged.serving.tuning import Row, choose, threads_for
+from edged.serving.generation import Died, Generation
+from edged.serving.tuning import Row, _Load, choose, threads_for
 
 
 def row(threads: int, batch: int, rate: float, cpu_us: float) -> Row:
@@ -40,3 +44,13 @@ def test_a_larger_batch_that_saves_little_cpu_is_not_worth_a_wait_however_much_i
 def test_the_cpu_of_other_threads_is_no_measure() -> None:
     rows = [row(1, 1, 100, 10), row(1, 4, 110, 9), row(2, 1, 190, 30), row(2, 4, 200, 12)]
     assert choose(rows) == rows[3]
+
+
+def test_a_process_that_ends_under_two_batches_is_one_end() -> None:
+    class Ended:
+        async def run(self, heads: object, payloads: object) -> None:
+            await asyncio.sleep(0)  # the other one is sent before this one knows
+            raise Died("1")
+
+    with pytest.raises(Died):
+        asyncio.run(_Load(cast("Generation", Ended()), [(b"", 0)]).keep(60))
