@@ -102,7 +102,8 @@ def main(argv: Sequence[str]) -> int:
     # A command's answer says it all; what edged logs is for the journal, which `edged run` opens.
     logging.getLogger("edged").addHandler(logging.NullHandler())
     try:
-        return command(args.command).run(args)
+        status = command(args.command).run(args)
+        print(end="", flush=True)  # here, where a reader that has gone is no surprise
     except ConfigErrors as errors:
         for mistake in errors.mistakes:
             print(mistake, file=sys.stderr)
@@ -119,3 +120,4 @@ def main(argv: Sequence[str]) -> int:
         return NO
     except KeyboardInterrupt:
         return _INTERRUPTED
+    return status

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
                 continue
             found = True
             print(line.decode(errors="replace") if args.json else _shown(entry))
+    except BrokenPipeError:  # of what is printed, not of a file
+        raise
     except PermissionError as error:
         hint = "Join its group and log in again: sudo usermod -aG edged $USER"
         raise EdgedError("forbidden", f"{error.filename}: no access", hint) from error

@@ -134,6 +134,18 @@ def test_the_log_is_for_people_and_says_where_the_chain_is_broken() -> None:
         assert "[no_state]" in done.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # a line at a time is what a long log comes to
+def test_a_reader_that_has_enough_ends_the_log_without_a_word(unbuffered: str) -> None:
+    with box(ONE_MODEL) as one:
+        one.stop()
+        reading, writing = os.pipe()
+        os.close(reading)  # as `head -1` does, sooner or later
+        command, environment = [*one.program, "log", "--json"], {**one.environment, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
+        os.close(writing)
+        assert (done.stderr, done.returncode) == ("", 1)
+
+
 def test_who_has_asked_is_answered_when_the_line_is_there() -> None:
     """However many ask within a second, of what is done and of what is refused."""
     with box(ONE_MODEL) as one:
