@@ -63,6 +63,10 @@ from edged.worker.library import onnxruntime_version
 
 DRAIN_S: Final = 5.0
 _LOADING_S: Final = 10.0  # how often systemd hears that models are still loading
+_IN_THE_WAY: Final = (
+    "Give it to the user that edged runs as, or take away what lies in its place: "
+    "edged does not begin without what it has kept."
+)
 
 log = logging.getLogger("edged")
 
@@ -71,8 +75,10 @@ log = logging.getLogger("edged")
 def _using(state: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # read-only, somebody else's, a file in its place
-        raise EdgedError("no_state", f"{state} cannot be used: {error.strerror or error}") from error
+    except OSError as error:  # read-only, somebody else's, something else in the place of a file or a folder
+        what, inside = error.filename or str(state), error.filename not in (None, str(state))
+        hint = _IN_THE_WAY if inside else None
+        raise EdgedError("no_state", f"{what} cannot be used: {error.strerror or error}", hint) from error
 
 
 def has_terminal() -> bool:

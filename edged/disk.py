@@ -1,6 +1,7 @@
 """Files that outlive a power cut: space reserved, written under another name, fsynced, renamed, the folder fsynced.
 
-Nothing here follows a symbolic link, and everything blocks. Raises OSError; `is_full` tells which kind.
+Nothing here follows a symbolic link, or waits for a pipe's other end. Everything blocks. Raises OSError; `is_full`
+tells which kind.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
 BLOCK: Final = 2**20
 # What a full disk, a quota and a file size limit say (posix_fallocate(3), setrlimit(2)).
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What open(2) says of a folder, a pipe that nobody reads, and a symbolic link.
+_NO_FILE: Final = frozenset({errno.EISDIR, errno.ENXIO, errno.ELOOP})
 # A file system that cannot reserve space: the write itself then says that it is full.
 _CANNOT_RESERVE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
@@ -72,7 +76,10 @@ def write_at(descriptor: int, content: bytes, offset: int) -> None:
 def read(path: Path, largest: int) -> bytes:
     """A small file's content. Raises ValueError for one above `largest`."""
     with os.fdopen(open_read(path), "rb") as file:
-        content = file.read(largest + 1)
+        try:
+            content = file.read(largest + 1)
+        except OSError as error:  # read(2) knows no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
     if len(content) > largest:
         raise ValueError(f"{path} is above {largest} bytes")
     return content
@@ -80,7 +87,21 @@ def read(path: Path, largest: int) -> bytes:
 
 def open_read(path: Path) -> int:
     """A descriptor to read a file that is none of a symbolic link's doing."""
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    return open_file(path, os.O_RDONLY)
+
+
+def open_file(path: Path, flags: int, mode: int = 0o640) -> int:
+    """A descriptor of a regular file. A link, a folder, a pipe or a device in its place is refused at once, by name."""
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise OSError(error.errno, "is no file", str(path)) from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "is no file", str(path))
 
 
 def hash_of(path: Path) -> str:

@@ -151,6 +151,9 @@ def _disk(_config: Config | None) -> Iterator[Finding]:
         yield Finding("note", "disk", f"{state} may not be written by this user", "Run it with sudo to see all.")
     elif os.statvfs(there).f_flag & os.ST_RDONLY:
         yield Finding("bad", "disk", f"{there} is read-only", "A worn card shows so: look at dmesg.")
+    for file in sorted(state.glob("*.damaged")):
+        hint = f"`edged log` says what was lost. When that is mended: rm {file}"
+        yield Finding("bad", "disk", f"{file} is what is left of a file that was damaged", hint)
 
 
 def _memory(config: Config | None) -> Iterator[Finding]:

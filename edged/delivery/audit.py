@@ -19,6 +19,7 @@ import msgspec
 Event = Literal[
     "started",
     "stopped",
+    "damaged",
     "offered",
     "arrived",
     "rejected",

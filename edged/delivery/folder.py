@@ -73,8 +73,7 @@ class _Part:
         self.file: Final = file
         self.final: Final = folder / name
         self.path: Final = folder / f".{name}.part"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self.descriptor: Final = os.open(self.path, flags, 0o600)
+        self.descriptor: Final = disk.open_file(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         self.is_new = os.fstat(self.descriptor).st_size == 0
         self.hashes: tuple[str, ...] = (file.sha256,) if file.count == 1 else ()
         self.unsynced = 0

@@ -97,8 +97,10 @@ class Installer:
         )
 
     async def open(self) -> None:
-        """Takes the store and counts the attempts. Raises EdgedError state_in_use, OSError."""
+        """Takes the store and counts the attempts. Raises EdgedError state_in_use, bad_store, OSError."""
         records = await asyncio.to_thread(self._store.open)
+        if self._store.damaged:
+            self._audit(Decision("damaged", self._store.damaged, code="bad_store"))
         await self.orders.open()
         for name, installation in self._models.items():
             await installation.open(msgspec.structs.replace(records.get(name, Record()), arrived=False))

@@ -3,6 +3,7 @@
     lock                        held by the one daemon that uses the directory
     state.json                  the only commit point; state.json.bak is a hard link to the one before
     trust.kept                  the newest trust document that was accepted
+    <name>.damaged              one of these as it was found when nothing could be made of it; the newest such find
     releases/<key>/             a folder of its own each, because a model file may name others beside it: model.onnx by
                                 its hash for a simple push, folder.py's files by the document's hash for a release
     audit.jsonl                 is trail.py's
@@ -34,12 +35,20 @@ from edged.delivery.strict import LARGEST
 from edged.errors import EdgedError
 
 SCHEMA: Final = 1
+DAMAGED: Final = ".damaged"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 TRUST_FILE: Final = "trust.kept"  # not trust.json: an operator who tries it all in one folder has one of that name
 _LINE: Final = 65  # of TRUST_FILE, before the envelope (orders.py)
+_LARGEST: Final = 64 * 2**20  # of state.json, whose models have a few KiB each
 _CLAIMS: Final = 2  # the download under way, and the one before it, whose chunks it may use
 
 log = logging.getLogger("edged.delivery")
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What every schema of state.json has."""
+
+    schema: int = SCHEMA
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +58,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, Record] = {}
 
 
+class Newer(ValueError):
+    """What a newer edged has written: whole, and not for this one to replace."""
+
+
 class Store:
-    """The state directory `root`. `open` first; then any thread may call the rest."""
+    """The state directory `root`. `open` first; then any thread may call the rest.
+
+    `damaged`: what `open` could make nothing of and has set aside, in a sentence; "" where all was well.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root: Final = root
@@ -60,16 +76,18 @@ class Store:
         self._claimed: list[str] = []  # the same for folders that are being filled, the newest last
         self._lock = threading.Lock()
         self._held: int | None = None
+        self.damaged = ""
 
     # --- start and stop -----------------------------------------------------------------------------
 
     def open(self) -> dict[str, Record]:
         """Locks the directory, clears what an interrupted write left, and returns the records.
 
-        Raises EdgedError `state_in_use` when another daemon has it, OSError when it cannot be used.
+        Raises EdgedError `state_in_use` when another daemon has it, `bad_store` when it is a newer edged's, OSError
+        when it, or the state in it, cannot be used: what cannot be read is not forgotten, and nothing is changed.
         """
         self._releases.mkdir(mode=0o750, parents=True, exist_ok=True)
-        held = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        held = disk.open_file(self._root / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -91,15 +109,30 @@ class Store:
             self._held = None
 
     def _read(self) -> State | None:
-        """The newest state that can be read; None when there is none, or none that makes sense."""
+        """The newest state that makes sense; None when there is none. Raises OSError, EdgedError."""
+        found, spoilt = None, {}
         for name in ("state.json", "state.json.bak"):
             try:
-                return decode((self._root / name).read_bytes())
+                found = decode(disk.read(self._root / name, _LARGEST))
+                break
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
-                log.error("%s cannot be read: %s", self._root / name, error, extra={"code": "bad_store"})
-        return None
+            except Newer as error:
+                text = f"{self._root / name} cannot be used: {error}"
+                raise EdgedError("bad_store", text, "Run the edged that wrote it, or a newer one.") from error
+            except ValueError as error:
+                spoilt[name] = f"{name} was damaged ({error}) and is {name}{DAMAGED} now"
+        if spoilt:
+            what = "the state before it holds" if found else "what was known of the models, holds and wants is lost"
+            self.damaged = f"{', '.join(spoilt.values())}: {what}"
+            log.error("%s", self.damaged, extra={"code": "bad_store"})
+        for name in spoilt:
+            self._set_aside(name)
+        return found
+
+    def _set_aside(self, name: str) -> None:
+        """Keeps a file that nothing can be made of for whoever can; the one that was kept before goes."""
+        (self._root / name).replace(self._root / f"{name}{DAMAGED}")
 
     # --- records ------------------------------------------------------------------------------------
 
@@ -218,8 +251,11 @@ class Store:
 
 
 def decode(content: bytes) -> State:
-    """state.json's bytes as a State. Raises ValueError for anything else, a newer schema included."""
+    """state.json's bytes as a State. Raises Newer for a newer schema, ValueError for anything else."""
     try:
+        schema = msgspec.json.decode(content, type=_Head).schema
+        if schema > SCHEMA:
+            raise Newer(f"it has schema {schema}, this edged knows {SCHEMA}")
         state = msgspec.json.decode(content, type=State)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error

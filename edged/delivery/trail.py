@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from edged.delivery.audit import Decision, Entry, Link, decode, encode, entry
-from edged.disk import is_full, sync_folder
+from edged.disk import is_full, open_file, open_read, sync_folder
 
 NAME: Final = "audit.jsonl"
 KEPT: Final = 8  # files, the newest one included
@@ -149,7 +149,7 @@ def files(root: Path) -> list[Path]:
 def lines(root: Path) -> Iterator[bytes]:
     """Every line in `root`, oldest first, without its newline. Raises OSError."""
     for file in files(root):
-        with file.open("rb") as opened:
+        with os.fdopen(open_read(file), "rb") as opened:
             for line in opened:
                 yield line.rstrip(b"\n")
 
@@ -159,7 +159,7 @@ def _append(root: Path, content: bytes, size: int) -> None:
     path = root / NAME
     if path.exists() and path.stat().st_size + len(content) > size:
         _rotate(root)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         before = os.fstat(descriptor).st_size
         try:
@@ -189,16 +189,21 @@ def _mend(root: Path) -> Link:
     """The chain's end. A last line without its newline was cut short by a power cut, and told to nobody: it goes."""
     path = root / NAME
     if path.exists():
-        content = path.read_bytes()
+        content = _read(path)
         whole = content.rfind(b"\n") + 1
         if whole != len(content):
             os.truncate(path, whole)
             log.warning("the last line of %s was cut short and is taken away", path)
     for file in reversed(files(root)):
-        for line in reversed(file.read_bytes().splitlines()):
+        for line in reversed(_read(file).splitlines()):
             with contextlib.suppress(ValueError):
                 return decode(line)[1]
     return Link()
+
+
+def _read(file: Path) -> bytes:
+    with os.fdopen(open_read(file), "rb") as opened:
+        return opened.read()
 
 
 def journal(one: Decision | Entry) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests import models
 from tests.box import DIGITS, box
@@ -80,5 +84,58 @@ def test_a_state_directory_that_cannot_be_used_is_told_in_a_line() -> None:
         one.start(wait=False)
         assert one.process is not None
         assert one.process.wait(20) == 1
-        assert "[no_state]" in one.tail()
+        assert f"{one.folder}/state/releases cannot be used: File exists [no_state]" in one.tail()
         assert "Traceback" not in one.tail()
+
+
+UNREADABLE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+
+
+def unreadable(file: Path) -> None:
+    file.chmod(0)
+
+
+def folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def newer(file: Path) -> None:
+    file.write_bytes(b'{"schema": 2, "models": {}}')
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "said"),
+    [
+        ("state.json", unreadable, "Permission denied [no_state]"),
+        ("state.json", pipe, "is no file [no_state]"),
+        ("state.json", newer, "it has schema 2, this edged knows 1 [bad_store]"),
+        ("audit.jsonl", unreadable, "Permission denied [no_state]"),
+        ("audit.jsonl", folder, "is no file [no_state]"),
+        ("audit.jsonl", pipe, "is no file [no_state]"),
+        ("lock", folder, "is no file [no_state]"),
+        ("lock", pipe, "is no file [no_state]"),
+    ],
+)
+def test_a_state_that_cannot_be_read_ends_the_start_and_is_left_as_it_is(
+    name: str, spoil: Callable[[Path], None], said: str
+) -> None:
+    with box(ONE_MODEL) as one:
+        one.stop()
+        state = one.folder / "state"
+        (state / "state.json").write_text('{"schema": 1, "models": {}}')  # of a box that was pushed something
+        spoil(state / name)
+        before = (state / name).lstat()
+        one.prefix = UNREADABLE if os.geteuid() == 0 else ()
+        one.start(wait=False)
+        assert one.process is not None
+        assert one.process.wait(20) == 1
+        assert f"{state / name} cannot be used: {said}" in one.tail()
+        assert "Traceback" not in one.tail()
+        after = (state / name).lstat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

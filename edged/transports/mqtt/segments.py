@@ -119,8 +119,8 @@ class Segments:
             content = head(boot) + content
         self._leave_room(len(content))
         if new:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file, self._size = os.open(self._path(first), flags, 0o640), 0
+            self._file = disk.open_file(self._path(first), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            self._size = 0
         try:
             disk.write_at(self._file, content, self._size)
             os.fdatasync(self._file)
@@ -164,7 +164,7 @@ class Segments:
     def mark(self, first: int, done: int) -> None:
         """So many of the messages of that segment need not be sent again. Raises OSError."""
         content = struct.pack("<QQ", first, done)
-        descriptor = os.open(self._folder / "mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        descriptor = disk.open_file(self._folder / "mark", os.O_WRONLY | os.O_CREAT)
         try:
             disk.write_at(descriptor, content + struct.pack("<I", zlib.crc32(content)), 0)
         finally:
@@ -176,8 +176,7 @@ class Segments:
         if not overtaken:
             place.unlink(missing_ok=True)
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(place, flags, 0o640)
+        descriptor = disk.open_file(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             disk.write_at(descriptor, overtaken, 0)
         finally:

@@ -98,6 +98,100 @@ def test_with_no_state_that_makes_sense_nothing_is_deleted(store: Store, tmp_pat
     opened.close()
 
 
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in root.iterdir() if path.is_file()}
+
+
+def test_what_is_damaged_is_set_aside_and_told(store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "state"
+    for highest in (1, 2):
+        store.commit("m", Record(highest=highest))
+    assert store.damaged == ""
+    (root / "state.json").write_bytes(b"half")
+    opened, found = again(store, root)
+    assert found == {"m": Record(highest=1)}
+    assert "state.json.damaged now: the state before it holds" in opened.damaged
+    assert (root / "state.json.damaged").read_bytes() == b"half"
+    opened.commit("m", Record(highest=3))
+    assert decode((root / "state.json.bak").read_bytes()).models == {"m": Record(highest=1)}  # the good one stays
+    opened, _ = again(opened, root)
+    assert opened.damaged == ""
+    for name in ("state.json", "state.json.bak"):
+        (root / name).write_bytes(name.encode())
+    opened, found = again(opened, root)
+    assert found == {}
+    assert "lost" in opened.damaged
+    assert contents(root) == {
+        "lock": b"",
+        "state.json.damaged": b"state.json",  # the newest find alone
+        "state.json.bak.damaged": b"state.json.bak",
+    }
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.json.bak"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_a_state_that_cannot_be_read_is_not_forgotten(store: Store, tmp_path: Path, name: str, kind: str) -> None:
+    root = tmp_path / "state"
+    for highest in (1, 2):
+        store.commit("m", Record(highest=highest))
+    store.close()
+    (root / "state.json").write_bytes(b"half")  # so that the one before it is asked for
+    (root / name).rename(root / "elsewhere")
+    put(root / name, kind)
+    before = contents(root)
+    opened = Store(root)
+    with pytest.raises(OSError, match="is no file") as caught:
+        opened.open()
+    assert caught.value.filename == str(root / name)
+    opened.close()
+    assert contents(root) == before
+
+
+def put(path: Path, kind: str) -> None:
+    """Something else in a file's place."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("name", ["lock", f"releases/{SHA}/model.onnx"])
+def test_a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody(store: Store, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "state"
+    store.commit("m", rollout.staged(Record(), Stored(1, store.stage(MODEL))))
+    store.close()
+    (root / name).unlink()
+    os.mkfifo(root / name)
+    opened = Store(root)
+    if name == "lock":
+        with pytest.raises(OSError, match=r"is no file.*lock"):
+            opened.open()
+    else:
+        opened.open()
+        assert not opened.intact(SHA)
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.json.bak"])
+def test_a_newer_state_is_not_replaced(store: Store, tmp_path: Path, name: str) -> None:
+    """Whatever it holds: its shape may be another one. The one before it is this edged's own."""
+    root = tmp_path / "state"
+    for highest in (1, 2):
+        store.commit("m", Record(highest=highest))
+    store.close()
+    (root / "state.json").write_bytes(b"")
+    (root / name).write_bytes(b'{"schema": 2, "models": []}')
+    before = contents(root)
+    opened = Store(root)
+    with pytest.raises(EdgedError, match=f"bad_store: .*/{name} cannot be used: it has schema 2"):
+        opened.open()
+    opened.close()
+    assert contents(root) == before
+
+
 def test_a_newer_schema_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="schema 2"):
         decode(b'{"schema": 2, "models": {}}')

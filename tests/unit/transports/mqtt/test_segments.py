@@ -150,8 +150,8 @@ def test_what_cannot_be_read_is_set_aside_and_everything_else_is_there(segments:
         (1, 0, True),
         (2, 1, False),
     ]
-    assert parts[2].shut == os.strerror(errno.ELOOP)
-    with pytest.raises(OSError, match="symbolic links"):
+    assert parts[2].shut == "is no file"
+    with pytest.raises(OSError, match="is no file"):
         later.again(FIRST + 1)
     aside = folder / f"{FIRST + 1:020d}.aside"
     aside.unlink()
