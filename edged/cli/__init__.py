@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
         print(end="", flush=True)  # here, where a reader that has gone is no surprise
     except ConfigErrors as errors:
         for mistake in errors.mistakes:
-            print(mistake, file=sys.stderr)
+            print(str(mistake).encode(errors="replace").decode(), file=sys.stderr)  # a file's name may be no UTF-8
         return WRONG_USE
     except EdgedError as error:
         print(f"edged: {error.fault.message} [{error.fault.code}]", file=sys.stderr)

@@ -50,12 +50,13 @@ class Request(msgspec.Struct, frozen=True):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL")
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.set_defaults(refuse=parser.error)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "file",
         metavar="FILE",
         nargs="?",
-        help=".npy, .json, .jpg, .png, or .csv (an input a row); - reads lines (JSON, numbers) or MJPEG from stdin",
+        help=".npy, .json, .jpg, .png, or .csv (an input a row); - or none: lines (JSON, numbers) or MJPEG from stdin",
     )
     what.add_argument(
         "--input", metavar="NAME=FILE", action="append", help="one of the model's own tensors, .npy or .json; repeat it"
@@ -67,6 +68,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when every input was answered, 1 when one was not."""
+    if args.file is None and not args.input:
+        if sys.stdin is None or sys.stdin.isatty():
+            args.refuse("expected FILE or --input NAME=FILE, or inputs on standard input")
+        args.file = "-"
     daemon = local.connect(args)
     path = f"/v2/models/{local.segment(args.model)}"
     topic = _topic(args)
@@ -183,16 +188,35 @@ def _array(file: str, datatype: str) -> Array:
     """A file's array in the datatype that the model takes; float64 becomes float32, 1.5 never becomes 1."""
     import numpy as np
 
-    wanted = np.dtype(BY_OIP[datatype].numpy)
+    wanted, hint = np.dtype(BY_OIP[datatype].numpy), f"The model takes {datatype}."
     try:
-        array = np.asarray(json.loads(_content(file))) if file.endswith(".json") else np.load(file, allow_pickle=False)
-        if file.endswith(".json") and array.dtype.kind == "i" and wanted.kind in "uf":
-            return array.astype(wanted)  # JSON has one kind of number
-        array = array.astype(wanted, casting="unsafe" if wanted.kind == "O" else "same_kind")
-    except (OSError, ValueError, TypeError) as error:
-        raise EdgedError("bad_input", f"{file}: {error}", f"The model takes {datatype}.") from error
+        array = _written(file) if file.endswith(".json") else np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise EdgedError("bad_input", f"{file}: {error}", hint) from error
+    if file.endswith(".json") and array.dtype.kind == "i" and wanted.kind in "uf":
+        return array.astype(wanted)  # JSON has one kind of number
+    if wanted.kind != "O" and not np.can_cast(array.dtype, wanted, "same_kind"):
+        what = "text" if array.dtype.kind in "US" else array.dtype.name
+        raise EdgedError("bad_input", f"{file}: {what} does not go for {datatype}", hint)
+    array = array.astype(wanted)
     if array.dtype.name not in BY_NUMPY:
         raise EdgedError("bad_input", f"{file}: no model takes {array.dtype.name}")
+    return array
+
+
+def _written(file: str) -> Array:
+    """The array that a JSON file's lists are."""
+    import numpy as np
+
+    value = json.loads(_content(file))
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError):  # lists of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind == "O":  # objects, null, whole numbers beyond 64 bits
+        found = "an object" if isinstance(value, dict) else "something else"
+        hint = "A request of the protocol goes as FILE, without --input."
+        raise _wrong(f"{file}: expected a number or text, or lists of one shape of them; found {found}", hint)
     return array
 
 

@@ -72,7 +72,8 @@ class Chunks:
             return 0
         found = _SIZE_LINE.fullmatch(data, at, end)
         if found is None:
-            raise EdgedError("bad_input", f"{data[at : min(end, at + 32)]!r} is no size of a chunk", _HINT)
+            shown = data[at : min(end, at + 32)].decode("latin-1")
+            raise EdgedError("bad_input", f"{shown!r} is no size of a chunk", _HINT)
         self._left = int(found[1], 16)
         if self.got + self._left > self._most:
             raise EdgedError("too_large", f"the body is above {self._most} bytes")

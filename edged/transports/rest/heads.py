@@ -103,7 +103,8 @@ def _read(data: bytes) -> Head:
         raise EdgedError(*_INVALID)
     headers, coding = notes.headers, notes.headers.get(b"transfer-encoding", b"").strip().lower()
     if coding not in (b"", b"chunked"):
-        raise EdgedError("unsupported", f"bodies coded as {coding[:32]!r} are not read", "Send it plain, or chunked.")
+        shown = coding[:32].decode("latin-1")
+        raise EdgedError("unsupported", f"bodies coded as {shown!r} are not read", "Send it plain, or chunked.")
     path = target(_path(notes.url))
     kind, json_length, content, problem = _of_infer(headers) if path.kind == "infer" else ("", -1, "", None)
     return Head(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_every_mistake_is_printed(file: Path, capsys: pytest.CaptureFixture[str]
         f"{file}:3: mqtt.url: expected mqtt://host or mqtts://host (did you mean mqtt://b?)",
     ]
     assert not said.out
+
+
+def test_a_files_name_that_is_no_text_is_shown_with_a_question_mark(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(RIGHT)
+    (file.parent / "conf.d").mkdir()
+    Path(os.fsdecode(os.fsencode(file.parent) + b"/conf.d/\xff.yaml")).write_text("devise: a\n")
+    assert cli.main(["check", "--config", str(file)]) == 2
+    assert f"{file.parent}/conf.d/?.yaml:1: devise: unknown key" in capsys.readouterr().err
 
 
 def test_the_same_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,7 +119,12 @@ def test_named_inputs_make_one_binary_request(daemon: Double, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("named", "why"),
     [
-        ("a={folder}/half.npy", "Cannot cast"),
+        ("a={folder}/half.npy", "half.npy: float64 does not go for INT64"),
+        ("a={folder}/text.json", "text.json: text does not go for INT64"),
+        ("a={folder}/object.json", "expected a number or text, or lists of one shape of them; found an object"),
+        ("a={folder}/ragged.json", "lists of one shape"),
+        ("a={folder}/null.json", "lists of one shape"),
+        ("a={folder}/huge.json", "lists of one shape"),
         ("c={folder}/half.npy", "no input 'c', only a"),
         ("a={folder}/objects.npy", "allow_pickle"),
         ("a", "expected NAME=FILE"),
@@ -131,6 +137,15 @@ def test_what_does_not_fit_is_said_before_anything_is_sent(
     daemon.answers["/v2/models/digits"] = 200, {"inputs": [{"name": "a", "datatype": "INT64", "shape": [1]}]}
     np.save(tmp_path / "half.npy", np.array([0.5]))
     np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
+    written = {
+        "text": '["a"]',
+        "object": '{"inputs": []}',
+        "ragged": "[[1], [2, 3]]",
+        "null": "[null]",
+        "huge": f"[{2**70}]",
+    }
+    for name, text in written.items():
+        (tmp_path / f"{name}.json").write_text(text)
     assert edged(daemon, "--input", named.format(folder=tmp_path)) == 1
     assert why in capsys.readouterr().err
     assert all(one.path != INFER for one in daemon.asked)
@@ -173,10 +188,20 @@ def test_a_topic_that_cannot_be_asked_for(
     assert not daemon.asked
 
 
-def test_wrong_use_is_exit_2(daemon: Double) -> None:
-    with pytest.raises(SystemExit) as caught:
-        edged(daemon)
+def test_without_a_file_standard_input_is_read(daemon: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1\n2\n")))
+    assert edged(daemon) == 0
+    assert [one.body for one in daemon.asked] == [b"1", b"2"]
+
+
+def test_without_a_file_at_a_terminal_is_wrong_use(daemon: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb"), os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        with pytest.raises(SystemExit) as caught:
+            edged(daemon)
     assert caught.value.code == 2
+    assert not daemon.asked
 
 
 def test_long_outputs_are_cut_and_labels_cannot_steer_the_terminal() -> None:

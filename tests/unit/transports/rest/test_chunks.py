@@ -87,6 +87,11 @@ def test_what_is_no_chunk_is_refused(bad: bytes) -> None:
         chunks().feed(bad)
 
 
+def test_what_is_no_size_is_shown_as_it_was_sent() -> None:
+    with pytest.raises(EdgedError, match="'zz' is no size of a chunk"):
+        chunks().feed(b"zz\r\n")
+
+
 def test_a_body_is_measured_by_its_word() -> None:
     one = chunks(most=10)
     assert one.feed(b"a\r\n0123456789\r\n") == 15
