@@ -21,7 +21,8 @@ _JSON: Final = msgspec.json.Decoder()
 _SEPARATOR: Final = re.compile(r"\s*,\s*|\s+")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_FIELDS: Final = (
-    "Send the numbers alone: `field` and `fields` are of an input's topic, and hold for what comes there."
+    "Send the numbers alone, or as if on a topic (`edged infer --topic`, the header Edged-Topic): "
+    "`field` and `fields` are of an input's topic, and hold for what comes there."
 )
 _HINT: Final = "A number, a list of numbers, or an object whose `fields` the configuration names."
 # Seconds from here on would be after the year 5138: milliseconds, then; milliseconds from there on, too.

@@ -115,7 +115,7 @@ def test_what_is_no_number_is_refused_by_its_place(text: str, word: str) -> None
 
 def test_an_object_without_fields_is_told_whose_they_are() -> None:
     """As over HTTP, where no topic says them."""
-    refused(b'{"a": 1}', one(), "no `fields` say which", form=VALUES, hint="are of an input's topic")
+    refused(b'{"a": 1}', one(), "no `fields` say which", form=VALUES, hint="as if on a topic (`edged infer --topic`")
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
