@@ -31,12 +31,15 @@ def run(args: argparse.Namespace) -> int:
     """0 when nothing is bad, else 1."""
     from edged.cli import symptoms
     from edged.config import load
+    from edged.delivery import anchor
 
     findings, path, config = [], None, None
     try:
         path = load.find(args.config)
         config = load.load(path)
-        findings.append(symptoms.Finding("ok", "configuration", f"{path} is valid"))
+        anchor.check(path, config)
+        unasked = "; whether its models load, `edged check` tries" if any(model.file for model in config.models) else ""
+        findings.append(symptoms.Finding("ok", "configuration", f"{path} is valid{unasked}"))
     except ConfigErrors as errors:
         first, *more = errors.mistakes
         said = f"{first}, and {len(more)} more" if more else str(first)

@@ -84,6 +84,26 @@ def test_a_configuration_with_mistakes_is_bad_and_the_box_is_looked_at_all_the_s
     assert of(found, "disk")
 
 
+def test_a_root_of_trust_that_is_none_is_a_mistake_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trust.json").write_text("{}")
+    text = f"device: box\nsockets: {{unix: {tmp_path}/nobody.sock}}\npush: {{trust: trust.json}}\n"
+    code, found = findings(text, tmp_path, capsys)
+    assert code == 1
+    ((level, said),) = of(found, "configuration")
+    assert level == "bad"
+    assert "push.trust" in said
+
+
+def test_what_was_not_tried_is_not_said_to_be_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.onnx").write_text("no model")
+    text = f"device: box\nsockets: {{unix: {tmp_path}/nobody.sock}}\nmodels: {{m: {{file: m.onnx}}}}\n"
+    _, found = findings(text, tmp_path, capsys)
+    said = f"{tmp_path}/edged.yaml is valid; whether its models load, `edged check` tries"
+    assert of(found, "configuration") == [("ok", said)]
+
+
 def test_a_secret_that_everybody_may_read_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the folder that the configuration is in."""
     secret = tmp_path / "mqtt-password"
