@@ -141,7 +141,7 @@ class Obtaining:
         """Who signed it, and what it is. Raises EdgedError: why it does not go here."""
         now = self._fleet.trust
         if now is None:
-            raise EdgedError("no_trust", "this box has no root of trust")
+            raise EdgedError("no_trust", "this box has no trust document to judge it by")
         signed = trust.release(now, envelope)
         if signed.sha256 != order.release:
             raise EdgedError("bad_document", "the document is not the one that is wanted")

@@ -12,13 +12,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
 from edged.config.schema import Push
-from edged.delivery import envelope, trust, want, windows
+from edged.delivery import envelope, footing, trust, want, windows
 from edged.delivery.audit import Decision
 from edged.delivery.courier import Courier
 from edged.delivery.documents import Trust, Undo, Want
@@ -85,8 +84,10 @@ class Orders:
         self._courier: Courier | None = None
         self._root: Anchored | None = None  # as configured
         self._anchored: Anchored | None = None  # that one, or what has followed it
+        self._least = 0  # the version from which on it counts
         self._asked: frozenset[str] = frozenset()  # by the fetcher
         self._pending: dict[str, bytes] = {}
+        self._later: dict[str, bytes] = {}  # orders that came while no trust counted
         self._refused: dict[str, str] = {}  # by topic, the hash of what was refused there last
         self._replays: dict[str, int] = {}
         self._wake: Final = asyncio.Event()
@@ -103,7 +104,19 @@ class Orders:
 
     @property
     def trust(self) -> Trust | None:
-        return self._anchored.trust if self._anchored else None
+        """What counts now; `believed` says why nothing does."""
+        now = self._anchored.trust if self._anchored else None
+        return now if now is not None and now.version >= self._least else None
+
+    def believed(self) -> Trust:
+        """What counts now. Raises EdgedError no_trust."""
+        now = self.trust
+        if now is None and self._anchored is None:
+            raise EdgedError("no_trust", "this box has no root of trust, and takes no signed release")
+        if now is None:
+            hint = "`edged trust publish` brings the documents up to it again; or name a newer root with push.trust."
+            raise EdgedError("no_trust", f"trust version {self._least} held on this box and is lost", hint)
+        return now
 
     def banned(self, release: str) -> str | None:
         """Why nobody may run this release, None where that is not so."""
@@ -114,7 +127,9 @@ class Orders:
         now, wall_ms = self.trust, self._clock.wall_ms()
         closed = _closed(settings, wall_ms)
         if now is None:  # it was there when the order came
-            return Moment(fault("no_trust", "this box has no root of trust any more"), closed=closed)
+            return Moment(
+                fault("no_trust", "the trust document that this box had cannot be read any more"), closed=closed
+            )
         if order.want is None:
             return Moment(closed=closed)
         synced, signers = self._clock.synced(), order.signers
@@ -197,18 +212,19 @@ class Orders:
     # --- the walk -----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Takes up the trust that the box has: the configured one, or what has followed from it."""
-        name = self._settings().trust
-        self._root = await asyncio.to_thread(_configured, Path(name)) if name else None
-        kept = await asyncio.to_thread(self._store.trust)
-        self._anchored = _successor(self._root, kept) or self._root
+        """Takes up the trust that the box has: the configured one, or what has followed from it. Raises OSError."""
+        found = await asyncio.to_thread(footing.take_up, self._store, self._settings().trust)
+        self._root, self._anchored, self._least = found.root, found.anchored, found.least
+        if found.told:
+            log.error("%s", found.told, extra={"code": "no_trust"})
+            self._audit(Decision("damaged", found.told, code="no_trust"))
 
     async def _keep(self, anchored: Anchored) -> None:
         if self._root is None:
             return
         try:
-            kept = b"%s\n%s" % (self._root.sha256.encode(), anchored.envelope)
-            await asyncio.to_thread(self._store.keep_trust, kept)
+            root, version = self._root.sha256, anchored.trust.version
+            await asyncio.to_thread(self._store.keep_trust, root, version, anchored.envelope)
         except OSError as error:
             log.error("the trust document cannot be kept: %s", error, extra={"code": "bad_store"})
 
@@ -239,6 +255,8 @@ class Orders:
             if len(self._refused) >= WAITING:
                 self._refused.clear()
             self._refused[topic] = digest
+            if self._anchored is not None and self.trust is None and len(self._later) < WAITING:
+                self._later[topic] = payload
             self._refuse(kind, rest, error.fault, payload)
 
     def _refuse(self, kind: str, rest: str, problem: Fault, payload: bytes) -> None:
@@ -262,18 +280,18 @@ class Orders:
         version, by = str(found.trust.version), f"root key {', '.join(signers)}"
         self._audit(Decision("trusted", f"trust version {version} holds", "", version, found.sha256, by=by))
         self._refused.clear()  # another trust may count what this one did not
+        if self.trust is not None:
+            self._pending, self._later = {**self._later, **self._pending}, {}
         await self._tell_all()
         self.listen_anew()
 
     async def _tell_all(self) -> None:
         for one in list(self._models.values()):
-            if self._anchored is not None:
-                await one.trusted(self._anchored.trust)
+            if self.trust is not None:
+                await one.trusted(self.trust)
 
     async def _order(self, model: str, to: str, payload: bytes) -> None:
-        if self._anchored is None:
-            raise EdgedError("no_trust", "this box has no root of trust, and takes no signed release")
-        now = self._anchored.trust
+        now = self.believed()
         signed = await asyncio.to_thread(trust.order, now, payload)
         one = self._models.get(model)
         decided = self._decided(signed, model, to, one.record.seen if one else Seen(), now)
@@ -305,8 +323,8 @@ class Orders:
         """The model, which a release may bring where `push.models` is any. Raises EdgedError unknown_model, busy."""
         if model not in self._models:
             await self.bring(model)
-            if self._anchored is not None:
-                await self._models[model].trusted(self._anchored.trust)
+            if self.trust is not None:
+                await self._models[model].trusted(self.trust)
         return self._models[model]
 
     @staticmethod
@@ -342,27 +360,3 @@ def _closed(settings: Push, wall_ms: int) -> Fault | None:
         return fault("manual", "push.install is manual: it waits for a person")
     hours = (opens_ms - wall_ms) / 3.6e6
     return fault("not_now", f"push.install lets it begin in {hours:.1f} hours")
-
-
-def _configured(file: Path) -> Anchored | None:
-    try:
-        return trust.root(file.read_bytes())
-    except OSError as error:
-        log.error("%s cannot be read: %s", file, error.strerror, extra={"code": "no_trust"})
-    except EdgedError as error:
-        log.error("%s is no trust document: %s", file, error.fault.message, extra={"code": error.fault.code})
-    return None
-
-
-def _successor(configured: Anchored | None, kept: bytes | None) -> Anchored | None:
-    """What was kept, if it has followed the configured root, whose hash is its first line: another root begins anew."""
-    if configured is None or kept is None:
-        return None
-    followed, _, content = kept.partition(b"\n")
-    try:
-        anchored = trust.root(content)
-    except EdgedError as error:
-        log.error("the kept trust document is damaged: %s", error, extra={"code": "bad_store"})
-        return None
-    follows = followed.decode(errors="replace") == configured.sha256
-    return anchored if follows and anchored.trust.version > configured.trust.version else None

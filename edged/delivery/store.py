@@ -2,7 +2,7 @@
 
     lock                        held by the one daemon that uses the directory
     state.json                  the only commit point; state.json.bak is a hard link to the one before
-    trust.kept                  the newest trust document that was accepted
+    trust.kept                  the newest trust document that was accepted, and the root that it has followed
     <name>.damaged              one of these as it was found when nothing could be made of it; the newest such find
     releases/<key>/             a folder of its own each, because a model file may name others beside it: model.onnx by
                                 its hash for a simple push, folder.py's files by the document's hash for a release
@@ -38,7 +38,7 @@ SCHEMA: Final = 1
 DAMAGED: Final = ".damaged"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 TRUST_FILE: Final = "trust.kept"  # not trust.json: an operator who tries it all in one folder has one of that name
-_LINE: Final = 65  # of TRUST_FILE, before the envelope (orders.py)
+_LINE: Final = 65  # of TRUST_FILE, before the envelope
 _LARGEST: Final = 64 * 2**20  # of state.json, whose models have a few KiB each
 _CLAIMS: Final = 2  # the download under way, and the one before it, whose chunks it may use
 
@@ -51,11 +51,19 @@ class _Head(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
 
+class Walked(msgspec.Struct, frozen=True):
+    """How far trust has come here, from the root document of this hash."""
+
+    root: str = ""
+    version: int = 0
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of state.json."""
 
     schema: int = SCHEMA
     models: dict[str, Record] = {}
+    walked: Walked = Walked()
 
 
 class Newer(ValueError):
@@ -127,10 +135,10 @@ class Store:
             self.damaged = f"{', '.join(spoilt.values())}: {what}"
             log.error("%s", self.damaged, extra={"code": "bad_store"})
         for name in spoilt:
-            self._set_aside(name)
+            self.set_aside(name)
         return found
 
-    def _set_aside(self, name: str) -> None:
+    def set_aside(self, name: str) -> None:
         """Keeps a file that nothing can be made of for whoever can; the one that was kept before goes."""
         (self._root / name).replace(self._root / f"{name}{DAMAGED}")
 
@@ -139,40 +147,57 @@ class Store:
     def commit(self, model: str, record: Record) -> None:
         """Makes `record` what a restart will find. Raises OSError: then it will find what was there before."""
         with self._lock:
-            state = State(models={**self._state.models, model: record})
-            current, backup = self._root / "state.json", self._root / "state.json.bak"
-            written = disk.write(self._root / "state.json.tmp", msgspec.json.format(msgspec.json.encode(state)))
-            with contextlib.suppress(FileNotFoundError):
-                link = self._root / "state.json.bak.tmp"
-                link.unlink(missing_ok=True)
-                link.hardlink_to(current)
-                link.replace(backup)
-                link.unlink(missing_ok=True)  # rename(2) of two links to one file does nothing
-            written.replace(current)
-            self._state = state
+            self._write(msgspec.structs.replace(self._state, models={**self._state.models, model: record}))
             self._staged -= record.needs()
             self._claimed = [key for key in self._claimed if key not in record.needs()]
             disk.sync_folder(self._root)
+
+    def _write(self, state: State) -> None:
+        current, backup = self._root / "state.json", self._root / "state.json.bak"
+        written = disk.write(self._root / "state.json.tmp", msgspec.json.format(msgspec.json.encode(state)))
+        with contextlib.suppress(FileNotFoundError):
+            link = self._root / "state.json.bak.tmp"
+            link.unlink(missing_ok=True)
+            link.hardlink_to(current)
+            link.replace(backup)
+            link.unlink(missing_ok=True)  # rename(2) of two links to one file does nothing
+        written.replace(current)
+        self._state = state
 
     def record(self, model: str) -> Record:
         """What is known about a model; an empty record where that is nothing."""
         with self._lock:
             return self._state.models.get(model, Record())
 
-    def keep_trust(self, content: bytes) -> None:
-        """Keeps a trust document's envelope, in place of the one before. Raises OSError: that one is still there."""
+    @property
+    def walked(self) -> Walked:
+        """How far trust has come, which no restart may fall behind."""
+        return self._state.walked
+
+    def walk(self, root: str, version: int) -> None:
+        """Keeps that it has come so far from this root, and never less far. Raises OSError."""
         with self._lock:
+            now = self._state.walked
+            if now.root != root or now.version < version:
+                self._write(msgspec.structs.replace(self._state, walked=Walked(root, version)))
+                disk.sync_folder(self._root)
+
+    def keep_trust(self, root: str, version: int, envelope: bytes) -> None:
+        """Keeps a trust document that has followed this root, in place of the one before. Raises OSError."""
+        with self._lock:
+            content = b"%s\n%s" % (root.encode(), envelope)
             disk.write(self._root / f"{TRUST_FILE}.tmp", content).replace(self._root / TRUST_FILE)
             disk.sync_folder(self._root)
+        self.walk(root, version)  # a stop in between leaves a document that says more than it has to
 
     def trust(self) -> bytes | None:
-        """The envelope that `keep_trust` was given last."""
+        """What `keep_trust` wrote last: the root's hash, a newline, the envelope.
+
+        Raises OSError where it cannot be read, ValueError where it is longer than any.
+        """
         try:
             return disk.read(self._root / TRUST_FILE, LARGEST + _LINE)
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            log.error("%s cannot be read: %s", self._root / TRUST_FILE, error, extra={"code": "bad_store"})
             return None
 
     # --- files --------------------------------------------------------------------------------------

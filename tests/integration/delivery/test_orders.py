@@ -531,6 +531,69 @@ def test_the_next_life_knows_the_newest_trust(fleet: Fleet, root: Path) -> None:
     live(fleet, root, second)
 
 
+def lose(fleet: Fleet, kept: Path, how: str) -> dict[str, bytes]:
+    """The trust document that the box has kept, and those on the broker, which are returned."""
+    if how == "gone":
+        kept.unlink()
+    else:
+        kept.write_bytes(b"half")
+    retained, prefix = fleet.broker.retained, f"{fleet.broker.ota.root}/trust/"
+    return {topic: retained.pop(topic) for topic in list(retained) if topic.startswith(prefix)}
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_a_key_that_was_dropped_does_not_count_again_when_the_kept_trust_is_lost(
+    fleet: Fleet, root: Path, how: str
+) -> None:
+    after = trust_of([fleet.operator.root], [fleet.operator.release], [keys.generate()])
+
+    async def first(at: Member) -> None:
+        fleet.rotate(keys=after.keys, roles=after.roles)
+        await until(lambda: at.installer.orders.trust is not None and at.installer.orders.trust.version == 2)
+
+    async def second(at: Member) -> None:
+        fleet.push(NEW)  # by the key that counts no more
+        assert (await at.sees_refusal())["code"] == "no_trust"
+        with pytest.raises(EdgedError, match="trust version 2 held on this box and is lost"):
+            await at.installer.install_local(b"", "")
+        assert [one.code for one in at.decisions if one.event == "damaged"] == ["no_trust"]
+        for topic, content in documents.items():
+            fleet.broker.publish(topic, content)
+        assert (await at.sees_refusal())["code"] == "signature"
+
+    live(fleet, root, first)
+    documents = lose(fleet, root / "trust.kept", how)
+    assert live(fleet, root, second).serving == OLD
+
+
+def test_what_came_while_the_kept_trust_was_lost_is_followed_when_it_has_come_again(fleet: Fleet, root: Path) -> None:
+    async def first(at: Member) -> None:
+        for _ in range(3):
+            fleet.rotate()
+        await until(lambda: at.installer.orders.trust is not None and at.installer.orders.trust.version == 4)
+
+    async def second(at: Member) -> None:
+        release = fleet.push(NEW)
+        assert (await at.sees_refusal())["code"] == "no_trust"
+        for topic, content in documents.items():
+            fleet.broker.publish(topic, content)
+        await at.told(release, "active")
+
+    live(fleet, root, first)
+    documents = lose(fleet, root / "trust.kept", "damaged")
+    assert live(fleet, root, second).serving == NEW
+
+
+def test_a_kept_trust_that_cannot_be_read_ends_the_start(fleet: Fleet, root: Path) -> None:
+    (root / "trust.kept").mkdir()
+
+    async def course(_at: Member) -> None:
+        raise AssertionError("it has started")
+
+    with pytest.raises(OSError, match=r"is no file.*trust\.kept"):
+        live(fleet, root, course)
+
+
 def test_a_start_tells_once_where_a_model_stands(fleet: Fleet, root: Path) -> None:
     """Though its trust is taken up at the same time, by which its flags may be others."""
 

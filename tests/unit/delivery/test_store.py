@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edged.delivery import rollout
 from edged.delivery.folder import keep_document
 from edged.delivery.record import Phase, Record, Stored
-from edged.delivery.store import Store, decode
+from edged.delivery.store import Store, Walked, decode
 from edged.delivery.strict import LARGEST
 from edged.disk import is_full
 from edged.errors import EdgedError
@@ -234,13 +234,17 @@ def test_a_start_removes_what_an_interrupted_write_left(store: Store, tmp_path: 
 
 def test_a_trust_document_is_kept_until_the_next_one(store: Store, tmp_path: Path) -> None:
     assert store.trust() is None
-    store.keep_trust(b"one")
-    store.keep_trust(b"two")
+    store.keep_trust("root", 2, b"one")
+    store.keep_trust("root", 3, b"two")
     (tmp_path / "state/trust.kept.tmp").write_bytes(b"half of thr")
     opened, _ = again(store, tmp_path / "state")
-    assert opened.trust() == b"two"
+    assert opened.trust() == b"root\ntwo"
+    assert opened.walked == Walked("root", 3)
+    opened.walk("root", 2)
+    assert opened.walked == Walked("root", 3)
     (tmp_path / "state/trust.kept").write_bytes(b"x" * 100_000)
-    assert opened.trust() is None
+    with pytest.raises(ValueError, match="above"):
+        opened.trust()
     opened.close()
 
 
@@ -418,7 +422,7 @@ def test_killed_at_any_moment_it_finds_whole_files_and_one_state(tmp_path: Path)
 
 
 def test_the_longest_trust_document_is_found_again_with_the_line_before_it(tmp_path: Path) -> None:
-    content = b"0" * 64 + b"\n" + b"x" * LARGEST
+    content = b"x" * LARGEST
     store = Store(tmp_path)
-    store.keep_trust(content)
-    assert store.trust() == content
+    store.keep_trust("0" * 64, 2, content)
+    assert store.trust() == b"0" * 64 + b"\n" + content
