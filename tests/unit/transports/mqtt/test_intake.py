@@ -203,6 +203,16 @@ def test_response_topic_takes_answer_and_error() -> None:
     assert found == [("me", "ok", b"c", "application/json", 0), ("me", "error", b"c", "application/json", 1)]
 
 
+def test_a_result_that_the_broker_refuses_is_told_with_its_inputs_topic() -> None:
+    bench = Bench(schema.Model("m", inputs=(schema.Input("cells/+cell"),)))
+    bench.send("cells/7")
+    bench.taken[0].reply(_answer())
+    assert bench.published[0].refused is not None
+    bench.published[0].refused("refused_by_broker", "not authorized")
+    assert bench.published[1].topic == TREE.error("m")
+    assert (bench.json()["code"], bench.json()["topic"]) == ("refused_by_broker", "cells/7")
+
+
 def test_response_topic_that_would_come_back_is_refused() -> None:
     bench = Bench()
     bench.send(INFER, response_topic=INFER, correlation=b"c")
