@@ -156,7 +156,8 @@ class Generation:
         try:
             return await asyncio.wait_for(asyncio.shield(future), limit_s)
         except TimeoutError as error:
-            raise EdgedError("too_slow", f"{what} took longer than {limit_s:g} s") from error
+            hint = None if future is self._ready else "Push a smaller model."  # limits.run has no part in loading
+            raise EdgedError("too_slow", f"{what} took longer than {limit_s:g} s", hint) from error
 
     def submit(self, heads: Sequence[InputHead], payloads: Payloads, done: Done, *, probe: bool = False) -> bool:
         """Sends a batch; False when the channel is full just now (`when_writable` tells)."""

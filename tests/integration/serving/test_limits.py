@@ -75,6 +75,7 @@ def test_a_load_that_hangs_is_ended_and_tried_again(play: Play, monkeypatch: pyt
         assert bench.route.fault is not None
         assert bench.route.fault.code == "too_slow"
         assert bench.route.fault.hint
+        assert "limits.run" not in bench.route.fault.hint
         await bench.until(lambda: not list(bench.route.processes))
         monkeypatch.undo()
         await bench.until(lambda: bench.route.live is not None)
