@@ -129,6 +129,7 @@ class Daemon:
             box=Box(config.device, config.groups),
             ota=Ota(tree.base),
             audit=self._trail.add,
+            refused=self._metrics.refused,
             wall=Clock(synced=WallClock().synced),
         )
         self._reload = Reload(

@@ -118,7 +118,7 @@ def _why(standing: Standing) -> Iterator[str]:
     install = standing.model.install
     if not standing.box.online and standing.state != "none":
         yield f"said last: {standing.phase if standing.state == 'busy' else standing.state}"
-    if standing.state in ("failed", "waiting") or (standing.state == "behind" and install.code):
+    if standing.state in ("failed", "waiting") or (standing.state == "behind" and standing.code):
         yield ": ".join(filter(None, (standing.code, standing.why if standing.code == install.code else "")))
     if standing.state == "busy" and install.phase == "downloading" and install.bytes_total:
         yield f"{size(install.bytes_have)} of {size(install.bytes_total)}"
@@ -127,7 +127,7 @@ def _why(standing: Standing) -> Iterator[str]:
     if standing.state == "local" and install.want is not None:
         version = install.want.version or "?"
         yield f"a person on the box has installed version {version}; push with --retry takes it back"
-    if standing.state == "behind" and not install.code:
+    if standing.state == "behind" and not standing.code:
         followed = install.want
         order = standing.order.order if standing.order else None
         how = "follows a newer" if followed and order and followed.place > order.place else "still follows the"

@@ -203,6 +203,8 @@ def _remarks(model: ModelStatus) -> Iterator[str]:
         yield "  `edged doctor` says what is missing"
     if model.install is not None and model.install.message:
         yield f"{model.name}: last push: {plain(model.install.message)}"
+    for whom, code in (model.install.refused if model.install else {}).items():
+        yield f"{model.name}: what lies on the topic want/{model.name}/{plain(whom)} is refused [{plain(code)}]"
     if model.install is not None and model.install.held:
         who = plain(str(model.install.held.get("by", "")))
         yield f"{model.name}: {who} holds it at this version: no want counts until `edged unpin {model.name}`"

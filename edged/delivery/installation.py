@@ -122,6 +122,11 @@ class Installation:
         """Says no to a push that changes nothing here."""
         self._ledger.reject(subject, problem, by)
 
+    def refuse(self, subject: Subject, problem: Fault, by: str, *, fresh: bool) -> None:
+        """Says no to a document that is no order for this box; `fresh`: whoever has sent it may be listening."""
+        self._ledger.reject(subject, problem, by, tell=fresh)
+        self._ledger.look_over()  # such a document may lie on the broker for ever, and hides no verdict
+
     def push(self, pushed: Pushed) -> None:
         """Takes a file: at once, after the probation under way, or in place of what is tried or fetched."""
         pinned = self._pinned()
@@ -213,6 +218,10 @@ class Installation:
     def look_again(self) -> None:
         """Something has changed: what stood in an order's way may be gone."""
         self._pursuit.look_again()
+
+    def look_over(self) -> None:
+        """Publishes the status again where it has become another one."""
+        self._ledger.look_over()
 
     def _give_up(self, why: Fault) -> None:
         if self._ledger.record.phase is Phase.TRIAL:

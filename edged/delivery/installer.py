@@ -47,7 +47,8 @@ class _Arrived(msgspec.Struct, frozen=True):
 class Installer:
     """All models of the box. `open` before anything is served, `run` while the daemon runs, then `stop`.
 
-    `publish(model, status)` and `audit(decision)` are called in the loop and must not block.
+    `publish(model, status)`, `audit(decision)` and `refused(code)`, which counts documents, are called in the loop and
+    must not block.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Installer:
         box: Box,
         ota: Ota,
         audit: Audit = journal,
+        refused: Callable[[str], None] = lambda _code: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Clock = Clock(),  # noqa: B008 - a frozen value
     ) -> None:
@@ -78,7 +80,14 @@ class Installer:
         self._models: Final[dict[str, Installation]] = {}
         self.arrived: tuple[str, ...] = ()  # models that no configuration names, and that answered or were wanted
         self.orders: Final = Orders(
-            box, ota, store, self._models, settings=lambda: self._settings, audit=audit, clock=wall
+            box,
+            ota,
+            store,
+            self._models,
+            settings=lambda: self._settings,
+            audit=audit,
+            clock=wall,
+            refused=refused,
         )
         self._models.update({model.name: self._installation(model, route(model.name)) for model in models})
 

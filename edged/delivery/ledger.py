@@ -113,13 +113,15 @@ class Ledger:
             return None
         return Verdict("rejected", pushed.version or 0, pushed.sha256, again(before))
 
-    def reject(self, subject: Subject, problem: Fault, by: str = "") -> None:
-        """Says no to a push that changes nothing here."""
+    def reject(self, subject: Subject, problem: Fault, by: str = "", *, tell: bool = True) -> None:
+        """Says no to a push that changes nothing here, in a status of its own where `tell`."""
         self.decided("rejected", f"push refused: {problem.message}", problem, subject.version, subject.sha256, by)
+        if not tell:
+            return
         verdict = Verdict("rejected", subject.version, subject.sha256, problem, (), subject.release)
-        self._send(msgspec.structs.replace(self.course, subject=subject, verdict=verdict, waiting=None))
-        if self.course.waiting is not None:  # which may be so for days, and is what the broker has to keep
-            self._send(self.course)
+        self._send(Course(Phase.IDLE, subject, verdict))
+        if self.course.phase is not Phase.IDLE or self.course.waiting is not None:
+            self._send(self.course)  # which may be so for days, and is what the broker has to keep
 
     def say(self, course: Course) -> None:
         """Publishes where the model stands from now on."""
@@ -127,7 +129,7 @@ class Ledger:
         self._send(course)
 
     def look_over(self) -> None:
-        """Publishes it again where other rules have changed what is to be said of it."""
+        """Publishes it again where something else is to be said of it than was said last."""
         if self._said is not None and self._said != self.status():
             self._send(self.course)
 

@@ -49,8 +49,9 @@ class Recipient(Protocol):
     async def known(self, document: str) -> None: ...
     async def undo(self, release: str, seen: Seen, by: str) -> None: ...
     async def trusted(self, trust: Trust) -> None: ...
-    def reject(self, subject: Subject, problem: Fault, by: str = "") -> None: ...
+    def refuse(self, subject: Subject, problem: Fault, by: str, *, fresh: bool) -> None: ...
     def look_again(self) -> None: ...
+    def look_over(self) -> None: ...
 
 
 class Clock(msgspec.Struct, frozen=True, eq=False):
@@ -61,7 +62,10 @@ class Clock(msgspec.Struct, frozen=True, eq=False):
 
 
 class Orders:
-    """`models` are the recipients by name, as they are now; `settings()` the push settings that hold."""
+    """`models` are the recipients by name, as they are now; `settings()` the push settings that hold.
+
+    `refused(code)` counts documents.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Orders:
         settings: Callable[[], Push],
         audit: Audit,
         clock: Clock,
+        refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         self.box = box
         self._ota: Final = ota
@@ -86,9 +91,10 @@ class Orders:
         self._anchored: Anchored | None = None  # that one, or what has followed it
         self._least = 0  # the version from which on it counts
         self._asked: frozenset[str] = frozenset()  # by the fetcher
-        self._pending: dict[str, bytes] = {}
-        self._later: dict[str, bytes] = {}  # orders that came while no trust counted
-        self._refused: dict[str, str] = {}  # by topic, the hash of what was refused there last
+        self._pending: dict[str, tuple[bytes, bool]] = {}  # by topic, and whether it has just been sent
+        self._later: dict[str, tuple[bytes, bool]] = {}  # orders that came while no trust counted
+        self._refused: dict[str, tuple[str, str]] = {}  # by topic, the hash of what was refused there last, and why
+        self._count: Final = refused
         self._replays: dict[str, int] = {}
         self._wake: Final = asyncio.Event()
         self.busy = False
@@ -125,7 +131,7 @@ class Orders:
     def moment(self, order: Order, waited_s: float, settings: Push) -> Moment:
         """What gate.py judges an order by."""
         now, wall_ms = self.trust, self._clock.wall_ms()
-        closed = _closed(settings, wall_ms)
+        closed = windows.closed(settings.install, wall_ms)
         if now is None:  # it was there when the order came
             return Moment(
                 fault("no_trust", "the trust document that this box had cannot be read any more"), closed=closed
@@ -150,7 +156,9 @@ class Orders:
         active, now = record.active, self.trust
         if active is not None and active.signers and (now is None or not trust.counts(now, "release", active.signers)):
             flags = (*flags, UNTRUSTED_ACTIVE)
-        return Standing(self._replays.get(model, 0), flags)
+        last = {scope: self._refused.get(self._ota.want(model, scope)) for scope in self._scopes()}
+        refused = {scope: found[1] for scope, found in last.items() if found is not None}
+        return Standing(self._replays.get(model, 0), flags, refused)
 
     # --- the courier --------------------------------------------------------------------------------------
 
@@ -184,20 +192,25 @@ class Orders:
     def _own(self) -> Iterable[str]:
         if self._anchored is not None:
             yield self._ota.trust(self._anchored.trust.version + 1)
-        scopes = ("all", *(f"group/{group}" for group in self.box.groups), f"device/{self.box.device}")
         models = ("+",) if self._settings().models == "any" else tuple(self._models)
         for model in models:
-            for scope in scopes:
+            for scope in self._scopes():
                 yield self._ota.want(model, scope)
+
+    def _scopes(self) -> tuple[str, ...]:
+        return ("all", *(f"group/{group}" for group in self.box.groups), f"device/{self.box.device}")
 
     def on_document(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - a callback
         """Takes a document; what becomes of it is published and audited."""
-        if not payload or self.fetcher.on_document(topic, payload, retained=retained):
-            return  # an emptied topic changes nothing: only what is signed does (F21), and no chunk is empty
+        if not payload:  # an emptied topic changes nothing: only what is signed does (F21), and no chunk is empty
+            self._unrefuse(topic)
+            return
+        if self.fetcher.on_document(topic, payload, retained=retained):
+            return
         if len(payload) > LARGEST:  # its first bytes are enough to be refused
             payload = payload[: LARGEST + 1]
         if len(self._pending) < WAITING or topic in self._pending:
-            self._pending[topic] = payload
+            self._pending[topic] = payload, not retained
             self._wake.set()
 
     def on_courier(self, connected: bool) -> None:  # noqa: FBT001 - a callback
@@ -237,12 +250,12 @@ class Orders:
             while self._pending:
                 topic = next(iter(self._pending))
                 self.busy = True
-                await self._take(topic, self._pending.pop(topic))
+                await self._take(topic, *self._pending.pop(topic))
                 self.busy = bool(self._pending)
 
-    async def _take(self, topic: str, payload: bytes) -> None:
+    async def _take(self, topic: str, payload: bytes, fresh: bool) -> None:  # noqa: FBT001 - as `_pending` has it
         digest = hashlib.sha256(payload).hexdigest()
-        if self._refused.get(topic) == digest:
+        if topic in self._refused and self._refused[topic][0] == digest:
             return  # a new connection brings it again
         kind, _, rest = topic.removeprefix(f"{self._ota.root}/").partition("/")
         try:
@@ -254,16 +267,25 @@ class Orders:
         except EdgedError as error:
             if len(self._refused) >= WAITING:
                 self._refused.clear()
-            self._refused[topic] = digest
+            self._refused[topic] = digest, error.fault.code
             if self._anchored is not None and self.trust is None and len(self._later) < WAITING:
-                self._later[topic] = payload
-            self._refuse(kind, rest, error.fault, payload)
+                self._later[topic] = payload, fresh
+            self._refuse(kind, rest, error.fault, Subject(size=len(payload)), fresh=fresh)
+        else:
+            self._unrefuse(topic)
 
-    def _refuse(self, kind: str, rest: str, problem: Fault, payload: bytes) -> None:
+    def _unrefuse(self, topic: str) -> None:
+        """What was refused there lies there no more."""
+        if self._refused.pop(topic, None) is not None:
+            for one in self._models.values():
+                one.look_over()
+
+    def _refuse(self, kind: str, rest: str, problem: Fault, subject: Subject, *, fresh: bool) -> None:
         one = self._models.get(rest.partition("/")[0]) if kind == "want" else None
+        self._count(problem.code)
         log.warning("a %s document was refused: %s", kind, problem.message, extra={"code": problem.code})
         if one is not None:
-            one.reject(Subject(size=len(payload)), problem, f"MQTT {kind}/{rest}"[:200])
+            one.refuse(subject, problem, f"MQTT {kind}/{rest}"[:200], fresh=fresh)
         else:
             # Strangers may make up any number of models: one line of the audit a second tells of them all.
             text = f"{kind} document refused on {rest[:200]}: {problem.message}"
@@ -349,14 +371,3 @@ def _advanced(now: Anchored, payload: bytes) -> tuple[Anchored, tuple[str, ...]]
     signed = envelope.decode(payload, "trust")
     roles = (now.trust, found.trust)
     return found, tuple(dict.fromkeys(one for each in roles for one in trust.signers(each, "root", signed)))
-
-
-def _closed(settings: Push, wall_ms: int) -> Fault | None:
-    """Why push.install does not let a trial begin now."""
-    if windows.is_open(settings.install, wall_ms):
-        return None
-    opens_ms = windows.opens_ms(settings.install, wall_ms)
-    if opens_ms is None:
-        return fault("manual", "push.install is manual: it waits for a person")
-    hours = (opens_ms - wall_ms) / 3.6e6
-    return fault("not_now", f"push.install lets it begin in {hours:.1f} hours")

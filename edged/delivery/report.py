@@ -51,10 +51,13 @@ class Course(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What is true of the model besides: older wants that came again, and flags that the box has by itself."""
+    """What is true of the model besides: older wants that came again, flags that the box has by itself, and why it
+    refuses what lies on topics of wants, by whom these are for.
+    """
 
     replays: int = 0
     flags: tuple[str, ...] = ()
+    refused: dict[str, str] = {}
 
 
 def status(
@@ -85,6 +88,7 @@ def status(
         "chunks_reused": course.loaded.reused,
         "bad_chunks": course.loaded.bad_chunks,
         "replays": standing.replays,
+        "refused": standing.refused,
         "trial": msgspec.to_builtins(course.figures) if course.figures else None,
         "probation": _probation(record, settings) if course.phase is Phase.PROBATION else None,
         "flags": list(flags),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from edged.config.hours import Hours, Install
+from edged.errors import Fault, fault
 
 _MINUTE_MS: Final = 60_000
 _DAYS: Final = 3  # of the next openings; hours that a night skipped come the night after
@@ -31,6 +32,16 @@ def opens_ms(install: Install, now_ms: int, zone: tzinfo | None = None) -> int |
     if isinstance(install, str):
         return None
     return min(_openings(install, now_ms, zone), default=None)
+
+
+def closed(install: Install, now_ms: int) -> Fault | None:
+    """Why a trial may not begin now by the box's own clock, None where it may."""
+    if is_open(install, now_ms):
+        return None
+    opens = opens_ms(install, now_ms)
+    if opens is None:
+        return fault("manual", "push.install is manual: it waits for a person")
+    return fault("not_now", f"push.install lets it begin in {(opens - now_ms) / 3.6e6:.1f} hours")
 
 
 def _openings(install: tuple[Hours, ...], now_ms: int, zone: tzinfo | None) -> Iterator[int]:

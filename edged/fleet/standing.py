@@ -89,6 +89,8 @@ def of(box: Box, model: Model, order: Published | None) -> Standing:
         return Standing(box, model, None, "none", install.code, install.phase, install.message)
     state = _undoing(install, order.order) if isinstance(order.order, Undo) else _wanting(box, install, order.order)
     code = "paused" if state == "waiting" and install.phase != "waiting" and _paused(order.order) else install.code
+    if state == "behind":  # it may have said no to this very order
+        code = install.refused.get(order.to) or code
     return Standing(box, model, order, state, code, install.phase, install.message)
 
 

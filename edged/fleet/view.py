@@ -80,6 +80,7 @@ class Install(msgspec.Struct, frozen=True):
     most_s: float | None = None
     held: bool = False
     flags: tuple[str, ...] = ()
+    refused: dict[str, str] = {}  # why, by whom what it refuses is for
     at_ms: int = 0
 
 
@@ -262,6 +263,7 @@ def install(document: Mapping[str, Any]) -> Install:
         most_s=_seconds(watched.get("most_s")),
         held=bool(document.get("held")),
         flags=_texts(document, "flags"),
+        refused=_words(document, "refused"),
         at_ms=_number(document, "ts"),
     )
 
@@ -339,6 +341,11 @@ def _text(found: Mapping[str, Any], key: str) -> str:
 def _texts(found: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = found.get(key)
     return tuple(one[:_TEXT] for one in value[:_MODELS] if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _words(found: Mapping[str, Any], key: str) -> dict[str, str]:
+    value = found.get(key)
+    return {name[:_TEXT]: _text(value, name) for name in list(value)[:_MODELS]} if isinstance(value, dict) else {}
 
 
 def _number(found: Mapping[str, Any], key: str) -> int:

@@ -101,6 +101,7 @@ class Metrics:
         self._clock = clock
         self._tallies = _Tallies({name: _Tally() for name in (*models, UNKNOWN)})
         self._faults: defaultdict[str, int] = defaultdict(int)
+        self._refused: defaultdict[str, int] = defaultdict(int)
         self._marks: deque[_Mark] = deque([self._mark()], maxlen=2)
 
     def add(self, model: str) -> None:
@@ -156,6 +157,10 @@ class Metrics:
     def fault(self, where: str) -> None:
         """A fault of edged itself was caught at a boundary; `where` names the boundary."""
         self._faults[where] += 1
+
+    def refused(self, code: str) -> None:
+        """A signed document, or what stands in the place of one, was refused; `code` is one of errors.py."""
+        self._refused[code] += 1
 
     def figures(self) -> dict[str, Figures]:
         """By model, over the last one to two intervals: for a status that may be asked at any moment."""
@@ -224,7 +229,12 @@ class Metrics:
                 durations.add_metric([name], _promised(tally.buckets), tally.answered_s())
         for where, count in self._faults.items():
             faults.add_metric([where], count)
-        yield from (requests, durations, dropped, restarts, faults)
+        refused = CounterMetricFamily(
+            "edged_documents_refused", "Wants, undos and trust documents that were refused.", labels=["code"]
+        )
+        for code, count in self._refused.items():
+            refused.add_metric([code], count)
+        yield from (requests, durations, dropped, restarts, faults, refused)
 
 
 class _Tallies(dict[str, _Tally]):

@@ -27,6 +27,7 @@ class Install(msgspec.Struct, frozen=True):
     push: dict[str, str] | None = None
     want: dict[str, Any] | None = None
     held: dict[str, Any] | None = None
+    refused: dict[str, str] = {}
     bytes_have: int = 0
     bytes_total: int = 0
 

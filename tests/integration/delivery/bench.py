@@ -73,6 +73,7 @@ class Bench:
         self.route = self.routes["m"]
         self.statuses: list[dict[str, object]] = []
         self.decisions: list[Decision] = []
+        self.refused: list[str] = []
         self.installer = Installer(
             [Model(name, str(factory) if factory.exists() else "") for name in self.models],
             settings,
@@ -83,6 +84,7 @@ class Bench:
             ota=Ota("edged"),
             wall=self.clock(),
             audit=self._audit,
+            refused=self.refused.append,
         )
         self.deaf = False  # whoever should hear of statuses fails
 

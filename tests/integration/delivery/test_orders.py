@@ -131,8 +131,7 @@ def test_ota_F17_a_want_that_the_wrong_key_signed_is_refused_and_nothing_is_fetc
     fleet.broker.publish(fleet.broker.ota.want("m", "all"), sign(want, keys.generate()))
 
     async def course(at: Member) -> None:
-        status = await at.sees_refusal()
-        assert status["code"] == "signature"
+        await at.sees(refused={"all": "signature"})
         assert fleet.broker.most_subscribed == 0
 
     assert live(fleet, root, course).serving == OLD
@@ -610,9 +609,50 @@ def test_without_a_root_of_trust_a_want_is_refused(fleet: Fleet, root: Path) -> 
     fleet.want(fleet.release(NEW))
 
     async def course(at: Member) -> None:
-        assert (await at.sees_refusal())["code"] == "no_trust"
+        await at.sees(refused={"all": "no_trust"})
 
     assert live(fleet, root, course).serving == OLD
+
+
+def test_whoever_sends_what_is_refused_is_told_and_the_last_verdict_stays(fleet: Fleet, root: Path) -> None:
+    release = fleet.push(NEW)
+    topic = fleet.broker.ota.want("m", "all")
+
+    async def course(at: Member) -> None:
+        await at.told(release, "active")
+        fleet.broker.publish(topic, b"{}")
+        assert (await at.sees_refusal())["code"] == "bad_document"
+        assert (await at.until("active"))["refused"] == {"all": "bad_document"}
+        assert at.refused == ["bad_document"]
+        fleet.broker.publish(topic, b"")
+        assert (await at.until("active"))["refused"] == {}
+
+    live(fleet, root, course)
+
+
+@pytest.mark.parametrize(("to", "code"), [("all", "signature"), ("device/box", "bad_document")])
+def test_what_is_refused_at_a_start_hides_no_verdict(fleet: Fleet, root: Path, to: str, code: str) -> None:
+    """As an order whose keys count no more does, which stays on the broker after the keys were changed."""
+    release = fleet.push(NEW)
+    bad = sign(want_of(release, seq=ISSUED_MS + 9), keys.generate()) if code == "signature" else b"{}"
+
+    async def first(at: Member) -> None:
+        await at.told(release, "active")
+
+    async def second(at: Member) -> None:
+        status = await at.sees(refused={to: code})
+        await until(lambda: at.statuses[-1]["refused"] == {to: code})
+        assert (status["verdict"], status["code"]) == ("active", None)
+        assert {one["verdict"] for one in at.statuses} == {"active"}
+        at.courier.cut()
+        at.courier.connect()  # brings it again
+        fleet.want(release)
+        await at.sees(refused={} if to == "all" else {to: code})
+        assert [one.code for one in at.decisions if one.event == "rejected"] == at.refused == [code]
+
+    live(fleet, root, first)
+    fleet.broker.retained[fleet.broker.ota.want("m", to)] = bad
+    live(fleet, root, second)
 
 
 def test_a_release_from_a_stick_needs_no_want_and_no_broker(fleet: Fleet, root: Path) -> None:

@@ -158,6 +158,21 @@ def test_some_pushes_are_refused_as_they_come(
     assert not (root / "state.json").exists()
 
 
+def test_a_refusal_says_nothing_of_the_push_that_is_under_way(root: Path) -> None:
+    async def course(at: Bench) -> None:
+        at.push(b"hang")
+        await at.until("trial")
+        at.push(NEW, "v2")
+        refused = await at.fate(NEW)
+        assert (refused["phase"], refused["verdict"], refused["code"]) == ("idle", "rejected", "bad_version")
+        told = at.statuses[-1]
+        assert (told["phase"], told["verdict"], version(told, "push")) == ("trial", None, "2")
+        at.push(b"good other")
+        await at.fate(b"good other")
+
+    run(root, course)
+
+
 def test_versions_count_on_from_the_highest_seen(root: Path) -> None:
     async def course(at: Bench) -> None:
         for payload, given, expected in ((b"good a", None, "2"), (b"good b", "7", "7"), (b"good c", "3", "3")):

@@ -105,6 +105,8 @@ def test_a_box_that_has_not_taken_the_order_says_which_it_follows() -> None:
     assert row.endswith("behind  still follows the want for version 1")
     (_, row) = lines.table([stands("a", Install("idle", active=V1), order=whole)])
     assert row.endswith("behind  has taken no want yet")
+    (_, row) = lines.table([stands("a", Install("idle", active=V1, refused={"all": "signature"}), order=whole)])
+    assert row.endswith("behind  signature")
 
 
 def test_a_box_that_follows_a_person_says_so_and_what_takes_it_back() -> None:

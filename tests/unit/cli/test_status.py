@@ -75,6 +75,13 @@ def test_a_refused_push_shows_its_code() -> None:
     assert lines[-1] == "m: last push: input x is new"
 
 
+def test_what_is_refused_on_a_topic_is_a_remark() -> None:
+    installs = {"m": {"verdict": "active", "refused": {"group/a": "signature"}}}
+    lines = list(command.report(build(DaemonStatus("0.1.0", "x", 5, 1.0), [Facts("m")], {}, None, installs)))
+    assert lines[-2].endswith("active")
+    assert lines[-1] == "m: what lies on the topic want/m/group/a is refused [signature]"
+
+
 def test_a_broker_that_is_away_says_why() -> None:
     daemon = DaemonStatus("0.1.0", "x", 5, 1.0, {"connected": False, "url": "mqtt://b", "last_error": "refused"})
     assert "MQTT away from mqtt://b: refused" in list(command.report(Status(daemon, ())))

@@ -31,6 +31,11 @@ def accepted(seq: int = 100, **more: Any) -> Install:
     return Install(**{"phase": "idle", "active": V1, "want": Wanted(V2.release, "2", 0, seq), **more})
 
 
+def test_a_box_that_says_no_to_the_order_is_behind_and_says_why() -> None:
+    assert at(Install("idle", "active", active=V1, refused={"all": "signature"})).code == "signature"
+    assert at(Install("idle", "active", active=V1, refused={"group/a": "signature"})).code == ""
+
+
 @pytest.mark.parametrize(
     ("install", "state"),
     [

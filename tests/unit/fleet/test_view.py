@@ -59,6 +59,7 @@ STATUS = says(
     replays=3,
     held={"by": "root", "pinned": True},
     flags=["clock_unsynced"],
+    refused={"all": "signature", "group/a": 7},
 )
 
 
@@ -77,6 +78,7 @@ def test_a_box_is_what_its_topics_say() -> None:
     assert (install.phase, install.verdict, install.bytes_have, install.bytes_total) == ("downloading", "", 50, 200)
     assert install.candidate == Version("2", V2, "bb")
     assert install.want == Wanted(V2, "2", 0, 100, ("0123456789abcdef",))
+    assert install.refused == {"all": "signature", "group/a": "7"}
     assert (install.held, install.replays, install.flags) == (True, 3, ("clock_unsynced",))
     assert fleet.strange == 0
 

@@ -46,6 +46,7 @@ def full() -> bytes:
     metrics.dropped("digits", "drop_oldest", 3)
     metrics.restarted("cam")
     metrics.fault("http")
+    metrics.refused("signature")
     models = [Facts("digits", "serving", "2", "ab" * 32, queue=4, in_flight=1, pid=7), Facts("cam", "waiting")]
     resources = Resources(Box(2), {7: Process(7, rss=9_000_000, cpu_s=1.5, threads=1)}, Total(3, 90_000_000, 4.5))
     return metrics.render(models, resources, Mqtt(dropped={"too_large": 2}))
@@ -62,6 +63,7 @@ def test_the_promised_names_and_labels() -> None:
     assert found["edged_inference_duration_seconds_sum", (("model", "digits"),)] == pytest.approx(0.253)
     assert found["edged_worker_restarts_total", (("model", "cam"),)] == 1
     assert found["edged_internal_faults_total", (("where", "http"),)] == 1
+    assert found["edged_documents_refused_total", (("code", "signature"),)] == 1
     assert found["edged_queue_depth", (("model", "digits"),)] == 4
     assert found["edged_mqtt_connected", ()] == 1
     assert found["edged_mqtt_dropped_total", (("reason", "too_large"),)] == 2
