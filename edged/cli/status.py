@@ -206,8 +206,9 @@ def _remarks(model: ModelStatus) -> Iterator[str]:
     for whom, code in (model.install.refused if model.install else {}).items():
         yield f"{model.name}: what lies on the topic want/{model.name}/{plain(whom)} is refused [{plain(code)}]"
     if model.install is not None and model.install.held:
-        who = plain(str(model.install.held.get("by", "")))
-        yield f"{model.name}: {who} holds it at this version: no want counts until `edged unpin {model.name}`"
+        who, pinned = plain(str(model.install.held.get("by", ""))), model.install.held.get("pinned")
+        how = "at this version: no want and no push counts" if pinned else "against wants: none counts"
+        yield f"{model.name}: {who} holds it {how} until `edged unpin {model.name}`"
     if model.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(model.dropped.items()))
         yield f"{model.name}: dropped {reasons}"

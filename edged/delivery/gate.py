@@ -26,7 +26,7 @@ def before_fetch(order: Order, held: Held | None, moment: Moment) -> Fault | Non
     """What keeps the release from being fetched."""
     want = order.want
     if held is not None:
-        return fault("pinned", f"{held.by} holds the model at its version")
+        return fault("pinned", held.told)
     if want is None:
         return None
     problem = paused(order)

@@ -146,7 +146,7 @@ class Installation:
 
     def _pinned(self) -> Fault | None:
         held = self._ledger.record.held
-        return fault("pinned", f"{held.by} holds the model at its version") if held and held.pinned else None
+        return fault("pinned", held.told) if held and held.pinned else None
 
     def _overtake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None

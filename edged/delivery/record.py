@@ -97,10 +97,14 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Held(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A person holds the model where it is, against every want. `pinned`: against simple pushes too."""
+    """A person holds the model against every want. `pinned`: at its version, so against simple pushes too."""
 
     by: str
     pinned: bool = False
+
+    @property
+    def told(self) -> str:
+        return f"{self.by} holds the model {'at its version' if self.pinned else 'against wants'}"
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,7 +113,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     `highest` is the highest version seen; `blacklist` says which releases failed here, by key, and how.
     `order` is in force until it is reached or another takes its place; `done` that it has had its verdict.
     `seen` is the highest place of all orders that came. `watching` is what the want of the release on probation says
-    of it. `held` says who holds the model where it is, None for nobody. `leaving` is a release that a signed undo
+    of it. `held` says who holds the model, None for nobody. `leaving` is a release that a signed undo
     takes back, until that is done. `arrived`: a release brought the model, and no configuration names it.
     """
 

@@ -439,6 +439,23 @@ def test_a_rollback_holds_until_it_is_unpinned(fleet: Fleet, root: Path) -> None
     assert live(fleet, root, course).serving == b"good third"
 
 
+def test_a_rollback_holds_against_wants_alone_also_after_a_simple_push(fleet: Fleet, root: Path) -> None:
+    first, second = fleet.release(NEW), fleet.release(b"good third", 3)
+    fleet.upload(first, NEW)
+    fleet.upload(second, b"good third")
+    fleet.want(first)
+
+    async def course(at: Member) -> None:
+        await at.told(first, "active")
+        await at.installer.rollback("m", "somebody")
+        at.push(b"good simple")
+        assert (await at.fate(b"good simple"))["held"] == {"by": "somebody", "pinned": False}
+        fleet.want(second)
+        assert (await at.told(second, "pinned"))["message"] == "somebody holds the model against wants"
+
+    assert live(fleet, root, course).serving == b"good simple"
+
+
 def test_a_pin_holds_against_wants_and_pushes_and_a_retry_ends_it(fleet: Fleet, root: Path) -> None:
     first, second = fleet.release(NEW), fleet.release(b"good third", 3)
     fleet.upload(first, NEW)

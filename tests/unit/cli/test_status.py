@@ -143,10 +143,14 @@ def test_watch_outlives_the_daemon(
     assert captured.err.count("no daemon answers") == 1
 
 
-def test_whoever_holds_a_model_is_named() -> None:
-    install = {"phase": "idle", "verdict": "rolled_back", "code": "undone", "message": "", "held": {"by": "uid 0"}}
-    lines = list(command.report(build(DaemonStatus("0.1.0", "x", 5, 1.0), [Facts("m")], {}, None, {"m": install})))
-    assert lines[-1] == "m: uid 0 holds it at this version: no want counts until `edged unpin m`"
+@pytest.mark.parametrize(
+    ("pinned", "how"),
+    [(False, "against wants: none counts"), (True, "at this version: no want and no push counts")],
+)
+def test_whoever_holds_a_model_is_named_and_against_what(pinned: bool, how: str) -> None:
+    installs = {"m": {"held": {"by": "uid 0", "pinned": pinned}}}
+    lines = list(command.report(build(DaemonStatus("0.1.0", "x", 5, 1.0), [Facts("m")], {}, None, installs)))
+    assert lines[-1] == f"m: uid 0 holds it {how} until `edged unpin m`"
 
 
 def test_what_waits_for_the_broker_and_where_pushes_come_from() -> None:
