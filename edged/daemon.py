@@ -116,6 +116,7 @@ class Daemon:
             info=self._info,
             audit=lambda: status.Audit(self._trail.behind, self._trail.lost),
             reload=lambda: self._reload.last,
+            rules=lambda: presence.rules(self._reload.config),
             fell_back=lambda one: self._trail.add(fell_back(one.name, one.version, one.sha256, one.fallback)),
             retain=self._retain,
             publish=self._publish,
@@ -275,7 +276,7 @@ class Daemon:
         for transport in self._listening:
             transport.adopt()
         self._reporter.interval_s = float(config.telemetry.interval)
-        self._reporter.info_changed()
+        self._reporter.reloaded()
 
     def came(self, route: Route) -> None:
         name = route.settings.name

@@ -102,6 +102,8 @@ def report(status: Status) -> Iterator[str]:
     if status.box is not None:
         yield _box(status.box, status.tree)
     yield from _mqtt(daemon.mqtt)
+    if "unsigned_ok" in daemon.flags:
+        yield "pushes need no signature: push.require_signature is false [unsigned_ok]"
     if daemon.audit.waiting or daemon.audit.lost:
         yield f"audit: {daemon.audit.waiting} lines wait for the disk, {daemon.audit.lost} are lost"
     if daemon.reload is not None and daemon.reload.code:

@@ -269,6 +269,7 @@ class Installation:
     def adopt(self, settings: Push) -> None:
         """Other settings for the next push."""
         self._ledger.settings = settings
+        self._ledger.look_over()
         self.look_again()
 
     def _on_faulty(self, generation: Generation, problem: Fault) -> bool:

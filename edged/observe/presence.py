@@ -13,6 +13,11 @@ from edged.observe.status import Reloaded
 from edged.topics import Tree
 
 
+def rules(config: Config) -> tuple[str, ...]:
+    """What every status says of the box: `unsigned_ok` where a push needs no signature."""
+    return () if config.push.require_signature else ("unsigned_ok",)
+
+
 def info(
     config: Config, machine: Mapping[str, str], models: Iterable[ModelFacts], reload: Reloaded | None
 ) -> dict[str, object]:
@@ -22,7 +27,7 @@ def info(
     """
     views = tuple(models)
     tree = Tree(config.mqtt.base if config.mqtt else BASE, config.device)
-    flags = {"unsigned_ok": not config.push.require_signature, "fallback": any(one.fallback for one in views)}
+    fallback = ("fallback",) if any(one.fallback for one in views) else ()
     return {
         "edged": __version__,
         "device": config.device,
@@ -32,7 +37,7 @@ def info(
         "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
         "outputs": {model.name: model.output.topic or tree.result(model.name) for model in config.models},
         "telemetry_interval_s": float(config.telemetry.interval),
-        "flags": [flag for flag, holds in flags.items() if holds],
+        "flags": [*rules(config), *fallback],
         "reload": msgspec.to_builtins(reload) if reload else None,
     }
 

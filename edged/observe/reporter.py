@@ -29,7 +29,8 @@ _SETTLED_S: Final = 0.5  # after another process answers, until it is sampled
 
 
 class Reporter:
-    """`models`, `mqtt` and `info` are asked anew each time; `retain` and `publish` do nothing without a broker.
+    """`models`, `mqtt`, `info` and `rules` (presence.py) are asked anew each time; `retain` and `publish` do nothing
+    without a broker.
 
     `fell_back` is told of a model that another provider runs than the first that it is meant for.
     """
@@ -45,6 +46,7 @@ class Reporter:
         info: Callable[[], Mapping[str, object]],
         audit: Callable[[], status.Audit] = status.Audit,
         reload: Callable[[], status.Reloaded | None] = lambda: None,
+        rules: Callable[[], Sequence[str]] = tuple,
         fell_back: Callable[[ModelFacts], None] = lambda _model: None,
         retain: Retain,
         publish: Publish,
@@ -57,6 +59,7 @@ class Reporter:
         self._info = info
         self._audit = audit
         self._reload = reload
+        self._rules = rules
         self._fell_back = fell_back
         self._fallen: dict[str, str] = {}  # why, for each model whose fallback was told
         self._retain = retain
@@ -82,6 +85,7 @@ class Reporter:
             mqtt=msgspec.to_builtins(mqtt) if mqtt else None,
             audit=self._audit(),
             reload=self._reload(),
+            flags=tuple(self._rules()),
         )
         built = status.build(daemon, self._models(), self._metrics.figures(), self._resources, self._installs)
         found: dict[str, Any] = msgspec.to_builtins(built)
@@ -107,20 +111,30 @@ class Reporter:
         """Another generation answers, or none."""
         for one in self._models():
             if one.name == model:
-                document = {
-                    "state": one.state,
-                    "version": one.version,
-                    "sha256": one.sha256,
-                    "error": as_json(one.fault) if one.fault else None,
-                    "providers": one.providers,
-                    "fallback": one.fallback,
-                }
-                self._retain(self._tree.model_status(model), msgspec.json.encode(document))
+                self._tell(one)
                 self._look_down(one)
         self.info_changed()
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle())
             self._settling.add_done_callback(self._settled)
+
+    def _tell(self, one: ModelFacts) -> None:
+        document = {
+            "state": one.state,
+            "version": one.version,
+            "sha256": one.sha256,
+            "error": as_json(one.fault) if one.fault else None,
+            "providers": one.providers,
+            "fallback": one.fallback,
+            "flags": self._rules(),
+        }
+        self._retain(self._tree.model_status(one.name), msgspec.json.encode(document))
+
+    def reloaded(self) -> None:
+        """Another configuration: what every status says of its rules may be something else."""
+        for one in self._models():
+            self._tell(one)
+        self.info_changed()
 
     def _look_down(self, model: ModelFacts) -> None:
         """Tells of a fallback once: not again for a process that takes the place of one in the same case."""

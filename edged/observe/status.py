@@ -81,7 +81,10 @@ class Reloaded(msgspec.Struct, frozen=True):
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):
-    """The daemon. `mqtt` is null where no broker is configured, else what the MQTT transport says of itself."""
+    """The daemon. `mqtt` is null where no broker is configured, else what the MQTT transport says of itself.
+
+    `flags`: of presence.rules.
+    """
 
     version: str
     device: str
@@ -90,6 +93,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     mqtt: dict[str, object] | None = None
     audit: Audit = Audit()
     reload: Reloaded | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True):

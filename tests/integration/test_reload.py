@@ -318,6 +318,22 @@ def test_a_push_is_taken_by_the_new_settings_and_by_a_new_model(broker: Mosquitt
         client.loop_stop()
 
 
+def test_that_a_push_needs_no_signature_shows_in_every_status(broker: Mosquitto, listener: Listener) -> None:
+    def shown() -> list[object]:
+        topics = [f"edged/box/{one}" for one in ("models/digits/status", "install/digits")]
+        documents = [json.loads(listener.retained.get(topic, b"{}")) for topic in topics]
+        return ["unsigned_ok" in found.get("flags", []) for found in (*documents, one.status()["daemon"])]
+
+    unsigned = configuration(broker.url, push=QUICK)
+    signed = unsigned.replace("require_signature: false", "require_signature: true")
+    assert signed != unsigned
+    with box(unsigned) as one:
+        until(lambda: shown() == [True] * 3)
+        one.config.write_text(signed)
+        hup(one)
+        until(lambda: shown() == [False] * 3)
+
+
 def test_a_factory_file_with_another_content_is_taken_up(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     shutil.copy(V1, file)

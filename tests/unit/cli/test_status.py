@@ -82,6 +82,11 @@ def test_what_is_refused_on_a_topic_is_a_remark() -> None:
     assert lines[-1] == "m: what lies on the topic want/m/group/a is refused [signature]"
 
 
+def test_a_box_that_takes_unsigned_pushes_says_so() -> None:
+    lines = list(command.report(Status(DaemonStatus("0.1.0", "x", 5, 1.0, flags=("unsigned_ok",)), ())))
+    assert lines[2] == "pushes need no signature: push.require_signature is false [unsigned_ok]"
+
+
 def test_a_broker_that_is_away_says_why() -> None:
     daemon = DaemonStatus("0.1.0", "x", 5, 1.0, {"connected": False, "url": "mqtt://b", "last_error": "refused"})
     assert "MQTT away from mqtt://b: refused" in list(command.report(Status(daemon, ())))
