@@ -132,3 +132,22 @@ def test_people_read_one_line_each(tmp_path: Path, capsys: pytest.CaptureFixture
     cli.main(["doctor", "--config", str(tmp_path / "edged.yaml")])
     lines = capsys.readouterr().out.splitlines()
     assert f"ok    configuration  {tmp_path / 'edged.yaml'} is valid" in lines
+
+
+def test_a_state_that_was_damaged_is_told_and_so_it_is_in_the_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with box(MODELS, start=False) as one:
+        state = one.folder / "state"
+        state.mkdir()
+        (state / "state.json").write_bytes(b"half")
+        one.start()
+        assert one.model("digits")["state"] == "serving"
+        one.stop()
+        lines = [json.loads(line) for line in (state / "audit.jsonl").read_text().splitlines()]
+        ((code, message),) = [(line["code"], line["message"]) for line in lines if line["event"] == "damaged"]
+        assert code == "bad_store"
+        assert "state.json.damaged now: what was known of the models, holds and wants is lost" in message
+        monkeypatch.setenv("STATE_DIRECTORY", str(state))
+        _, found = findings(MODELS, tmp_path, capsys)
+    assert ("bad", f"{state}/state.json.damaged is what is left of a file that was damaged") in of(found, "disk")
