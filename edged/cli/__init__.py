@@ -53,6 +53,7 @@ COMMANDS: Final = {
 OK: Final = 0
 NO: Final = 1
 WRONG_USE: Final = 2
+_WRONG: Final = ("bad_config", "bad_settings")  # the second: the configuration that a release brings
 _INTERRUPTED: Final = 130  # what a shell reports for SIGINT
 
 
@@ -112,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"edged: {error.fault.message} [{error.fault.code}]", file=sys.stderr)
         if error.fault.hint:
             print(f"  {error.fault.hint}", file=sys.stderr)
-        return WRONG_USE if error.fault.code == "bad_config" else NO
+        return WRONG_USE if error.fault.code in _WRONG else NO
     except BrokenPipeError:
         # The reader of our output went away (`edged status | head`): nothing is left to say, and the
         # interpreter's own flush at exit must not fail again.

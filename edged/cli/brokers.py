@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from edged.cli import named
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ def _with(args: argparse.Namespace, settings: Mqtt) -> Mqtt:
 
 
 def _first_line(file: str) -> str:
-    try:
-        return Path(file).read_bytes().decode(errors="replace").partition("\n")[0].rstrip("\r")
-    except OSError as error:
-        raise EdgedError("bad_config", f"{file}: {error.strerror}", "Name a file that you may read.") from error
+    return named.content(Path(file)).decode(errors="replace").partition("\n")[0].rstrip("\r")
 
 
 def _configured(file: str | None) -> Mqtt | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from edged.cli import named
 from edged.cli.words import columns, plain, size
 from edged.tensors import TensorSpec
 
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     # A run is onnxruntime's C++ and hears no KeyboardInterrupt: Ctrl-C ends the command at once instead.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    named.check(args.file)
     found = inspect(args.file, threads=max(1, args.threads))
     print(json.dumps(found, indent=2) if args.json else "\n".join(_report(found)))
     return 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from edged.cli import local, stream
+from edged.cli import local, named, stream
 from edged.cli.words import plain
 from edged.errors import EdgedError
 from edged.tensors import BY_NUMPY, BY_OIP
@@ -154,7 +154,7 @@ def rows(content: bytes, file: str) -> Iterator[list[float | None]]:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise _wrong(f"{file}: not UTF-8 text: {error}") from error
+        raise _misread(f"{file}: not UTF-8 text: {error}") from error
     for number, cells in enumerate(csv.reader(lines), start=1):
         if not cells:
             continue
@@ -162,7 +162,7 @@ def rows(content: bytes, file: str) -> Iterator[list[float | None]]:
             yield [float(cell) if cell.strip() else None for cell in cells]
         except ValueError as error:
             if number > 1:
-                raise _wrong(f"{file}:{number}: {error}") from error
+                raise _misread(f"{file}:{number}: {error}") from error
 
 
 def _tensors(daemon: local.Daemon, path: str, inputs: Iterable[str]) -> Request:
@@ -189,9 +189,10 @@ def _array(file: str, datatype: str) -> Array:
     import numpy as np
 
     wanted, hint = np.dtype(BY_OIP[datatype].numpy), f"The model takes {datatype}."
+    named.check(Path(file))
     try:
         array = _written(file) if file.endswith(".json") else np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise EdgedError("bad_input", f"{file}: {error}", hint) from error
     if file.endswith(".json") and array.dtype.kind == "i" and wanted.kind in "uf":
         return array.astype(wanted)  # JSON has one kind of number
@@ -216,19 +217,22 @@ def _written(file: str) -> Array:
     if array.dtype.kind == "O":  # objects, null, whole numbers beyond 64 bits
         found = "an object" if isinstance(value, dict) else "something else"
         hint = "A request of the protocol goes as FILE, without --input."
-        raise _wrong(f"{file}: expected a number or text, or lists of one shape of them; found {found}", hint)
+        raise _misread(f"{file}: expected a number or text, or lists of one shape of them; found {found}", hint)
     return array
 
 
 def _content(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise _wrong(f"{file}: {error.strerror}") from error
+    return named.content(Path(file))
+
+
+def _misread(message: str, hint: str = "") -> EdgedError:
+    """What a file has in it is no input."""
+    return EdgedError("bad_input", message, hint)
 
 
 def _wrong(message: str, hint: str = "") -> EdgedError:
-    return EdgedError("bad_input", message, hint)
+    """What the command line says makes no sense."""
+    return EdgedError("bad_config", message, hint)
 
 
 # --- answers ----------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from pathlib import Path
 from edged.cli import brokers, signing
 from edged.errors import EdgedError
 
-HELP = "bring a release to the broker and order boxes to run it; 1 when a box refused it or went back"
+HELP = (
+    "bring a release to the broker and order boxes to run it; waiting: 1 unless every online box runs it, and one does"
+)
 EXAMPLES = """
 edged push releases/digits-7 --to all --wait
 edged push releases/digits-7 --to group:line-2 --percent 10 --wait=30m
@@ -61,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done, or every online box runs it; 1: some box does not."""
+    """0: done, or every online box that may runs it; 1: some box does not, or there is none that may now."""
     if args.gc:
         if args.what:
             raise EdgedError("bad_config", "--gc takes no release: it removes what no order refers to", _ONE_OF_TWO)

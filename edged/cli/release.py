@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from edged.cli import signing
+from edged.cli import named, signing
 from edged.cli.words import columns, size
 from edged.errors import EdgedError
 
@@ -69,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     from edged.fleet.making import make
 
     order = _order(args)
+    for file in (order.onnx, order.golden, order.settings, *order.files):
+        if file is not None:
+            named.check(file)
     sign = _signing(args)
     print("\n".join(_report(make(order, args.out or Path(f"{order.model}-{order.version}"), sign))))
     return 0
@@ -169,7 +172,5 @@ def _trust(file: Path | None) -> Trust | None:
     if file is None:
         book = TrustBook(config.read().trust)
         return book.anchored().trust if book.newest.exists() else None
-    try:
-        return trust.root(read(file)).trust
-    except OSError as error:
-        raise EdgedError("no_trust", f"{file}: {error.strerror}", "") from error
+    named.check(file)
+    return trust.root(read(file)).trust

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = envelope.decode(read(path), "release", "trust")
     except FileNotFoundError as error:
-        raise EdgedError("bad_release", f"there is no {path}") from error
+        raise EdgedError("bad_config", f"there is no {path}", "Name a release's folder, or a file to sign.") from error
     except Malformed as error:
         raise EdgedError("bad_document", f"{path}: {error}") from error
     return _release(args, path, found, ring, book) if found.kind == "release" else _trust(args, path, found, ring, book)

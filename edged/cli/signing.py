@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edged.cli import named
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def of_role(
 
 
 def from_file(name: str) -> bytes:
-    """The first line of a passphrase's file; b"" when none is named. Raises EdgedError bad_key."""
+    """The first line of a passphrase's file; b"" when none is named. Raises EdgedError bad_config, bad_key."""
     if not name:
         return b""
     try:
         with Path(name).open("rb") as file:
             found = file.readline(_LARGEST).rstrip(b"\r\n")
     except OSError as error:
-        raise EdgedError("bad_key", f"{name}: {error.strerror}") from error
+        raise named.unreadable(Path(name), error) from error
     if not found:
         raise EdgedError("bad_key", f"{name}: its first line is empty")
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from edged.cli import brokers
+from edged.cli import brokers, named
 from edged.cli.words import left
 from edged.errors import EdgedError
 from edged.topics import RESERVED_DEVICES, Tree, is_name
@@ -40,12 +40,12 @@ class Fate(msgspec.Struct, frozen=True):
 def push(args: argparse.Namespace, wait_s: float) -> int:
     """0 when the model is live on the box, 1 when it was refused or gone back from."""
     if args.version is not None and args.version < 1:
-        raise EdgedError("bad_version", f"--version {args.version} is not a positive whole number")
+        raise EdgedError("bad_config", f"--version {args.version}: a whole number from 1 on", "")
     settings = brokers.local(args)
     tree = Tree(args.base or settings.base, _device(args.to))
     if not is_name(args.model):
         raise EdgedError("bad_config", f"--model {args.model}: letters, digits, - and _", "")
-    return _Push(settings, tree, args.model, _read(args.what), args.version).run(wait_s)
+    return _Push(settings, tree, args.model, named.content(Path(args.what)), args.version).run(wait_s)
 
 
 class _Push:
@@ -151,10 +151,3 @@ def _device(to: str) -> str:
     if kind != "device" or not is_name(name) or name in RESERVED_DEVICES:
         raise EdgedError("bad_config", f"--to {to}: a simple push goes to one box", "For example --to device:press-07.")
     return name
-
-
-def _read(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise EdgedError("bad_config", f"{file}: {error.strerror}", "Name a model file that you may read.") from error

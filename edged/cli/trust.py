@@ -211,7 +211,10 @@ def _next(args: argparse.Namespace, ring: Keyring, before: Trust) -> Trust:
 
 def _keyid(ring: Keyring, trust: Trust, word: str) -> str:
     """The id that is meant; a key whose file is gone is known to the trust document all the same."""
-    return word if word in trust.keys else ring.find(word).keyid
+    keyid = word if word in trust.keys else ring.id_of(word)
+    if keyid not in trust.keys:
+        raise EdgedError("bad_config", f"{word} is no key that the boxes believe", "`edged trust show` lists them.")
+    return keyid
 
 
 def _release(word: str) -> str:

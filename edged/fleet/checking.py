@@ -14,7 +14,7 @@ from edged.delivery import chunks, documents, envelope, trust
 from edged.delivery.documents import RELEASE_FILE, SETTINGS_FILE, File, Release, Trust
 from edged.delivery.envelope import Envelope
 from edged.delivery.strict import LARGEST, Malformed
-from edged.errors import EdgedError
+from edged.errors import CODES, EdgedError
 
 _AGAIN: Final = "Copy the release again, or make it again."
 _FILE: Final = "Make a release of it with `edged release`, or push it with `edged push --simple`."
@@ -30,15 +30,18 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def opened(folder: Path) -> tuple[Envelope, Release]:
-    """The envelope in a release's folder, and its document. Raises EdgedError bad_release."""
+    """The envelope in a release's folder, and its document.
+
+    Raises EdgedError bad_release, and bad_config for what does not even look like one.
+    """
     if folder.is_file():
-        raise EdgedError("bad_release", f"{folder} is a file, and a release is a folder", _FILE)
+        raise EdgedError("bad_config", f"{folder} is a file, and a release is a folder", _FILE)
     path = folder / RELEASE_FILE
     try:
         found = envelope.decode(disk.read(path, LARGEST), "release")
         return found, documents.read_release(found.payload)
     except FileNotFoundError as error:
-        raise EdgedError("bad_release", f"there is no {path}") from error
+        raise EdgedError("bad_config", f"there is no {path}", CODES["bad_release"].hint) from error
     except OSError as error:
         raise EdgedError("bad_release", f"{path}: {error.strerror}") from error
     except (Malformed, ValueError) as error:

@@ -56,22 +56,31 @@ class Keyring:
 
     def find(self, word: str) -> PublicKey:
         """The public key that `word` names: a name in the ring, an id, or a file. Raises EdgedError bad_key."""
+        found = self._meant(word)
+        if found is not None:
+            return found
+        hint = f"`edged keys new {word}` makes one." if is_name(word) else "`edged keys show` lists the keys."
+        raise EdgedError("bad_key", f"there is no key {word} in {self.folder}", hint)
+
+    def id_of(self, word: str) -> str:
+        """The id of the key that `word` names as in `find`, "" for none. Raises EdgedError bad_key."""
+        found = self._meant(word)
+        return "" if found is None else found.keyid
+
+    def _meant(self, word: str) -> PublicKey | None:
         for one in self.held():
             if word in (one.name, one.public.keyid):
                 return one.public
-        if Path(word).is_file():
-            return public_of(Path(word))
-        hint = f"`edged keys new {word}` makes one." if is_name(word) else "`edged keys show` lists the keys."
-        raise EdgedError("bad_key", f"there is no key {word} in {self.folder}", hint)
+        return public_of(Path(word)) if Path(word).is_file() else None
 
     def name_of(self, keyid: str) -> str:
         """What the operator calls a key, "" when the ring does not have it."""
         return next((one.name for one in self.held() if one.public.keyid == keyid), "")
 
     def create(self, name: str, scheme: Scheme, passphrase: bytes | None = None) -> PublicKey:
-        """A new key, readable by its owner alone. Raises EdgedError bad_key; what is there stays."""
+        """A new key, readable by its owner alone. Raises EdgedError bad_config, bad_key; what is there stays."""
         if not is_name(name):
-            raise EdgedError("bad_key", f"{name[:70]!r} is no name for a key", "Letters, digits, - and _.")
+            raise EdgedError("bad_config", f"{name[:70]!r} is no name for a key", "Letters, digits, - and _.")
         secret = keys.generate(scheme)
         private, public = self.folder / (name + _PRIVATE), self.folder / (name + _PUBLIC)
         try:

@@ -72,16 +72,16 @@ class Order(msgspec.Struct, frozen=True):
     chunk: int = 0
 
     def sources(self) -> dict[str, Path]:
-        """The files that are copied, by the name that each gets. Raises EdgedError bad_release."""
+        """The files that are copied, by the name that each gets. Raises EdgedError bad_config, golden."""
         found = {MODEL_FILE: self.onnx}
         if self.settings is not None:
             found[SETTINGS_FILE] = self.settings
         for path in self.files:
             if not documents.is_file_name(path.name):
                 hint = "a-z, 0-9, . _ and -, at most 64, beginning with a letter or digit: rename it."
-                raise EdgedError("bad_release", f"{path.name!r} cannot be the name of a release's file", hint)
+                raise EdgedError("bad_config", f"{path.name!r} cannot be the name of a release's file", hint)
             if path.name in found or path.name == GOLDEN_FILE:
-                raise EdgedError("bad_release", f"two files would be called {path.name}")
+                raise EdgedError("bad_config", f"two files would be called {path.name}", "")
             found[path.name] = path
         if self.untried and self.golden is not None:
             if not _has_answers(self.golden):
@@ -104,7 +104,7 @@ class Made(msgspec.Struct, frozen=True):
 def make(order: Order, folder: Path, sign: Sign, environment: Mapping[str, str] = os.environ) -> Made:
     """Makes `folder`. One that is there with the same document gets the new signatures, and keeps those it has.
 
-    Not for a running loop. Raises EdgedError: what a box would say of the release, bad_release, bad_key.
+    Not for a running loop. Raises EdgedError: what a box would say of the release, bad_release, bad_config, bad_key.
     """
     _check(order)
     sources = order.sources()
@@ -130,16 +130,16 @@ def make(order: Order, folder: Path, sign: Sign, environment: Mapping[str, str] 
 
 
 def _check(order: Order) -> None:
-    """What is wrong with the order itself. Raises EdgedError."""
+    """What is wrong with the order itself. Raises EdgedError bad_config."""
     if not is_name(order.model):
-        raise EdgedError("bad_release", f"{order.model!r} is no name for a model", "Letters, digits, - and _.")
+        raise EdgedError("bad_config", f"{order.model!r} is no name for a model", "Letters, digits, - and _.")
     if not 1 <= order.version < 2**53:
-        raise EdgedError("bad_version", f"{order.version} is no version: a whole number from 1 on", "")
+        raise EdgedError("bad_config", f"{order.version} is no version: a whole number from 1 on", "")
     if len(order.label) + len(order.notes) > _LONGEST_TEXT:
-        raise EdgedError("bad_release", f"label and notes have more than {_LONGEST_TEXT} characters")
+        raise EdgedError("bad_config", f"label and notes have more than {_LONGEST_TEXT} characters", "")
     for name, figure in (("--atol", order.atol), ("--rtol", order.rtol)):
         if not 0 <= figure < 1e9:
-            raise EdgedError("bad_release", f"{name} {figure:g}: a tolerance is a number from 0 on")
+            raise EdgedError("bad_config", f"{name} {figure:g}: a tolerance is a number from 0 on", "")
 
 
 def _remarks(order: Order) -> tuple[str, ...]:

@@ -96,8 +96,9 @@ def _checked(found: Trust) -> Trust:
         if not 1 <= role.threshold <= len(role.keyids):
             raise EdgedError(
                 "bad_key",
-                f"{name}: {len(role.keyids)} keys cannot make a threshold of {role.threshold}",
-                f"Another key in the same step: `edged trust rotate --add {name}=KEY --drop {name}=KEYID`.",
+                f"{name}: {len(role.keyids) or 'no'} keys cannot make a threshold of {role.threshold}",
+                f"Another key in the same step: `edged keys new {name}-2`, then "
+                f"`edged trust rotate --add {name}={name}-2 --drop {name}=OLD`.",
             )
     try:
         payload = documents.encode(found)

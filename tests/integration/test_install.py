@@ -111,7 +111,7 @@ def test_what_a_box_does_not_believe_stays_outside(one: Box, operator: Operator,
     code, said = edged(one, "install", str(damaged))
     assert (code, "[bad_release]" in said) == (1, True), said
     code, said = edged(one, "install", str(tmp_path / "none"))
-    assert (code, "[bad_release]" in said) == (1, True), said
+    assert (code, "[bad_config]" in said) == (2, True), said
     code, said = edged(one, "install", "digits")  # a model: nothing of it waits
     assert (code, "[not_found]" in said) == (1, True), said
     code, said = edged(one, "install", "nobody")

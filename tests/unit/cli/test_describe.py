@@ -53,3 +53,5 @@ def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.onnx").write_text("hello")
     assert cli.main(["inspect", str(tmp_path / "x.onnx")]) == 1
     assert "[not_a_model]" in capsys.readouterr().err
+    assert cli.main(["inspect", str(tmp_path / "none.onnx")]) == 2
+    assert "none.onnx: No such file or directory [bad_config]" in capsys.readouterr().err

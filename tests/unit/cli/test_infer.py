@@ -117,22 +117,22 @@ def test_named_inputs_make_one_binary_request(daemon: Double, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("named", "why"),
+    ("named", "why", "code"),
     [
-        ("a={folder}/half.npy", "half.npy: float64 does not go for INT64"),
-        ("a={folder}/text.json", "text.json: text does not go for INT64"),
-        ("a={folder}/object.json", "expected a number or text, or lists of one shape of them; found an object"),
-        ("a={folder}/ragged.json", "lists of one shape"),
-        ("a={folder}/null.json", "lists of one shape"),
-        ("a={folder}/huge.json", "lists of one shape"),
-        ("c={folder}/half.npy", "no input 'c', only a"),
-        ("a={folder}/objects.npy", "allow_pickle"),
-        ("a", "expected NAME=FILE"),
-        ("a={folder}/none.npy", "No such file"),
+        ("a={folder}/half.npy", "half.npy: float64 does not go for INT64", 1),
+        ("a={folder}/text.json", "text.json: text does not go for INT64", 1),
+        ("a={folder}/object.json", "expected a number or text, or lists of one shape of them; found an object", 1),
+        ("a={folder}/ragged.json", "lists of one shape", 1),
+        ("a={folder}/null.json", "lists of one shape", 1),
+        ("a={folder}/huge.json", "lists of one shape", 1),
+        ("c={folder}/half.npy", "no input 'c', only a", 1),
+        ("a={folder}/objects.npy", "allow_pickle", 1),
+        ("a", "expected NAME=FILE", 2),
+        ("a={folder}/none.npy", "No such file", 2),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_sent(
-    daemon: Double, tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str, why: str
+    daemon: Double, tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str, why: str, code: int
 ) -> None:
     daemon.answers["/v2/models/digits"] = 200, {"inputs": [{"name": "a", "datatype": "INT64", "shape": [1]}]}
     np.save(tmp_path / "half.npy", np.array([0.5]))
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_said_before_anything_is_sent(
     }
     for name, text in written.items():
         (tmp_path / f"{name}.json").write_text(text)
-    assert edged(daemon, "--input", named.format(folder=tmp_path)) == 1
+    assert edged(daemon, "--input", named.format(folder=tmp_path)) == code
     assert why in capsys.readouterr().err
     assert all(one.path != INFER for one in daemon.asked)
 
@@ -159,7 +159,7 @@ def test_pictures_go_as_they_are(daemon: Double, tmp_path: Path, name: str, kind
 
 
 def test_a_file_of_another_kind(daemon: Double, capsys: pytest.CaptureFixture[str]) -> None:
-    assert edged(daemon, "scan.gif") == 1
+    assert edged(daemon, "scan.gif") == 2
     assert "not a .npy, .json, .jpg, .png or .csv" in capsys.readouterr().err
 
 
@@ -183,7 +183,7 @@ def test_a_topic_goes_in_place_of_the_type_and_any_file_is_a_message(daemon: Dou
 def test_a_topic_that_cannot_be_asked_for(
     daemon: Double, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], why: str
 ) -> None:
-    assert edged(daemon, *words) == 1
+    assert edged(daemon, *words) == 2
     assert why in capsys.readouterr().err
     assert not daemon.asked
 

@@ -209,7 +209,7 @@ def test_after_a_theft(begun: Desk) -> None:
     stolen = next(one["keyid"] for one in json.loads(begun.ok("keys", "show", "--json")) if one["name"] == "deploy")
     code, _, err = begun.run("trust", "revoke", stolen)
     assert code == 1
-    assert "--add deploy=KEY" in err
+    assert "`edged trust rotate --add deploy=deploy-2 --drop deploy=OLD`" in err
     begun.ok("trust", "rotate", "--add", "deploy=deploy-2", "--drop", "deploy=deploy", "--new-epoch")
     path = begun.release()
     begun.ok("trust", "ban", str(path))
@@ -247,17 +247,20 @@ def test_one_of_two_keys_is_revoked_by_its_name(begun: Desk) -> None:
         (["trust", "rotate", "--threshold", "root=2"], 1, "threshold of 2"),
         (["trust", "rotate", "--expires", "soon"], 2, "365d"),
         (["trust", "rotate", "--min-version", "no name=1"], 2, "no box would take"),
-        (["trust", "revoke", "0" * 16], 1, "there is no key"),
+        (["trust", "revoke", "0" * 16], 2, "no key that the boxes believe"),
+        (["trust", "revoke", "zz"], 2, "`edged trust show` lists them"),
+        (["trust", "revoke", "release"], 1, "edged trust rotate --add release=release-2 --drop release=OLD"),
+        (["trust", "rotate", "--drop", "release=zz"], 2, "no key that the boxes believe"),
         (["trust", "ban", "/no/such/folder"], 2, "does not exist"),
         (["trust", "unban", HASH], 2, "is not banned"),
         (["trust", "accept", "/no/such/file"], 2, "does not exist"),
         (["trust", "show", "/dev/null"], 1, "bad_document"),
-        (["sign", "/no/such/release"], 1, "bad_release"),
+        (["sign", "/no/such/release"], 2, "there is no /no/such/release"),
         (["sign", "/dev/null"], 1, "bad_document"),
         (["keys", "show", "none"], 1, "there is no key none"),
-        (["keys", "new", "../none"], 1, "no name for a key"),
+        (["keys", "new", "../none"], 2, "no name for a key"),
         (["keys", "new", "root"], 1, "never overwritten"),
-        (["keys", "new", "x", "--passphrase-file", "/no/such/file"], 1, "No such file"),
+        (["keys", "new", "x", "--passphrase-file", "/no/such/file"], 2, "No such file"),
         (["keys", "new", "x", "--passphrase-file", "/dev/null"], 1, "first line is empty"),
     ],
 )

@@ -45,9 +45,11 @@ def test_a_file_is_no_release_and_the_hint_says_how_it_becomes_one(tmp_path: Pat
     (tmp_path / "digits.onnx").write_bytes(b"model")
     with pytest.raises(EdgedError) as refused:
         Parcel.open(tmp_path / "digits.onnx")
-    assert refused.value.fault.code == "bad_release"
+    assert refused.value.fault.code == "bad_config"
     assert "`edged release`" in refused.value.fault.hint
     assert "--simple" in refused.value.fault.hint
+    with pytest.raises(EdgedError, match=r"bad_config: there is no .*/release\.json"):
+        Parcel.open(tmp_path)
 
 
 def test_a_piece_that_comes_twice_is_there_once(tmp_path: Path) -> None:
@@ -70,7 +72,6 @@ def _flipped(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda folder: (folder / "release.json").unlink(), "there is no"),
         (lambda folder: (folder / "release.json").write_bytes(b"{}"), "payloadType"),
         (lambda folder: (folder / "release.json").write_bytes(b"[" * 70_000), "above 65536 bytes"),
         (lambda folder: (folder / "labels.txt").unlink(), "labels.txt is missing"),
