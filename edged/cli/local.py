@@ -52,16 +52,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def connect(args: argparse.Namespace, timeout_s: float = _TIMEOUT_S) -> Daemon:
     """The daemon that `--socket` or `--config` names, else the one this box's configuration or habit names.
 
-    Raises ConfigErrors for a --config that is not valid; nobody is asked to mend this box's own one here.
+    Raises ConfigErrors for a --config that names no socket; nobody is asked to mend this box's own one here.
     """
     if args.socket:
         return Daemon([Path(args.socket)], timeout_s)
-    from edged.config.load import find, load
+    from edged.config.load import find, unix_socket
 
     if args.config:
-        return Daemon([Path(load(args.config).sockets.unix)], timeout_s)
+        return Daemon([Path(unix_socket(args.config))], timeout_s)
     try:
-        configured = [Path(load(find(None)).sockets.unix)]
+        configured = [Path(unix_socket(find(None)))]
     except ConfigErrors:  # there is none, or only the service may read it
         configured = []
     return Daemon(dict.fromkeys([*configured, *sockets()]), timeout_s)

@@ -48,7 +48,7 @@ def of_box(file: Path | None, config: Config | None) -> Iterator[Finding]:
     `file`: where it lies.
     """
     if file is not None:
-        yield from _secrets(file.parent)
+        yield from _secrets(file)
     for look in (_daemon, _broker, _socket, _disk, _memory, _clock, _providers, _telemetry, _unit):
         try:
             yield from look(config)
@@ -115,12 +115,16 @@ def _asked(mqtt: Mqtt, what: str, *, pushes: bool) -> Iterator[Finding]:
             yield Finding("bad", what, f"{url}: keeps no retained messages", "retain_available true in Mosquitto.")
 
 
-def _secrets(folder: Path) -> Iterator[Finding]:
-    """Files that only edged should read."""
-    for file in sorted(folder.glob("*")):
-        mode = file.stat().st_mode
-        secret = file.suffix in (".key", ".pem") or "password" in file.name or "token" in file.name
-        if stat.S_ISREG(mode) and secret and mode & stat.S_IROTH:
+def _secrets(configuration: Path) -> Iterator[Finding]:
+    """Files that it names, and only edged should read."""
+    from edged.config.load import secret_files
+
+    for file in secret_files(configuration):
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue  # one that is missing is the configuration's mistake; one that is hidden is not everybody's
+        if mode & stat.S_IROTH:
             hint = f"chgrp edged {file} && chmod 640 {file}"
             yield Finding("bad", "permissions", f"{file} may be read by everybody", hint)
 

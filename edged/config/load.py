@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edged.config import checks, document, files, nodes, schema, sections
+from msgspec import UNSET
+
+from edged.config import checks, document, files, keys, nodes, schema, sections
 from edged.config.mistakes import ConfigErrors, Mistake
 from edged.config.nodes import Line
 from edged.config.overlay import overlay
@@ -26,6 +28,11 @@ _LARGEST: Final = 2**20
 _DROP_INS: Final = "conf.d"
 _MISSING: Final = "name another with --config; `edged run --model NAME=FILE` needs none"
 _MOST_DROP_INS: Final = 100  # a guard: a folder of something else
+# Keys that name a file with a secret in it; a certificate's file has its key in it where that has none of its own.
+_SECRETS: Final = (
+    *(f"{broker}.{key}" for broker in ("mqtt", "push.mqtt") for key in ("password_file", "key")),
+    *(f"sockets.{key}" for key in ("token_file", "admin_token_file", "tls.key")),
+)
 
 
 def find(path: str | None) -> Path:
@@ -67,17 +74,53 @@ def files_of(path: str | Path) -> list[Path]:
 def line_of(path: str | Path, key: str) -> Line:
     """Where `models.digits.preprocess[1]` stands, for mistakes that show only later; line 0 when it does not."""
     file = Path(path)
-    node = _document(Reader(str(path), file.absolute().parent, {}), file)
-    line = Line(0, str(path))
+    found = _at(_document(Reader(str(path), file.absolute().parent, {}), file), key)
+    return Line(0, str(path)) if found is None else found.line
+
+
+def unix_socket(path: str | Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The socket on which the daemon of a configuration answers commands; nothing else of it need be valid.
+
+    Raises ConfigErrors where the file cannot be read, or says no socket that can be.
+    """
+    file = Path(path)
+    reader = Reader(str(path), file.absolute().parent, environment)
+    root = _document(reader, file)
+    written = _at(root, "sockets.unix")
+    found = sections.default_sockets(reader).unix if root is not None else UNSET
+    if written is not None:
+        found = reader.value(written.value, "sockets.unix", keys.fields(schema.Sockets)["unix"])
+    if found is UNSET:
+        raise reader.errors()
+    return found
+
+
+def secret_files(path: str | Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """The files with passwords, tokens and keys that a configuration names, whether they are there or not."""
+    file = Path(path)
+    reader = Reader(str(path), file.absolute().parent, environment)
+    root = _document(reader, file)
+    found = []
+    for key in _SECRETS:
+        written = _at(root, key) or (_at(root, key.removesuffix("key") + "cert") if key.endswith(".key") else None)
+        name = UNSET if written is None else reader.value(written.value, key, str)
+        if name is not UNSET:
+            found.append(files.find_secret(name, environment, reader.folder))
+    return list(dict.fromkeys(found))
+
+
+def _at(node: nodes.Node | None, key: str) -> nodes.Member | None:
+    """What stands at `sockets.tls.key` or `models.digits.preprocess[1]` below `node`."""
+    found = None
     for name, index in re.findall(r"([^.\[]+)|\[([0-9]+)\]", key):
         if isinstance(node, nodes.Mapping) and name in node.members:
-            line, node = node.members[name].line, node.members[name].value
+            found = node.members[name]
         elif isinstance(node, nodes.Sequence) and index and int(index) < len(node.items):
-            node = node.items[int(index)]
-            line = node.line
+            found = nodes.Member(node.items[int(index)].line, node.items[int(index)])
         else:
-            return Line(0, str(path))
-    return line
+            return None
+        node = found.value
+    return found
 
 
 def from_models(models: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> schema.Config:
@@ -169,4 +212,16 @@ def text_of(reader: Reader, file: Path, *, missing: str = _MISSING) -> str | Non
         return None
 
 
-__all__ = ["ConfigErrors", "Mistake", "examine", "files_of", "find", "from_models", "line_of", "load", "text_of"]
+__all__ = [
+    "ConfigErrors",
+    "Mistake",
+    "examine",
+    "files_of",
+    "find",
+    "from_models",
+    "line_of",
+    "load",
+    "secret_files",
+    "text_of",
+    "unix_socket",
+]

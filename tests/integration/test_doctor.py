@@ -105,15 +105,22 @@ def test_what_was_not_tried_is_not_said_to_be_well(tmp_path: Path, capsys: pytes
 
 
 def test_a_secret_that_everybody_may_read_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the folder that the configuration is in."""
-    secret = tmp_path / "mqtt-password"
-    secret.write_text("x")
-    secret.chmod(0o644)
-    text = f"device: box\nsockets: {{unix: {tmp_path}/nobody.sock}}\n"
+    """Of those that the configuration names: its own certificate is none, nor is what lies beside it."""
+    names = ("cert.pem", "key.pem", "both.pem", "mqtt-password", "token", "ca.pem")
+    for name in (*names, "another.key", "old-password"):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(0o644)
+    text = f"""\
+device: box
+mqtt: {{url: "mqtts://127.0.0.1:{free_port()}", username: u, password_file: mqtt-password, cert: both.pem, ca: ca.pem}}
+sockets: {{unix: {tmp_path}/nobody.sock, token_file: token, tls: {{cert: cert.pem, key: key.pem}}}}
+"""
     code, found = findings(text, tmp_path, capsys)
     assert code == 1
-    assert of(found, "permissions") == [("bad", f"{secret} may be read by everybody")]
-    secret.chmod(0o640)
+    secret = [tmp_path / name for name in ("mqtt-password", "both.pem", "token", "key.pem")]
+    assert of(found, "permissions") == [("bad", f"{file} may be read by everybody") for file in secret]
+    for file in secret:
+        file.chmod(0o640)
     _, found = findings(text, tmp_path, capsys)
     assert of(found, "permissions") == []
 

@@ -13,6 +13,8 @@ import pytest
 
 from edged import cli, frames
 from edged.cli.local import Daemon, segment, sockets
+from edged.config.load import unix_socket
+from edged.config.mistakes import ConfigErrors
 from edged.errors import EdgedError, Fault, fault
 from tests.unit.cli.daemon import Double, double
 
@@ -31,6 +33,27 @@ def test_get_and_post(server: Double) -> None:
     daemon.post("/a")
     bodies = [(one.method, one.body, one.headers.get("content-type")) for one in server.asked]
     assert bodies == [("GET", b"", None), ("POST", b'{"x": 1}', "application/json"), ("POST", b"", None)]
+
+
+def test_a_command_that_only_looks_for_the_socket_reads_no_more_of_a_configuration(
+    server: Double, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An ordinary user may not read the secrets that it names, and has not the environment of the service."""
+    file = tmp_path / "edged.yaml"
+    socket_ = f"{server.path.parent}/${{NAME}}"
+    file.write_text(
+        f'mqtt: {{url: x, password: "${{SECRET}}"}}\nsockets: {{unix: "{socket_}", admin_token_file: none}}\n'
+    )
+    assert unix_socket(file, {"NAME": server.path.name}) == str(server.path)
+    with pytest.raises(ConfigErrors, match="the environment has no NAME"):
+        unix_socket(file, {})
+    file.write_text(file.read_text().replace(socket_, str(server.path)))
+    server.answers["/edged/models/digits/unpin"] = 200, {}
+    assert cli.main(["unpin", "digits", "--config", str(file)]) == 0, capsys.readouterr().err
+    assert cli.main(["unpin", "digits", "--config", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: does not exist" in capsys.readouterr().err
+    file.write_text("device: box\n")
+    assert unix_socket(file, {"RUNTIME_DIRECTORY": "/run/here"}) == "/run/here/edged.sock"
 
 
 def test_the_daemons_own_error_arrives(server: Double) -> None:
@@ -178,7 +201,7 @@ def test_where_a_command_looks(
     for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     assert cli.main(["status", "--json"]) == 0
-    (tmp_path / "edged" / "edged.yaml").write_text("nonsense: 1\n")
+    (tmp_path / "edged" / "edged.yaml").write_text("sockets: {unix: nonsense}\n")
     assert cli.main(["status", "--json"]) == 1
     assert f"no daemon answers ({tmp_path}/edged/edged.sock" in capsys.readouterr().err
     assert cli.main(["status", "--config", str(tmp_path / "edged" / "edged.yaml")]) == 2
