@@ -73,15 +73,25 @@ def command(name: str) -> Command:
     return cast("Command", importlib.import_module(COMMANDS[name]))
 
 
+_EXAMPLES: Final = """
+edged run --model digits=digits.onnx
+edged init digits.onnx
+edged check
+edged status
+edged infer digits scan.npy
+edged push releases/digits-7 --to all --wait
+edged COMMAND --help
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Shows below the help of a command its examples, and below that of a command's verb those of the verb."""
 
     def format_help(self) -> str:
         _, *words = self.prog.split()
-        if not words:
-            return super().format_help()
-        lines = [line.strip() for line in command(words[0]).EXAMPLES.strip().splitlines()]
-        shown = [f"  {line}\n" for line in lines if len(words) == 1 or line.startswith(self.prog)]
+        examples = command(words[0]).EXAMPLES if words else _EXAMPLES
+        lines = [line.strip() for line in examples.strip().splitlines()]
+        shown = [f"  {line}\n" for line in lines if len(words) < 2 or line.startswith(self.prog)]
         return "".join([super().format_help(), "\nexamples:\n" if shown else "", *shown])
 
 

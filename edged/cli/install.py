@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edged.cli import local
-from edged.errors import EdgedError
+from edged.errors import CODES, EdgedError
 from edged.topics import is_name
 
 if TYPE_CHECKING:
@@ -69,14 +69,22 @@ def run(args: argparse.Namespace) -> int:
         raise EdgedError("bad_config", f"--wait {args.wait}: {error}", "For example --wait 15m.") from error
     folder = Path(args.what)
     if is_name(args.what) and not (folder / DOCUMENT).exists():
-        return _let(local.connect(args), args.what)
+        return _let(local.connect(args), folder)
     from edged.fleet.parcel import Parcel
 
     return _Delivery(local.connect(args), Parcel.open(folder)).run(wait_s)
 
 
-def _let(daemon: Daemon, model: str) -> int:
-    said = daemon.post(f"/edged/models/{local.segment(model)}/install").body
+def _let(daemon: Daemon, what: Path) -> int:
+    """`what` is a model's name, and a folder may be called the same."""
+    model = str(what)
+    try:
+        said = daemon.post(f"/edged/models/{local.segment(model)}/install").body
+    except EdgedError as error:
+        if error.fault.code == "unknown_model" and what.is_dir():
+            text = f"there is no {what / DOCUMENT}, and no model {model} here"
+            raise EdgedError("bad_config", text, CODES["bad_release"].hint) from error
+        raise
     want = msgspec.json.decode(said, type=Install).want or {}
     print(f"{model}: version {want.get('version', '')} may begin")
     return 0

@@ -156,7 +156,9 @@ class Reader:
         elif isinstance(node, nodes.Scalar) and what.key.one:
             return self._checked_list(node, path, (node,), what, single=True)
         else:
-            self.refuse(node.line, path, f"expected a list, found {nodes.describe(node)}", "such as [a, b]")
+            text = node.text if isinstance(node, nodes.Scalar) and get_args(what.type)[0] is not str else ""
+            such = f"[{text}, {text}]" if _NUMBER.fullmatch(text) else "[a, b]"
+            self.refuse(node.line, path, f"expected a list, found {nodes.describe(node)}", f"such as {such}")
             return UNSET
         return self._checked_list(node, path, items, what, single=False)
 

@@ -47,7 +47,7 @@ class Hand:
         elif version not in here:
             there_are = ", ".join(map(str, sorted(here))) or "none"
             raise EdgedError("bad_version", f"version {version} is not on this box", f"There are: {there_are}.")
-        await self._go_back(undone_by(by), held)
+        await self._go_back(fault("undone", f"{by} holds the model there"), held)
         self._ledger.decided("pinned", f"held at version {version}", None, version, "", by)
         return self._ledger.status()
 

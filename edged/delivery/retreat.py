@@ -142,7 +142,8 @@ class Retreat:
             case.route.resume()
             await self._cannot(error)
             return
-        text = f"back to version {release.version}: {wish.why.message}"
+        way = "back" if back_to.version < now.version else "on"  # to the newer one, where somebody had gone back
+        text = f"{way} to version {release.version}: {wish.why.message}"
         ledger.decided("rolled_back", text, wish.why, now.version, now.sha256, wish.by)
         await self._leave_for(release, wish.why, process)
         self.answer(None)

@@ -78,11 +78,10 @@ def folder(path: Path, operator: Operator, model: bytes = V2, version: int = 2) 
     return path
 
 
-def edged(one: Box, *words: str) -> tuple[int, str]:
+def edged(one: Box, *words: str, cwd: Path | None = None) -> tuple[int, str]:
     """A command on the box: its exit code, and all that it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "edged", *words], env=one.environment, capture_output=True, text=True, timeout=100
-    )
+    command = [sys.executable, "-m", "edged", *words]
+    done = subprocess.run(command, env=one.environment, capture_output=True, text=True, timeout=100, cwd=cwd)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -116,6 +115,9 @@ def test_what_a_box_does_not_believe_stays_outside(one: Box, operator: Operator,
     assert (code, "[not_found]" in said) == (1, True), said
     code, said = edged(one, "install", "nobody")
     assert (code, "[unknown_model]" in said) == (1, True), said
+    (tmp_path / "nobody").mkdir()
+    code, said = edged(one, "install", "nobody", cwd=tmp_path)
+    assert (code, "there is no nobody/release.json, and no model nobody here" in said) == (2, True), said
     assert one.model("digits")["version"] == "1"
     assert not [*(one.folder / "state/releases").iterdir()]
 
@@ -167,6 +169,10 @@ def test_a_person_holds_a_version_and_lets_it_go(one: Box, operator: Operator, t
     code, said = edged(one, "pin", "digits", "1")
     assert code == 0, said
     assert one.model("digits")["version"] == "1"
+    assert edged(one, "pin", "digits", "2")[0] == 0
+    one.wait(lambda: "on to version 2: uid " in edged(one, "log", "digits")[1])
+    assert edged(one, "pin", "digits", "1")[0] == 0
+    one.wait(lambda: edged(one, "log", "digits")[1].count("back to version 1: uid ") == 2)
     code, said = edged(one, "unpin", "digits")
     assert (code, said) == (0, "digits: follows what is wanted again\n")
     code, said = edged(one, "unpin", "digits")

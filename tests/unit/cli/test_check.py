@@ -273,6 +273,7 @@ def test_the_programs_help_names_every_command(capsys: pytest.CaptureFixture[str
         cli.main(["--help"])
     said = capsys.readouterr().out
     assert [name for name in cli.COMMANDS if f"    {name} " not in said] == []
+    assert "\nexamples:\n  edged run --model " in said
 
 
 HEAVY_AT_HELP = """
