@@ -80,7 +80,7 @@ def test_what_cannot_reach_a_box_says_so(running: Box, broker: Mosquitto) -> Non
     code, said = push(V2, "mqtt://me:secret@127.0.0.1:99999")
     assert (code, "--broker mqtt://127.0.0.1:99999: expected mqtt://host:port" in said) == (2, True), said
     code, said = push(V2, broker.url, "--version", "0")
-    assert (code, "bad_version" in said) == (1, True)
+    assert (code, "[bad_config]" in said) == (2, True), said
     code, said = push(Path("/nowhere.onnx"), broker.url)
     assert (code, "/nowhere.onnx" in said) == (2, True)
     code, said = edged("rollback", "digits", "--socket", running.socket)
