@@ -16,6 +16,7 @@ raises: EdgedError and ConfigErrors are turned into a message, a hint and an exi
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -113,8 +114,7 @@ def main(argv: Sequence[str]) -> int:
     # A command's answer says it all; what edged logs is for the journal, which `edged run` opens.
     logging.getLogger("edged").addHandler(logging.NullHandler())
     try:
-        status = command(args.command).run(args)
-        print(end="", flush=True)  # here, where a reader that has gone is no surprise
+        status = _written(command(args.command).run(args))
     except ConfigErrors as errors:
         for mistake in errors.mistakes:
             print(str(mistake).encode(errors="replace").decode(), file=sys.stderr)  # a file's name may be no UTF-8
@@ -125,10 +125,28 @@ def main(argv: Sequence[str]) -> int:
             print(f"  {error.fault.hint}", file=sys.stderr)
         return WRONG_USE if error.fault.code in _WRONG else NO
     except BrokenPipeError:
-        # The reader of our output went away (`edged status | head`): nothing is left to say, and the
-        # interpreter's own flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _be_silent()  # the reader of our output went away (`edged status | head`): nothing is left to say
         return NO
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _written(status: int) -> int:
+    """The status of a command, once its answer is out. Raises BrokenPipeError."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _be_silent()
+        if error.errno == errno.EIO:  # the terminal has ended, as it does around a daemon that was started there
+            return status
+        print(f"edged: the answer could not be written: {error.strerror}", file=sys.stderr)
+        return NO
+    return status
+
+
+def _be_silent() -> None:
+    """The interpreter's own flush at exit must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -123,9 +123,14 @@ class Installation:
         self._ledger.reject(subject, problem, by)
 
     def refuse(self, subject: Subject, problem: Fault, by: str, *, fresh: bool) -> None:
-        """Says no to a document that is no order for this box; `fresh`: whoever has sent it may be listening."""
-        self._ledger.reject(subject, problem, by, tell=fresh)
-        self._ledger.look_over()  # such a document may lie on the broker for ever, and hides no verdict
+        """Says no to a document that is no order for this box; `fresh`: it has just been sent.
+
+        Others may lie on the broker for ever: they hide no verdict.
+        """
+        tell = fresh or self._ledger.course.verdict is None
+        self._ledger.reject(subject, problem, by, tell=tell)
+        if not tell:
+            self._ledger.look_over()
 
     def push(self, pushed: Pushed) -> None:
         """Takes a file: at once, after the probation under way, or in place of what is tried or fetched."""

@@ -146,6 +146,14 @@ def test_a_reader_that_has_enough_ends_the_log_without_a_word(unbuffered: str) -
         assert (done.stderr, done.returncode) == ("", 1)
 
 
+def test_an_answer_that_cannot_be_written_is_an_error_in_words() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        command = [sys.executable, "-m", "edged", "version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.stderr, done.returncode) == ("edged: the answer could not be written: No space left on device\n", 1)
+
+
 def test_who_has_asked_is_answered_when_the_line_is_there() -> None:
     """However many ask within a second, of what is done and of what is refused."""
     with box(ONE_MODEL) as one:

@@ -631,18 +631,28 @@ def test_without_a_root_of_trust_a_want_is_refused(fleet: Fleet, root: Path) -> 
     assert live(fleet, root, course).serving == OLD
 
 
-def test_whoever_sends_what_is_refused_is_told_and_the_last_verdict_stays(fleet: Fleet, root: Path) -> None:
+def test_whoever_sends_what_is_refused_is_told(fleet: Fleet, root: Path) -> None:
     release = fleet.push(NEW)
     topic = fleet.broker.ota.want("m", "all")
 
     async def course(at: Member) -> None:
         await at.told(release, "active")
         fleet.broker.publish(topic, b"{}")
-        assert (await at.sees_refusal())["code"] == "bad_document"
-        assert (await at.until("active"))["refused"] == {"all": "bad_document"}
-        assert at.refused == ["bad_document"]
+        status = await at.sees_refusal()
+        assert (status["code"], status["refused"]) == ("bad_document", {"all": "bad_document"})
+        await at.settled()
+        assert (at.statuses, at.refused) == ([], ["bad_document"])  # who looks later finds it
         fleet.broker.publish(topic, b"")
         assert (await at.until("active"))["refused"] == {}
+
+    live(fleet, root, course)
+
+
+def test_what_was_refused_before_any_verdict_is_told(fleet: Fleet, root: Path) -> None:
+    fleet.broker.retained[fleet.broker.ota.want("m", "all")] = b"{}"
+
+    async def course(at: Member) -> None:
+        assert (await at.sees_refusal())["code"] == "bad_document"
 
     live(fleet, root, course)
 
