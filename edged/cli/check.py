@@ -120,7 +120,7 @@ def _mistake(file: Path, model: str, error: EdgedError) -> Mistake:
 
     problem = error.fault
     key = error.where or _TO_BLAME.get(problem.code, "")
-    places = [f"models.{model}.{key}", f"defaults.{key}", f"models.{model}"]
+    places = [*([f"models.{model}.{key}", f"defaults.{key}"] if key else []), f"models.{model}"]
     line, place = next((line, place) for place in places if (line := line_of(file, place)) or place == places[-1])
     hint = "" if problem.hint == CODES["bad_config"].hint else problem.hint  # which is to do what was just done
     return Mistake(line.file, int(line), place, problem.message.removeprefix(f"{model}: "), hint)

@@ -63,7 +63,7 @@ class Ledger:
         self._publish: Final = publish
         self._audit: Final = audit
         self._standing: Final = standing
-        self._said: dict[str, object] | None = None
+        self._said: tuple[Course, dict[str, object]] | None = None  # last, and as which status
         self._writing: Final = asyncio.Lock()
 
     async def open(self, record: Record) -> None:
@@ -129,9 +129,9 @@ class Ledger:
         self._send(course)
 
     def look_over(self) -> None:
-        """Publishes it again where something else is to be said of it than was said last."""
-        if self._said is not None and self._said != self.status():
-            self._send(self.course)
+        """Publishes again what was said last, a refusal too, where what is so besides has made it another status."""
+        if self._said is not None and self._said[1] != self._status(self._said[0]):
+            self._send(self._said[0])
 
     def rest(self) -> None:
         """Publishes where the model stands by its record."""
@@ -178,9 +178,10 @@ class Ledger:
         return status(self.record, course, self._shelf.factory, self.settings, standing)
 
     def _send(self, course: Course) -> None:
-        self._said = self._status(course)
+        told = self._status(course)
+        self._said = course, told
         try:
-            self._publish(self._shelf.model, self._said)
+            self._publish(self._shelf.model, told)
         except Exception:  # whether an installation goes on does not depend on telling of it
             log.exception("the status could not be published", extra=self.fields("internal"))
 

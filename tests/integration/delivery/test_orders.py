@@ -575,7 +575,7 @@ def test_a_key_that_was_dropped_does_not_count_again_when_the_kept_trust_is_lost
         assert [one.code for one in at.decisions if one.event == "damaged"] == ["no_trust"]
         for topic, content in documents.items():
             fleet.broker.publish(topic, content)
-        assert (await at.sees_refusal())["code"] == "signature"
+        await until(lambda: bool(at.statuses) and at.statuses[-1]["code"] == "signature")
 
     live(fleet, root, first)
     documents = lose(fleet, root / "trust.kept", how)
@@ -643,7 +643,8 @@ def test_whoever_sends_what_is_refused_is_told(fleet: Fleet, root: Path) -> None
         await at.settled()
         assert (at.statuses, at.refused) == ([], ["bad_document"])  # who looks later finds it
         fleet.broker.publish(topic, b"")
-        assert (await at.until("active"))["refused"] == {}
+        status = await at.until("rejected")
+        assert (status["code"], status["refused"]) == ("bad_document", {})
 
     live(fleet, root, course)
 

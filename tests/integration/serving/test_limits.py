@@ -63,7 +63,7 @@ def test_what_threads_need_for_themselves_is_not_of_the_models_memory(play: Play
         assert bench.route.fault is None
         assert isinstance(await bench.send(b"[1, 2, 3, 4]"), Answer)
 
-    play(scenario, Model("m", threads=threads, limits=Limits(memory=Size(2**20))))
+    play(scenario, Model("m", threads=threads, limits=Limits(memory=Size(4 * 2**20))))
 
 
 def test_a_load_that_hangs_is_ended_and_tried_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
