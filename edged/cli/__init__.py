@@ -22,7 +22,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TextIO, cast
 
 from edged.config.mistakes import ConfigErrors
 from edged.errors import EdgedError
@@ -125,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"  {error.fault.hint}", file=sys.stderr)
         return WRONG_USE if error.fault.code in _WRONG else NO
     except BrokenPipeError:
-        _be_silent()  # the reader of our output went away (`edged status | head`): nothing is left to say
+        _be_silent(sys.stdout)  # the reader of our output went away (`edged status | head`): nothing is left to say
         return NO
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -134,19 +134,20 @@ def main(argv: Sequence[str]) -> int:
 
 def _written(status: int) -> int:
     """The status of a command, once its answer is out. Raises BrokenPipeError."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _be_silent()
-        if error.errno == errno.EIO:  # the terminal has ended, as it does around a daemon that was started there
-            return status
-        print(f"edged: the answer could not be written: {error.strerror}", file=sys.stderr)
-        return NO
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _be_silent(stream)
+            if error.errno == errno.EIO:  # the terminal has ended, as it does around a daemon that was started there
+                continue
+            print(f"edged: the answer could not be written: {error.strerror}", file=sys.stderr)
+            status = NO
     return status
 
 
-def _be_silent() -> None:
+def _be_silent(stream: TextIO) -> None:
     """The interpreter's own flush at exit must not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
