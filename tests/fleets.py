@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edged.delivery.documents import Trust
@@ -35,6 +35,7 @@ class Devices:
         self._ends = threading.Event()
         self._clients: dict[str, Client] = {}
         self._socks: dict[str, Any] = {}
+        self._said: dict[str, list[MQTTMessageInfo]] = {}
         self._away: set[str] = set()
         self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(target=self._run, name="devices")
@@ -49,7 +50,7 @@ class Devices:
         for device in self.devices.values():
             self._connect(device)
         self._thread.start()
-        self.wait(lambda: all(one.greeted for one in self.devices.values()))
+        self.wait(lambda: all(self.heard(name) for name in self.devices))
         return self
 
     def __exit__(
@@ -92,6 +93,11 @@ class Devices:
         """Whether nothing is under way anywhere."""
         with self._lock:
             return all(one.phase not in STEPS for one in self.devices.values())
+
+    def heard(self, name: str) -> bool:
+        """Whether this device has come, and the broker has confirmed all that it said since."""
+        with self._lock:
+            return self.devices[name].greeted and all(one.is_published() for one in self._said[name])
 
     def add(self, name: str) -> None:
         """One more, that was in a drawer."""
@@ -174,7 +180,8 @@ class Devices:
             self._away.add(device.name)  # the broker is; `_run` tries again
             return
         self._away.discard(device.name)
-        device.retain = partial(_retain, client)
+        self._said[device.name] = []
+        device.retain = partial(_retain, client, self._said[device.name])
         sock: Any = client.socket()
         self._clients[device.name], self._socks[device.name] = client, sock
         self._selector.register(sock, selectors.EVENT_READ, device)
@@ -188,5 +195,5 @@ class Devices:
             sock.close()
 
 
-def _retain(client: Client, topic: str, payload: bytes) -> None:
-    client.publish(topic, payload, 1, retain=True)
+def _retain(client: Client, said: list[MQTTMessageInfo], topic: str, payload: bytes) -> None:
+    said.append(client.publish(topic, payload, 1, retain=True))

@@ -97,7 +97,7 @@ def test_a_group_with_a_box_that_is_away_one_that_joins_late_and_one_that_vanish
         devices.back([away])
         devices.wait(lambda: away in devices.running(sha256))
         devices.add("box-late")
-        devices.wait(lambda: devices.devices["box-late"].greeted)
+        devices.wait(lambda: devices.heard("box-late"))
         told = boxes_of(desk)
         assert told["box-late"]["models"][0]["state"] == "none"  # it is in no group
         assert told[away]["models"][0]["done"] is True
