@@ -54,9 +54,10 @@ push:
 
 
 class Sender:
-    """Sends in a thread of its own from `with` to its end. `sent` inputs, `answers` and `errors` of them."""
+    """Sends in a thread of its own from `with` to its end, with a pause after each input: `sent` of them, `errors`."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause_s: float) -> None:
+        self.pause_s = pause_s
         self.sent = 0
         self.errors: list[str] = []
         self.versions: set[str] = set()
@@ -95,9 +96,8 @@ class HttpSender(Sender):
     """One request after the other over the UNIX socket, each with the next scan."""
 
     def __init__(self, box: Box, *, pause_s: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(pause_s)
         self._box = box
-        self._pause_s = pause_s
         self.answers = 0
 
     def send_all(self, leave: threading.Event) -> None:
@@ -107,7 +107,7 @@ class HttpSender(Sender):
                 label, pixels = scans()[self.sent % len(scans())]
                 self.sent += 1
                 self._ask(connection, label, pixels)
-                time.sleep(self._pause_s)
+                time.sleep(self.pause_s)
 
     def _ask(self, connection: http.client.HTTPConnection, label: int, pixels: list[int]) -> None:
         tensor = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [value / 16 for value in pixels]}
@@ -130,11 +130,10 @@ class MqttSender(Sender):
     """Publishes numbered scans at QoS 1 to one cell, at most `window` unanswered, and keeps the answers' numbers."""
 
     def __init__(self, port: int, cell: str, *, window: int = 4, pause_s: float = 0.0, most: int = 10**9) -> None:
-        super().__init__()
+        super().__init__(pause_s)
         self.order: list[int] = []
         self._cell = cell
         self._window = window
-        self._pause_s = pause_s
         self._most = most
         self._news = threading.Condition()
         self._subscribed = threading.Event()
@@ -180,7 +179,7 @@ class MqttSender(Sender):
                 _, pixels = scans()[number % len(scans())]
                 payload = json.dumps({"pixels": pixels, "ts": EPOCH_MS + number})
                 self._client.publish(f"cells/{self._cell}/scan", payload, qos=1)
-                time.sleep(self._pause_s)
+                time.sleep(self.pause_s)
             leave.wait()
             self.wait_all()
         finally:

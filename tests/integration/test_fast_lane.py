@@ -26,7 +26,7 @@ class FastSender(Sender):
     """Scans for the model `digits`, `depth` of them in flight on one connection."""
 
     def __init__(self, path: str, depth: int = 16, *, ring: int = 0) -> None:
-        super().__init__()
+        super().__init__(0)
         self._client = Client(path, ring=ring)
         self._depth = depth
         self.answers = 0

@@ -15,7 +15,7 @@ import pytest
 from tests.brokers import Mosquitto
 from tests.soak.scenario import Plan, judge, soak, soaking, told
 
-SHORT = Plan(seconds=15, room=8 << 20)
+SHORT = Plan(seconds=15, room=8 << 20, pause_s=0.05)
 LEAKING = str(Path(__file__).with_name("leaking.py"))
 ROOM = 1 << 20
 
@@ -34,7 +34,7 @@ def test_half_a_minute_of_mixed_load(broker: Mosquitto) -> None:
 @pytest.mark.timeout(600)
 def test_a_leak_that_was_planted_is_noticed(broker: Mosquitto) -> None:
     """Of memory, and of descriptors."""
-    plan = Plan(seconds=10, room=8 << 20)
+    plan = Plan(seconds=10, room=8 << 20, pause_s=0.1)
     with soaking(broker, [sys.executable, LEAKING, str(64 << 10), "20"]) as (one, port):
         found = soak(one, broker, port, plan)
     said = judge(found, plan)
