@@ -70,8 +70,8 @@ def test_twenty_swaps_under_load_lose_nothing_and_keep_the_order(broker: Mosquit
             HttpSender(one, pause_s=0.002),
         ]
         with senders[0], senders[1], senders[2], senders[3]:
-            # What a daemon keeps of its latest inputs fills up over some ten thousand of them, without any swap: 65.0 MB
-            # after 500, 65.6 after 3000, 66.1 after 5600, 67.2 after 13,000. It is of swaps that is asked here.
+            # What a daemon keeps of its latest inputs fills up over some ten thousand of them, without any swap:
+            # 65.0 MB after 500, 65.6 after 3000, 66.1 after 5600, 67.2 after 13,000. It is of swaps that is asked here.
             one.wait(lambda: one.model("digits")["requests"] > 3000, 120)
             before = tree_memory(one)
             for sender in senders:
