@@ -25,6 +25,7 @@ FILES = {
     "every": models.identities(),
     "scalar": models.identities(shape=()),
     "three": models.identity("float32", (3, 2)),
+    "table": models.identity("float32", ("rows", "columns")),
     "zipmap": tensor_models.zipmap(),
     "zipmap_numbers": tensor_models.zipmap([0, 1, 7]),
     "pieces": tensor_models.pieces(),
@@ -122,6 +123,15 @@ def test_empty_tensors_and_empty_strings(client: Client, way: str) -> None:
             assert (output["shape"], output["data"]) == ([0, 2], []), name
     sent = {f"x_{dtype}": np.array([["", ""]] if dtype == "object" else [[0, 0]], dtype) for dtype in models.DTYPES}
     check(sent, client.infer("every", sent))
+
+
+@pytest.mark.parametrize("rows", [2**32 - 1, 2**40])
+def test_rows_without_a_value_are_answered_and_end_no_process(one: Box, client: Client, rows: int) -> None:
+    """They take no byte, so there may be more of them than any run has."""
+    sent = np.empty((rows, 0), np.float32)
+    assert same(client.infer("table", {"x": sent})["y"], sent)
+    (table,) = (model for model in one.status()["models"] if model["name"] == "table")
+    assert table["restarts"] == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -18,7 +18,7 @@ from edged.worker.view import View
 class Prepared(NamedTuple):
     """What a run takes.
 
-    `rows` along a first axis that all tensors share; 0: they share none (or it is empty), so that the input
+    `rows` along a first axis that all tensors share; 0: they share none, or have no values at all, so that the input
     can only run alone. `view`: where a picture's pixels come from, None for anything else.
     """
 
@@ -53,6 +53,8 @@ def _prepared(tensors: dict[str, Array], view: View | None) -> Prepared:
     for tensor in tensors.values():
         size = tensor.shape[0] if tensor.ndim else 0
         rows = size if rows in (-1, size) else 0
+    if not any(tensor.size for tensor in tensors.values()):
+        rows = 0  # [2**40, 0] takes no byte: only rows that have some are as many as a request can bring
     return Prepared(tensors, max(rows, 0), view)
 
 

@@ -39,3 +39,13 @@ def test_what_does_not_fit_the_memory_together_is_left_to_be_run_alone(tmp_path:
     ran = swift.run([view] * 3)
     assert ran is not None
     assert (ran.rows, [len(part) for part in ran.parts]) == (3, [200_000] * 3)
+
+
+def test_rows_without_a_value_are_none_of_its_own(tmp_path: Path) -> None:
+    """A request says how many there are, up to 2^32 of them in no byte at all."""
+    file = tmp_path / "m.onnx"
+    file.write_bytes(models.identity(shape=("batch", "columns")))
+    swift = Swift(Model.open(file), 2**20, usable=True)
+    view = memoryview(body({"x": np.ones((2**32 - 1, 0), np.float32)}))
+    swift.learn(view)
+    assert swift.run([view]) is None

@@ -160,3 +160,10 @@ def test_rows_are_those_that_all_inputs_share() -> None:
         return run(request(inputs), two())[1]
 
     assert (rows(3, 3), rows(2, 3), rows(0, 0), rows(0, 1)) == (3, 0, 0, 0)
+
+
+def test_rows_without_a_value_run_alone_however_many_they_are_said_to_be() -> None:
+    signature = Signature((TensorSpec("x", "FP32", (-1, -1)),), (TensorSpec("y", "FP32", (-1, -1)),))
+    inputs = [{"name": "x", "shape": [2**40, 0], "datatype": "FP32", "data": []}]
+    tensors, rows = run(request(inputs), signature)
+    assert (tensors["x"].shape, rows) == ((2**40, 0), 0)
