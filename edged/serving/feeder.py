@@ -145,8 +145,9 @@ class Feeder:
         return self._recent.newest_last()
 
     def abandon(self, problem: Fault) -> None:
-        """Answers everything that runs or waits with `problem`."""
+        """Answers everything that runs or waits with `problem`; from then on nothing is in flight."""
         running = [ticket for batch in self._running for ticket in batch]
+        self._running.clear()
         for ticket in [*running, *self._suspects, *self.lane.drain()]:
             if not ticket.settled:
                 self._drop(ticket, problem)
@@ -253,8 +254,8 @@ class Feeder:
     def _done(
         self, generation: Generation, batch: list[Ticket], sent_s: float, answers: Answers | None, payload: memoryview
     ) -> None:
-        if answers is None:
-            return  # `lost` deals with all batches of a dead generation, in order
+        if answers is None or not self._running or self._running[0] is not batch:
+            return  # `lost` deals with all batches of a dead generation, in order; what was abandoned is nobody's
         self._running.popleft()
         tally, version = generation.tally, generation.release.version
         now_s = time.monotonic()

@@ -148,6 +148,7 @@ class Route:
             self.door.refuse(UNLOADED)
             await self.door.left()
             await self.processes.end(leaving)
+            self._assign()  # where a switch has waited for what was given up
             self.on_change(self.settings.name)
         elif self.live is not None:  # loaded again meanwhile: it never left
             self.door.serve_by(self.live)

@@ -119,6 +119,39 @@ def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
     play(scenario)
 
 
+def test_a_model_that_was_unloaded_in_the_middle_of_a_run_comes_back(play: Play) -> None:
+    """By a load, and by a switch that had waited for the end of that run: what was given up is in nobody's way."""
+
+    async def unloaded_while_it_runs(bench: Bench) -> None:
+        running = [bench.send(ENDLESS_TURNS), bench.send(ENDLESS_TURNS)]
+        await bench.until(lambda: bench.route.live is not None and len(bench.route.live.flights) == 2)
+        await bench.route.unload(0.01)
+        for one in running:
+            outcome = await asyncio.wait_for(one, 30)
+            assert isinstance(outcome, Fault)
+            assert outcome.code == "starting"
+
+    async def scenario(bench: Bench) -> None:
+        first = bench.release(models.counting())
+        await bench.route.serve(first)
+        await unloaded_while_it_runs(bench)
+        await bench.route.serve(first)
+        outcome = await asyncio.wait_for(bench.send(b"[3]"), 30)
+        assert isinstance(outcome, Answer)
+        candidate = await bench.route.start(bench.release(models.counting(), 2))
+        endless = bench.send(ENDLESS_TURNS)
+        switch = asyncio.ensure_future(bench.route.switch(candidate))
+        await asyncio.sleep(0)
+        await bench.route.unload(0.01)
+        await asyncio.wait_for(switch, 30)
+        assert isinstance(await endless, Fault)
+        outcome = await asyncio.wait_for(bench.send(b"[3]"), 30)
+        assert isinstance(outcome, Answer)
+        assert outcome.version == "2"
+
+    play(scenario, Model("m", limits=Limits(run=Duration(600))))
+
+
 def test_hung_workers_are_ended_in_one_common_second(play: Play) -> None:
     """RULES 5: the channels are closed, one second is waited for all, then they are killed."""
     hung = 8
