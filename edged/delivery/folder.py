@@ -154,7 +154,7 @@ class Download:
             except OSError:
                 self._leave(lambda part: part.is_new)
                 raise
-            self._parts = [part for part in self._parts if part.is_new or not self._put(part)]
+            self._put([part for part in self._parts if not part.is_new])
 
     def indexes(self) -> dict[str, int]:
         """The indexes that are missing, with their sizes."""
@@ -197,7 +197,7 @@ class Download:
         `missing` says what it lost.
         """
         with self._lock:
-            self._parts = [part for part in self._parts if not self._put(part)]
+            self._put(list(self._parts))
             disk.sync_folder(self._folder)
             disk.sync_folder(self._folder.parent)
             if not self._parts:
@@ -238,12 +238,13 @@ class Download:
                     part.path.unlink()
         self._parts = []
 
-    def _put(self, part: _Part) -> bool:
-        if not part.is_whole():
-            return False
-        part.put()
-        os.close(part.descriptor)
-        return True
+    def _put(self, parts: Sequence[_Part]) -> None:
+        """Those that are whole are under way no more, each by itself: the one behind it may fail."""
+        for part in parts:
+            if part.is_whole():
+                part.put()
+                self._parts.remove(part)
+                os.close(part.descriptor)
 
     def _take(self, sha256: str, content: bytes) -> bool:
         if hashlib.sha256(content).hexdigest() != sha256:

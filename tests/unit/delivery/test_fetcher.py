@@ -549,6 +549,26 @@ def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeyp
     run(scenario())
 
 
+def test_a_file_that_cannot_get_its_name_ends_the_download_and_closes_nothing_twice(store: Store) -> None:
+    """The one before it has its name by then, and its descriptor may be somebody else's already."""
+    document = release(CONTENTS, chunk=CHUNK)
+    in_its_way = store.folder(key_of(document)) / "labels.txt"
+
+    async def scenario() -> None:
+        box = Box(store)
+        box.broker.upload(document, CONTENTS, unsigned(document))
+        box.courier.connect()
+        in_its_way.mkdir(parents=True)
+        with pytest.raises(EdgedError) as caught:
+            await box.fetch(document)
+        assert caught.value.fault.code == "bad_store"
+        in_its_way.rmdir()
+        await box.fetch(document)
+        assert holds(store, document, CONTENTS)
+
+    run(scenario())
+
+
 def test_ota_F29_a_limit_on_files_is_no_space_at_once_and_takes_nothing(store: Store) -> None:
     document = release(CONTENTS, chunk=CHUNK)
 
