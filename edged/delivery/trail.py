@@ -103,7 +103,10 @@ class Trail:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Writes and tells what there is now."""
+        """Writes and tells what there is now. Whoever stops waiting does not end it: what is written would come twice."""
+        await asyncio.shield(asyncio.ensure_future(self._flush()))
+
+    async def _flush(self) -> None:
         async with self._flushing:
             entries = [] if self._link is None else self._take(self._link)
             if self._unwritten:

@@ -231,6 +231,35 @@ def test_who_asked_waits_for_the_line_but_not_for_a_disk_that_hangs(
     assert ([one.message for one in entries], problems) == (["message 1", "message 2"], [])
 
 
+def test_who_stops_waiting_has_no_line_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a request for the audit does that is under way when the daemon stops."""
+    entered, leave, append = threading.Event(), threading.Event(), module._append
+
+    def slow(root: Path, content: bytes, size: int) -> None:
+        entered.set()
+        leave.wait(30)
+        append(root, content, size)
+
+    monkeypatch.setattr(module, "_append", slow)
+    told: list[Entry] = []
+
+    async def scenario() -> None:
+        trail = await opened(tmp_path, told)
+        trail.add(decision(1))
+        asked = asyncio.ensure_future(trail.flush())
+        await asyncio.to_thread(entered.wait, 30)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        leave.set()
+        trail.add(decision(2))
+        await trail.close()
+
+    asyncio.run(scenario())
+    entries, problems = read(tmp_path)
+    assert [one.n for one in entries] == [one.n for one in told] == [1, 2]
+    assert problems == []
+
+
 def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
