@@ -103,7 +103,7 @@ class Trail:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Writes and tells what there is now. Whoever stops waiting does not end it: what is written would come twice."""
+        """Writes and tells what there is now. Whoever stops waiting does not end it, or what is written came twice."""
         await asyncio.shield(asyncio.ensure_future(self._flush()))
 
     async def _flush(self) -> None:

@@ -80,10 +80,13 @@ class Tryout:
             await self.failed(judgement.fault, judgement.flags)
         elif examined.candidate is not None:
             halted = self._halted()
-            if halted is None:
+            if why is None and halted is None:
                 await self._switch(examined.candidate, judgement)
-            else:
-                await self._case.route.retire(examined.candidate)
+                return
+            await self._case.route.retire(examined.candidate)
+            if why is not None:  # it had passed in that moment
+                await self.failed(why)
+            elif halted is not None:
                 await self._cannot(halted)
 
     async def _examined(self, candidate: Stored) -> Examined | None:
@@ -113,12 +116,12 @@ class Tryout:
 
     async def failed(self, problem: Fault, flags: tuple[str, ...] = ()) -> None:
         """The candidate is given up: recorded, its process and its files go."""
-        self._given_up = None
         ledger = self._case.ledger
         tried = ledger.record.phase is Phase.TRIAL
         text = f"the trial failed: {problem.message}" if tried else f"given up: {problem.message}"
         ledger.decided("failed", text, problem)
         await ledger.update(lambda record: rollout.failed(record, problem, flags))
+        self._given_up = None  # what came up to now was about this one, not about the next trial
         self._case.route.resume()
         await asyncio.to_thread(self._case.store.prune)
         ledger.rest()

@@ -6,13 +6,15 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from edged.config.schema import Push
-from edged.delivery import installation, retreat, rollout
+from edged.delivery import examiner, installation, retreat, rollout, tryout
 from edged.delivery.documents import Rollout, Watching
+from edged.delivery.examiner import Examined
 from edged.delivery.record import Order, Phase, Record, Stored, Verdict
 from edged.delivery.store import Store
 from edged.errors import EdgedError, fault
@@ -134,6 +136,59 @@ def test_a_pin_during_a_trial_keeps_what_answers(fleet: Fleet, root: Path) -> No
         await at.told(release, "active")
 
     assert live(fleet, root, course).serving == NEW
+
+
+def test_a_pin_in_the_last_moment_of_a_trial_keeps_what_answers(
+    fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial has ended well, and whoever waits for it has not heard of that yet."""
+    release = fleet.release(NEW)
+    fleet.upload(release, NEW)
+    fleet.want(release)
+
+    async def course(at: Member) -> None:
+        hand, examine = at.installer.model("m").hand, examiner.examine
+        give_up = hand._give_up
+
+        async def pinned_meanwhile(*arguments: Any, **named: Any) -> Examined:
+            found = await examine(*arguments, **named)
+            task = asyncio.current_task()
+            assert task is not None
+            hand._give_up = lambda why: task.add_done_callback(lambda _: give_up(why))  # type: ignore[misc]
+            await at.installer.pin("m", 1, "somebody")
+            return found
+
+        monkeypatch.setattr(tryout, "examine", pinned_meanwhile)
+        await at.sees(code="pinned")
+        monkeypatch.undo()
+        await turns()
+        assert at.serving == OLD
+        await at.installer.unpin("m", "somebody")
+        await at.told(release, "active")
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_a_pin_while_a_failed_trial_is_recorded_is_not_held_against_the_next(fleet: Fleet, root: Path) -> None:
+    release = fleet.release(b"error new")
+    fleet.upload(release, b"error new")
+    fleet.want(release)
+    store = Slow(root, lambda one: one.held is not None)
+
+    async def course(at: Member) -> None:
+        load = loading_waits(at)
+        await at.told(release, "trial")
+        pinned = asyncio.create_task(at.installer.pin("m", 1, "somebody"))
+        await store.writes()
+        load.set()
+        await until(lambda: any(one.event == "failed" for one in at.decisions))  # its record waits for the other
+        store.go_on.set()
+        await pinned
+        await at.installer.unpin("m", "somebody")
+        at.push(NEW)
+        assert (await at.fate(NEW))["verdict"] == "active"
+
+    assert live(fleet, root, course, store=store).serving == NEW
 
 
 def test_a_pin_at_the_commit_point_of_another_release_goes_back_from_it(fleet: Fleet, root: Path) -> None:
