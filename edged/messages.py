@@ -82,7 +82,8 @@ class Input(msgspec.Struct, frozen=True, eq=False):
     FAST for the fast lane's own, GRPC for gRPC's. A payload that is no bytes is the sender's again once `reply` has
     been called.
     `json_length` is OIP's Inference-Header-Content-Length, -1 when absent. `binary`: the sender reads
-    OIP binary tensors. Times are of the monotonic clock, in seconds; `arrived_ms` is wall clock.
+    OIP binary tensors, and is answered in OIP whatever `output.format` makes of results. Times are of the monotonic
+    clock, in seconds; `arrived_ms` is wall clock.
     `start_by_s`: when it is answered `deadline` if its run has not begun. `priority`: 1 goes first, 0 is as 2.
     `max_age_s`: it is not run when it is older, since its arrival or, where `stamped` allows, by its own time stamp.
     `memory`: a number for its stream where the worker is to remember what came on it (`missing: last`), else 0.

@@ -360,7 +360,7 @@ class Worker:
             elif job.head.form == GRPC and not job.head.binary:
                 payload, nonfinite = rpc.encode(opening.model, opening.version, _id(job), outputs, job.found)
                 json_length = 0
-            elif opening.result == "oip" or job.head.form in (-1, GRPC):
+            elif opening.result == "oip" or job.head.form == -1 or job.head.binary:
                 payload, json_length, nonfinite = self._response(job, outputs)
             else:
                 (payload, nonfinite), json_length = self._brief(job, opening.result), 0

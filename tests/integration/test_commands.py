@@ -86,7 +86,10 @@ def test_infer_as_if_it_had_come_on_a_topic(
     capsys: pytest.CaptureFixture[str],
     scans: tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], list[int]],
 ) -> None:
-    """The first of the model's `inputs` that takes the topic reads it; no broker is asked."""
+    """The first of the model's `inputs` that takes the topic reads it; no broker is asked.
+
+    What subscribers get of it, `output.format`, makes no difference to whoever asks over HTTP.
+    """
     reading, pixels = tmp_path / "reading.json", scans[0][0]
     reading.write_text(json.dumps({"meta": {"cell": 3}, "scan": {"pixels": pixels.tolist()}}))
     (tmp_path / "reading.bin").write_bytes(pixels.tobytes())
@@ -95,6 +98,7 @@ def test_infer_as_if_it_had_come_on_a_topic(
     inputs:
       - {topic: cells/+cell/scan, format: values, field: scan.pixels}
       - {topic: raw/#, format: raw, dtype: float32}
+    output: {format: value}
 """
     text = CONFIGURATION.replace("  none:\n", "").rstrip("\n") + inputs
     with box(f"mqtt: {{url: 'mqtt://127.0.0.1:{free_port()}'}}\n{text}") as one:
