@@ -88,22 +88,22 @@ class App:
         self._works.cancel()
 
     def admit(self, head: Head) -> int:
-        """The bytes that the body of such a request may have."""
+        """The bytes that the body of such a request may have. Raises EdgedError for one that is asked of nobody."""
         if head.target.kind == "chunk":
             return self._limits.chunk
         if head.target.kind == "load" and head.length > self._limits.control:
             raise repository.no_files()  # else it would be told that its file is too large
-        return self._most(self._rules.get(head.target.model) if head.target.kind == "infer" else None)
+        most = self._most(self._rules.get(head.target.model) if head.target.kind == "infer" else None)
+        if head.chunked or head.length > most:  # else a mistyped address would be told that its body is too large
+            self._check_address(head)
+        return most
 
     def take(self, head: Head, payload: bytes, turn: Turn, check_control: Callable[[Head], str]) -> None:
         """Sees to it that `turn` gets its reply; raises nothing. `check_control` says who asks or raises EdgedError."""
         try:
-            verb = VERBS.get(head.target.kind)
-            if head.target.kind in UNSERVED:
-                turn.answer(self._refused(head.target, fault("unsupported", UNSERVED[head.target.kind])))
-            elif verb is None:
-                turn.answer(self._refused(head.target, fault("not_found", f"there is nothing at {_shown(head)}")))
-            elif head.method != verb and not (head.method == "HEAD" and verb == "GET"):
+            self._check_address(head)
+            verb = VERBS[head.target.kind]
+            if head.method != verb and not (head.method == "HEAD" and verb == "GET"):
                 turn.answer(self._other_verb(head, verb))
             elif head.target.kind == "infer":
                 self._infer(head, payload, turn)
@@ -120,6 +120,16 @@ class App:
             logger.exception(BUG, f"{head.method} {_shown(head)}")
             turn.answer(self._refused(head.target, INTERNAL))
 
+    def _check_address(self, head: Head) -> None:
+        """Raises EdgedError where nothing answers, whatever the verb and the body."""
+        found = head.target
+        if found.kind in UNSERVED:
+            raise EdgedError("unsupported", UNSERVED[found.kind])
+        if found.kind not in VERBS:
+            raise EdgedError("not_found", f"there is nothing at {_shown(head)}")
+        if found.kind == "infer" and found.model not in self._rules:
+            self._view(found)
+
     def _refused(self, found: Target, problem: Fault, *headers: tuple[bytes, bytes]) -> Reply:
         # Only inputs count as a model's; and only configured names: labels that strangers choose grow for ever.
         known = found.kind == "infer" and found.model in self._rules
@@ -132,7 +142,7 @@ class App:
 
     def _infer(self, head: Head, payload: bytes, turn: Turn) -> None:
         rules = self._rules.get(head.target.model)
-        if rules is None or head.target.version:
+        if head.target.version:
             self._view(head.target)
         if head.problem is not None:
             raise EdgedError(head.problem.code, head.problem.message, head.problem.hint)

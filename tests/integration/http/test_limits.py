@@ -115,6 +115,20 @@ def test_a_large_body_does_not_count_as_header(quick: Served) -> None:
         assert response(client)[0] == 200
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("address", "code"), [(b"/v2/models/nobody/infer", "unknown_model"), (b"/v2/model/seen/infer", "not_found")]
+)
+def test_a_large_body_for_a_mistyped_address_is_told_so(
+    quick: Served, address: bytes, code: str, framing: bytes
+) -> None:
+    """Before the body is read, and not that it is too large."""
+    with quick.connect() as client:
+        client.sendall(b"POST %b HTTP/1.1\r\n%b\r\n\r\n" % (address, framing))
+        assert refusal(client) == (404, code)
+    assert quick.double.refused["", code] == 1
+
+
 def test_a_content_length_above_the_limit_is_refused_before_the_body(quick: Served) -> None:
     with quick.connect() as client:
         client.sendall(b"POST /v2/models/seen/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MESSAGE_LIMIT + 1))
