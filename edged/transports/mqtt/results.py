@@ -287,7 +287,8 @@ class Results:
         topic = sender.response_topic or self._tree.error(target.model, target.id)
         payload = msgspec.json.encode(as_json(problem, id=target.id, topic=sender.arrival.topic))
         message = self._addressed(sender, topic, payload, qos=1, status="error")
-        message.correlation = sender.arrival.correlation  # also of a request whose response topic was refused
+        if sender.arrival.correlation is not None:  # also of a request whose response topic was refused
+            message.correlation, message.status = sender.arrival.correlation, "error"
         message.content_type = _JSON
         return message
 

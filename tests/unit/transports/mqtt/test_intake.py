@@ -218,7 +218,7 @@ def test_response_topic_that_would_come_back_is_refused() -> None:
     bench.send(INFER, response_topic=INFER, correlation=b"c")
     assert bench.taken == []
     assert bench.published[0].topic == TREE.error("m")
-    assert bench.published[0].correlation == b"c"
+    assert (bench.published[0].correlation, bench.published[0].status) == (b"c", "error")
     assert bench.acknowledged
 
 
