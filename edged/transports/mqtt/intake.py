@@ -26,7 +26,8 @@ _WHY_GONE: Final = {
     "replaced": "a newer value came before its partners did",
     "no_partner": "the values of the model's other inputs did not come in time",
 }
-_RETAINED: Final = 1024  # topics whose retained value is remembered
+_REMEMBERED: Final = 1024  # topics whose retained value is remembered, and as many whose newest one is
+_HASHED: Final = 2**20  # bytes of a newest value that is: the loop hashes them in half a millisecond
 
 
 class Reading(Protocol):
@@ -78,7 +79,8 @@ class Intake:
         self._joiners = {model.name: Joiner(model, self._owed) for model in models if model.joined}
         self._later = later
         self._sweep: object = None
-        self._retained: dict[int, int] = {}  # hashes: of topics, and of their values
+        self._retained: dict[int, int] = {}  # hashes: of topics and the subscription, and of values
+        self._newest: dict[int, int] = {}  # the same of what came as it was published
         self._flooding = False
         self._closed = False
 
@@ -91,6 +93,9 @@ class Intake:
         """
         before = self._models
         same = {one.name for one in models if one.name in before and before[one.name].inputs == one.inputs}
+        if len(same) < len(models):  # whoever is new wants what the broker keeps, too
+            self._retained.clear()
+            self._newest.clear()
         for name in self._joiners.keys() - same:
             self._joined(self._joiners[name].sweep(float("inf")))
         self._joiners = {
@@ -126,20 +131,23 @@ class Intake:
             self._ignore(arrival)
 
     def _is_old(self, arrival: Arrival) -> bool:
-        """A retained request is never run; a retained reading is, unless it is the one already taken.
+        """A retained request is never run; a retained reading is, unless it is the one already taken, however it came.
 
+        A broker of 3.1.1, or without the session, sends it again at each connection, hours later perhaps.
         One that comes again was not acknowledged: it may have been in the room that its connection's end cleared.
         """
-        if not arrival.retain:
-            return False
         if arrival.topic.startswith(f"{self._tree.root}/"):
+            return arrival.retain
+        if not arrival.retain and len(arrival.payload) > _HASHED:
+            return False
+        # Of a topic that two subscriptions take each has a copy of its own.
+        topic, mark = hash((arrival.topic, arrival.identifiers)), hash(arrival.payload)
+        if arrival.retain and not arrival.again and mark in (self._retained.get(topic), self._newest.get(topic)):
             return True
-        topic, mark = hash(arrival.topic), hash(arrival.payload)
-        if self._retained.get(topic) == mark and not arrival.again:
-            return True
-        if len(self._retained) >= _RETAINED:
-            self._retained.clear()
-        self._retained[topic] = mark
+        kept = self._retained if arrival.retain else self._newest
+        if len(kept) >= _REMEMBERED:
+            kept.clear()
+        kept[topic] = mark
         return False
 
     def _turn_away(self, arrival: Arrival) -> None:

@@ -299,6 +299,36 @@ def test_retained() -> None:
     assert len(bench.acknowledged) == 2  # the two that were not taken
 
 
+def test_a_reading_that_came_as_it_was_published_is_not_taken_again_as_the_retained_one() -> None:
+    """What a broker of 3.1.1 sends at each connection."""
+    model = schema.Model("m", inputs=(schema.Input("reading"),))
+    bench = Bench(model)
+    bench.send("reading", b"1", retain=True)
+    for payload in (b"2", b"2", b"3"):
+        bench.send("reading", payload)
+    for payload in (b"1", b"3", b"4"):
+        bench.send("reading", payload, number=2, retain=True)
+    assert [item.payload for item in bench.taken] == [b"1", b"2", b"2", b"3", b"4"]
+    bench.intake.adopt([model], (), lambda item: item)
+    bench.send("reading", b"4", retain=True)
+    assert len(bench.taken) == 5
+    models = [model, msgspec.structs.replace(model, name="other")]
+    bench.results.adopt(models)
+    bench.intake.adopt(models, (), lambda item: item)
+    bench.send("reading", b"4", retain=True)  # what the other one has subscribed to
+    assert [item.model for item in bench.taken[5:]] == ["m", "other"]
+
+
+def test_a_retained_reading_reaches_each_of_two_models_whose_filters_overlap_in_part() -> None:
+    """With MQTT 5 a copy comes for each subscription."""
+    models = [schema.Model(name, inputs=(schema.Input(topic),)) for name, topic in (("a", "x/+"), ("b", "+/y"))]
+    bench = Bench(*models)
+    copies = [(one.identifier,) for one in bench.intake.inputs.foreign[:2]]
+    for identifiers in (*copies, *copies):
+        bench.send("x/y", b"1", retain=True, identifiers=identifiers)
+    assert [item.model for item in bench.taken] == ["a", "b"]
+
+
 def test_a_retained_reading_that_waited_is_taken_when_it_comes_again() -> None:
     """A session's new connection: the room was cleared because the broker sends again what is in it."""
     bench = Bench(schema.Model("m", inputs=(schema.Input("reading"),)))
