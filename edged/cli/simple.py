@@ -32,6 +32,7 @@ class Fate(msgspec.Struct, frozen=True):
     message: str = ""
     hint: str = ""
     push: dict[str, str] = {}
+    bytes: int = 0
     active: dict[str, str] | None = None
     probation: dict[str, float] | None = None
     flags: tuple[str, ...] = ()
@@ -119,10 +120,18 @@ class _Push:
             fate = msgspec.json.decode(payload, type=Fate)
         except msgspec.MsgspecError:
             return
-        about = fate.push.get("sha256", "")
-        if about == self._sha256 or (not about and fate.verdict == "rejected" and not retained):
+        if self._is_ours(fate, retained=retained):
             self._fate = fate
             self._say(fate)
+
+    def _is_ours(self, fate: Fate, *, retained: bool) -> bool:
+        """A file that was refused unread has no hash, but a size, and none where it was refused before it was there.
+
+        So has a signed document that somebody else has sent meanwhile.
+        """
+        if about := fate.push.get("sha256", ""):
+            return about == self._sha256
+        return fate.verdict == "rejected" and not retained and fate.bytes in (0, len(self._payload))
 
     def _say(self, fate: Fate) -> None:
         figures = fate.probation or {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from edged import cli
@@ -37,3 +40,20 @@ def test_a_broker_that_stays_away_is_told_of_once(
     for _ in range(3):
         waiting._again()
     assert capsys.readouterr().err.count("trying again") == 1
+
+
+@pytest.mark.parametrize(
+    ("fate", "ours"),
+    [
+        ({"phase": "trial", "push": {"sha256": hashlib.sha256(b"model").hexdigest()}}, True),
+        ({"phase": "trial", "push": {"sha256": "f" * 64}}, False),
+        ({"phase": "idle", "verdict": "rejected", "code": "busy", "bytes": 5}, True),
+        ({"phase": "idle", "verdict": "rejected", "code": "too_large"}, True),
+        ({"phase": "idle", "verdict": "rejected", "code": "bad_document", "bytes": 439}, False),
+    ],
+)
+def test_a_document_that_is_refused_meanwhile_is_no_verdict_on_the_file(fate: dict[str, Any], *, ours: bool) -> None:
+    waiting = simple._Push(Mqtt(("mqtt://127.0.0.1:1",)), Tree("edged", "a"), "m", b"model", None)
+    waiting._sent = True
+    waiting._take("edged/a/install/m", msgspec.json.encode(fate), retained=False)
+    assert (waiting._fate is not None) is ours
