@@ -175,6 +175,7 @@ def judge(
         problem = fault(
             "too_slow",
             f"{figures.cpu_ms:g} ms of CPU per input where the live model takes {figures.live_cpu_ms:g} ms",
+            "Push a smaller model, or raise push.probation.max_latency.",
         )
     if problem is None and 0 < cpu_ms < figures.cpu_ms:
         text = f"{figures.cpu_ms:g} ms of CPU per input, its release allows {cpu_ms:g} ms"
