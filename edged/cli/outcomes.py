@@ -77,9 +77,9 @@ def last(outcome: Outcome, said: Container[str] = ()) -> list[str]:
     for one in outcome.lines:
         if one.fate == "apart" or (one.fate == "active" and one.box in said):
             continue
-        message = f": {plain(one.message)}" if one.message and one.fate == "failed" else ""
+        message = f": {plain(one.message)}" if one.message else ""
         found.append(f"{plain(one.box)}: {plain(one.word)}{message}" + (f" [{plain(one.code)}]" if one.code else ""))
-        if one.hint and one.fate == "failed":
+        if one.hint:
             found.append(f"  {plain(one.hint)}")
     apart: dict[str, list[str]] = {}
     for one in outcome.lines:

@@ -13,7 +13,7 @@ from edged.delivery.documents import Want
 from edged.errors import EdgedError
 from edged.fleet.answering import Answers
 from edged.fleet.broker import Broker
-from edged.fleet.outcome import Absences, Outcome, outcome
+from edged.fleet.outcome import Absences, Outcome, Patience, outcome
 from edged.fleet.parcel import Parcel
 from edged.fleet.upload import BACK, LOST
 from edged.fleet.view import Counts
@@ -22,6 +22,7 @@ from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 
 _LOOK_S: Final = 0.5
 _GRACE_S: Final = 30.0  # for a box that goes offline: it may be started again
+_PATIENCE_S: Final = 10.0  # with a box that refuses the order: a good one may be under way to it still
 _BESIDE_S: Final = 0.01  # for the boxes' words, while the time goes to those that ask for pieces
 
 
@@ -95,6 +96,7 @@ class Following:
         self._show: Final = show
         self._note: Final = note
         self._absences: Final = Absences(online, _GRACE_S)
+        self._patience: Final = Patience(_PATIENCE_S)
 
     def run(self, wait_s: float | None, server: Server | None = None) -> Outcome:
         """The outcome when nothing is open any more, or after `wait_s`. Raises EdgedError `broker`.
@@ -105,7 +107,9 @@ class Following:
         with Broker(self._mqtt, self._counts) as broker:
             fleet = broker.read_patiently(self._want.model)
             while True:
-                found = outcome(fleet, self._want, self._absences.brief(fleet, time.monotonic()))
+                now_s = time.monotonic()
+                found = outcome(fleet, self._want, self._absences.brief(fleet, now_s))
+                found = self._patience.settle(found, now_s)
                 self._show(found)
                 left_s = until_s - time.monotonic()
                 if not found.open or left_s <= 0:

@@ -9,19 +9,25 @@ import msgspec
 
 from edged.delivery.documents import Want
 from edged.delivery.want import takes_part
+from edged.errors import CODES
 from edged.fleet.standing import Standing, of
-from edged.fleet.view import Box, Fleet, Model, within
+from edged.fleet.view import Box, Fleet, Model, Published, within
 
 Fate = Literal["active", "failed", "open", "apart"]
 """active: as the order wants it | failed: will not be without somebody's help | open: under way | apart: not now."""
 
 _BACK: Final = "Push with --retry: it takes the box back."
+_AGAIN: Final = "The same command once more lays it down."
+_OTHER_KEYS: Final = "It believes another trust document than yours: see push.trust on the box."
 _LATER: Final = frozenset({"not_now", "manual"})
 _STUCK: Final = frozenset({"expired", "clock_suspect", "pinned", "no_trust", "paused", "banned"})
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One box. `word` is what to say of it; `code` and `hint` are the box's own."""
+    """One box. `word` is what to say of it; `code` and `hint` are the box's own.
+
+    `stalled`: what to say instead when it stays so, as nothing more comes of it by itself; "" where something may.
+    """
 
     box: str
     fate: Fate
@@ -33,6 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     total: int = 0
     left_s: float | None = None
     most_s: float | None = None
+    stalled: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -72,6 +79,27 @@ class Absences:
         return frozenset(name for name, gone_s in self._gone_s.items() if now_s < gone_s + self._grace_s)
 
 
+class Patience:
+    """With boxes that say no to the order, which may yet be the no to what lay there before, and with a broker that
+    has lost it, which may yet be filled again.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s: Final = patience_s
+        self._since_s: dict[tuple[str, str, str], float] = {}
+
+    def settle(self, found: Outcome, now_s: float) -> Outcome:
+        """What has stood still for so long has failed. `now_s` never goes back."""
+        still = [(one.box, one.stalled, one.code) for one in found.lines if one.stalled]
+        self._since_s = {key: self._since_s.get(key, now_s) for key in still}
+        over = {box for (box, _, _), since_s in self._since_s.items() if now_s >= since_s + self._patience_s}
+        return Outcome(tuple(_given_up(one) if one.box in over else one for one in found.lines))
+
+
+def _given_up(line: Line) -> Line:
+    return msgspec.structs.replace(line, fate="failed", word=line.stalled)
+
+
 def outcome(fleet: Fleet, want: Want, absent: Container[str] = ()) -> Outcome:
     """How it stands. A box that is named and never said a word has a line too; those of `absent` are waited for."""
     boxes = [box for box in fleet.boxes if within(want.to, box)]
@@ -83,7 +111,7 @@ def outcome(fleet: Fleet, want: Want, absent: Container[str] = ()) -> Outcome:
 
 def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
     model = box.model(want.model)
-    standing = of(box, model or Model(want.model), fleet.newest(want.model, box))
+    standing = of(box, model or Model(want.model), _order(fleet, want, box, model))
     if not box.online and box.name in absent:
         silent = f", fell silent in {standing.phase}" if standing.lost else ""
         return Line(box.name, "open", f"offline for a moment{silent}")
@@ -95,7 +123,8 @@ def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
         return Line(box.name, "apart", f"has no model {want.model}")
     order = standing.order.order if standing.order else None
     if order is None or (isinstance(order, Want) and order.place < want.place):
-        return Line(box.name, "open", "has not been reached by the order yet")
+        lost = "the broker has lost the order"
+        return Line(box.name, "open", "has not been reached by the order yet", hint=_AGAIN, stalled=lost)
     followed = standing.model.install.want
     newer = followed is not None and followed.overrules(want)
     if newer or (order.place > want.place and order.release != want.release):
@@ -103,6 +132,15 @@ def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
     if not takes_part(want.rollout, box.name) and standing.state != "live":
         return Line(box.name, "apart", "not among the percent")
     return _judged(box, standing, want)
+
+
+def _order(fleet: Fleet, want: Want, box: Box, model: Model | None) -> Published | None:
+    """The order that counts for the box: `want` too where the broker has lost it and the box has not."""
+    newest = fleet.newest(want.model, box)
+    followed = model.install.want if model else None
+    if followed is None or followed.place != want.place or (newest is not None and newest.order.place >= want.place):
+        return newest
+    return Published(want.model, want.to, want, b"")
 
 
 def _judged(box: Box, standing: Standing, want: Want) -> Line:
@@ -132,12 +170,27 @@ def _judged(box: Box, standing: Standing, want: Want) -> Line:
             return Line(box.name, "apart", "not among the percent")
         case "undone":
             return Line(box.name, "apart", "has gone back by an undo")
+        case "behind":
+            return _behind(box.name, standing)
         case _:
-            word = install.phase if standing.state in ("busy", "waiting") else "has not taken the order yet"
             return msgspec.structs.replace(
-                said("open", word),
+                said("open", install.phase),
                 have=install.bytes_have,
                 total=install.bytes_total,
                 left_s=install.left_s,
                 most_s=install.most_s,
             )
+
+
+def _behind(box: str, standing: Standing) -> Line:
+    """It may have said no to the order, and then says why as far as nothing else was to be told since."""
+    install, code = standing.model.install, standing.refused
+    line = Line(box, "open", "has not taken the order yet", standing.code)
+    if not code:
+        return line
+    message, hint = (install.message, install.hint) if install.code == code else ("", "")
+    if code == "signature":
+        hint = _OTHER_KEYS
+    elif not hint and code in CODES:
+        hint = CODES[code].hint
+    return msgspec.structs.replace(line, message=message, hint=hint, stalled="refuses the order")

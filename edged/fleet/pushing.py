@@ -75,8 +75,8 @@ class Push:
 
         `say` is told how far it is, `note` of lost connections.
 
-        Raises EdgedError: `signature`, `banned`, `downgrade`, `expired` before anything is sent; `broker`, `too_large`,
-        `forbidden` with what is in the way.
+        Raises EdgedError: what `check` does before anything is sent; `broker`, `too_large`, `forbidden` with what is in
+        the way.
         """
         check(self._parcel, self._anchored, _now_ms())
         upload = Upload(self._connection, say, note)

@@ -6,6 +6,7 @@ that was away walks them one by one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
@@ -15,6 +16,7 @@ from edged.delivery.trust import Anchored
 from edged.errors import EdgedError
 from edged.fleet.parcel import Blob, Parcel
 from edged.fleet.upload import Piece, Sent, Upload, document
+from edged.observe.clock import RELEASED_S
 from edged.topics import Ota
 
 _DAY_S: Final = 86_400
@@ -24,6 +26,10 @@ SLACK_S: Final = 15 * _DAY_S
 
 def check(parcel: Parcel, anchored: Anchored, now_ms: int) -> None:
     """Refuses what every box would refuse. Raises EdgedError `signature`, `banned`, `downgrade`, `expired`."""
+    if now_ms < RELEASED_S * 1000:
+        day = time.strftime("%Y-%m-%d", time.gmtime(now_ms / 1000))
+        text = f"this machine's clock says {day}: an order of that day is past its time on every box"
+        raise EdgedError("expired", text, "Set the clock of this machine.")
     if anchored.trust.expires is not None and anchored.trust.expires <= now_ms:
         raise EdgedError(
             "expired", "the trust document is past its time", "A new one: `edged trust rotate --expires 365d`."

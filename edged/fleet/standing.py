@@ -41,6 +41,11 @@ class Standing(msgspec.Struct, frozen=True):
     why: str = ""
 
     @property
+    def refused(self) -> str:
+        """Why the box says no to what lies where the order is: mostly to the order, and a moment long to another."""
+        return self.model.install.refused.get(self.order.to, "") if self.order else ""
+
+    @property
     def done(self) -> bool:
         """It is where the order wants it, and there to prove it."""
         return self.box.online and self.state in ("live", "stored", "undone")
@@ -89,8 +94,9 @@ def of(box: Box, model: Model, order: Published | None) -> Standing:
         return Standing(box, model, None, "none", install.code, install.phase, install.message)
     state = _undoing(install, order.order) if isinstance(order.order, Undo) else _wanting(box, install, order.order)
     code = "paused" if state == "waiting" and install.phase != "waiting" and _paused(order.order) else install.code
-    if state == "behind":  # it may have said no to this very order
-        code = install.refused.get(order.to) or code
+    if state == "behind":  # it may have said no to this very order; what it says of another release is beside the point
+        elsewhere = install.about is not None and install.about.release != order.order.release
+        code = install.refused.get(order.to) or ("" if elsewhere else code)
     return Standing(box, model, order, state, code, install.phase, install.message)
 
 

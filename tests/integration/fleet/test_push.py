@@ -259,13 +259,42 @@ def test_ota_F50_the_last_word_of_a_dead_box_is_no_success(
     assert "apart, offline: a" in capsys.readouterr().out
 
 
+def test_waiting_ends_where_the_only_box_refuses_the_order(
+    machine: Machine, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edged.fleet.following._PATIENCE_S", 0.0)
+    folder = machine.release(content(CHUNK))
+    watcher.put(*says("a", refused={"all": "signature"}))
+    assert machine.push(folder, "--to", "all", "--wait=10m") == 1
+    told = capsys.readouterr().out
+    assert "a: refuses the order [signature]\n  It believes another trust document than yours" in told
+    assert told.rstrip().endswith("1 failed")
+
+
 def test_a_wait_that_is_over_says_who_is_not_done(
     machine: Machine, watcher: Watcher, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = machine.release(content(CHUNK))
-    watcher.put(*says("a"))
+    about: dict[str, Any] = {"push": {"version": "2", "release": machine.sha256}}
+    full: dict[str, Any] = {"phase": "waiting", "code": "no_space", "message": "no room for 9 MB", "hint": "Make room."}
+    watcher.put(*says("a"), *says("b", **full, **about))
     assert machine.push(folder, "--to", "all", "--wait=1s") == 1
-    assert "a: has not taken the order yet" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "a: has not taken the order yet" in told
+    assert "b: waiting: no room for 9 MB [no_space]\n  Make room." in told  # what to do, while that may still help
+
+
+def test_a_machine_without_a_clock_orders_nothing(
+    machine: Machine, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every box would find the order past its time, and say that its own clock is to blame."""
+    folder = machine.release(content(CHUNK))
+    monkeypatch.setattr("edged.fleet.pushing._now_ms", lambda: 978_307_200_000)
+    assert machine.push(folder, "--to", "all") == 1
+    assert (
+        "clock says 2001-01-01: an order of that day is past its time on every box [expired]" in capsys.readouterr().err
+    )
+    assert watcher.kept("edged/ota/#") == {}
 
 
 def test_a_box_that_is_started_again_in_the_middle_is_waited_for(

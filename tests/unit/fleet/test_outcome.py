@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from edged.delivery.documents import Rollout, Want
-from edged.fleet.outcome import Absences, Line, outcome
+from edged.errors import CODES
+from edged.fleet.outcome import Absences, Line, Patience, outcome
 from edged.fleet.view import Fleet, build
 from edged.topics import Ota
 from tests.signing import Operator, release_of, sha256_of, want_of
@@ -21,9 +22,13 @@ FOLLOWED = {"want": {"release": WANT.release, "version": "2", "epoch": 0, "seq":
 LIVE = {"verdict": "active", "active": {"version": "2", "release": WANT.release}}
 
 
-def fleet(boxes: dict[str, dict[str, Any]], *wants: Want, away: tuple[str, ...] = ()) -> Fleet:
-    """Boxes by name, with what each says of the model m; they are online unless they are `away`."""
-    retained = {Ota("e").want(want.model, want.to): OPERATOR.sign_order(want) for want in wants or (WANT,)}
+def fleet(boxes: dict[str, dict[str, Any]], *wants: Want, away: tuple[str, ...] = (), kept: bool = True) -> Fleet:
+    """Boxes by name, with what each says of the model m; they are online unless they are `away`.
+
+    `kept` False: the broker has lost the orders.
+    """
+    lying = (wants or (WANT,)) if kept else ()
+    retained = {Ota("e").want(want.model, want.to): OPERATOR.sign_order(want) for want in lying}
     for name, install in boxes.items():
         retained[f"e/{name}/status"] = b"offline" if name in away else b"online"
         retained[f"e/{name}/info"] = msgspec.json.encode({"models": [{"name": "m", "state": "serving"}]})
@@ -89,6 +94,75 @@ def test_a_box_that_has_just_gone_is_waited_for_a_while() -> None:
     assert at(30, "a", "b", "c")[:2] == [("failed", "fell silent in trial"), ("open", "offline for a moment")]
     assert at(31, "c")[0] == ("open", "trial")
     assert at(60, "a", "c")[0] == ("open", "offline for a moment, fell silent in trial")
+
+
+def test_a_box_that_refuses_the_order_has_failed_when_it_does_so_for_a_while() -> None:
+    """At first it may be the refusal of what lay there before; another reason, or none, begins the time anew."""
+    patience = Patience(10)
+
+    def at(now_s: float, code: str, hint: str = "") -> Line:
+        said = {"verdict": "rejected", "code": code, "message": "no", "hint": hint, "refused": {"all": code}}
+        return patience.settle(outcome(fleet({"a": said if code else {}}), WANT), now_s).lines[0]
+
+    first = at(0, "bad_document")
+    assert (first.fate, first.word, first.code) == ("open", "has not taken the order yet", "bad_document")
+    assert at(9, "no_trust").fate == "open"
+    assert at(18, "no_trust", "Name one.").fate == "open"
+    refused = at(19, "no_trust", "Name one.")
+    assert (refused.fate, refused.word, refused.code) == ("failed", "refuses the order", "no_trust")
+    assert (refused.message, refused.hint) == ("no", "Name one.")
+    assert at(20, "").fate == "open"
+    assert at(21, "no_trust").fate == "open"
+
+
+def test_a_box_that_refuses_what_lies_on_another_topic_refuses_no_order() -> None:
+    assert not line({"refused": {"device/a": "signature"}}).stalled
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "hint"),
+    [
+        ("signature", {}, "It believes another trust document than yours: see push.trust on the box."),
+        ("no_trust", {}, CODES["no_trust"].hint),  # something else was told since
+        ("no_trust", {"code": "io_mismatch", "message": "before", "hint": "Rename it."}, CODES["no_trust"].hint),
+        ("of_tomorrow", {}, ""),
+    ],
+)
+def test_what_to_do_about_a_refusal_is_said(code: str, said: dict[str, Any], hint: str) -> None:
+    found = line({"refused": {"all": code}} | said)
+    assert (found.code, found.message, found.hint) == (code, "", hint)
+
+
+def test_of_a_box_that_has_not_taken_the_order_nothing_is_said_of_a_release_before() -> None:
+    before = {
+        "verdict": "failed",
+        "code": "golden",
+        "message": "2 differ",
+        "push": {"version": "1", "release": "f" * 64},
+    }
+    found = line(before)
+    assert (found.word, found.code, found.message) == ("has not taken the order yet", "", "")
+
+
+def test_an_order_that_the_broker_has_lost_counts_for_the_boxes_that_follow_it_and_reaches_no_other() -> None:
+    boxes: dict[str, dict[str, Any]] = {
+        "a": LIVE | FOLLOWED,
+        "b": {"phase": "trial"} | ABOUT | FOLLOWED,
+        "c": {},
+    }
+    found = outcome(fleet(boxes, kept=False), WANT)
+    assert [(one.fate, one.word) for one in found.lines] == [
+        ("active", "runs version 2"),
+        ("open", "trial"),
+        ("open", "has not been reached by the order yet"),
+    ]
+    patience = Patience(10)
+    assert patience.settle(found, 0) == found
+    *_, last = patience.settle(found, 10).lines
+    assert (last.fate, last.word) == ("failed", "the broker has lost the order")
+    assert last.hint
+    older = msgspec.structs.replace(WANT, seq=WANT.seq - 5, release="f" * 64)
+    assert outcome(fleet(boxes, older), WANT).lines[0].word == "runs version 2"
 
 
 def test_what_is_said_in_brackets_is_a_code_that_can_be_looked_up() -> None:

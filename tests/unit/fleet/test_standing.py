@@ -34,6 +34,13 @@ def accepted(seq: int = 100, **more: Any) -> Install:
 def test_a_box_that_says_no_to_the_order_is_behind_and_says_why() -> None:
     assert at(Install("idle", "active", active=V1, refused={"all": "signature"})).code == "signature"
     assert at(Install("idle", "active", active=V1, refused={"group/a": "signature"})).code == ""
+    assert at(Install("idle", "rejected", "signature", active=V1)).code == "signature"  # an edged without `refused`
+
+
+def test_why_a_release_before_failed_is_no_reason_to_be_behind() -> None:
+    assert at(Install("idle", "failed", "golden", active=V1, about=V1)).code == ""
+    retry = msgspec.structs.replace(WANT, retry=True)
+    assert at(Install("idle", "failed", "golden", active=V1, about=V2), retry).code == "golden"
 
 
 @pytest.mark.parametrize(
