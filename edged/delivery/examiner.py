@@ -167,27 +167,28 @@ async def _made_up(first: Generation, candidate: Generation, seed: int) -> tuple
 
 async def _case(route: Route, candidate: Generation, head: InputHead, payload: bytes, *, recorded: bool) -> Case:
     live = await _live(route, head, payload)
-    first = await _run(candidate, head, payload)
-    second = await _run(candidate, head, payload)
-    return Case(first, second, live, recorded)
+    first, answer = await _run(candidate, head, payload)
+    second, again = await _run(candidate, head, payload)
+    return Case(first, second, live, recorded, steady=answer == again)
 
 
 async def _live(route: Route, head: InputHead, payload: bytes) -> Run | None:
     if route.live is None:
         return None
     try:
-        return await _run(route.live, head, payload)
+        return (await _run(route.live, head, payload))[0]
     except Died:
         return None  # the route deals with that; the trial goes on without a comparison
 
 
-async def _run(generation: Generation, head: InputHead, payload: bytes) -> Run:
+async def _run(generation: Generation, head: InputHead, payload: bytes) -> tuple[Run, bytes]:
+    """What an input gave, and its answer."""
     probe = await generation.probe(head, payload)
     misfit = ""
     if generation.facts is not None and probe.fault is None:
         signature = generation.facts.signature
         misfit = trial.misfit(signature, probe.payload, probe.json_length, fast=head.form == FAST)
-    return Run(probe.fault, probe.nonfinite, probe.cpu_s, probe.payload, misfit)
+    return Run(probe.fault, probe.nonfinite, probe.cpu_s, misfit), probe.payload
 
 
 def _death(candidate: Generation) -> Fault:

@@ -36,17 +36,20 @@ class Run(msgspec.Struct, frozen=True):
     fault: Fault | None
     nonfinite: bool
     cpu_s: float
-    payload: bytes = b""
     misfit: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One input, run twice on the candidate and, where there is one, once on the live model."""
+    """One input, run twice on the candidate and, where there is one, once on the live model.
+
+    `steady`: the candidate's two runs gave the same answer. The answers themselves may be large, and are not kept.
+    """
 
     first: Run
     second: Run
     live: Run | None = None
     recorded: bool = False
+    steady: bool = True
 
 
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -152,7 +155,7 @@ def judge(
     flags: list[str] = []
     if not golden and not any(case.live for case in cases):
         flags.append(UNTESTED)
-    if any(case.first.payload != case.second.payload for case in cases):
+    if not all(case.steady for case in cases):
         flags.append(NONDETERMINISTIC)
     # Only inputs that both sides answered: an error costs less than a run.
     both = [case for case in cases if case.live and not (case.first.fault or case.second.fault or case.live.fault)]

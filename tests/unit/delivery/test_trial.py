@@ -12,15 +12,15 @@ from edged.delivery.trial import Case, Run
 from edged.errors import Fault, fault
 from edged.tensors import Signature, TensorSpec
 
-FINE = Run(None, nonfinite=False, cpu_s=0.010, payload=b"a")
-NAN = Run(None, nonfinite=True, cpu_s=0.010, payload=b"a")
+FINE = Run(None, nonfinite=False, cpu_s=0.010)
+NAN = Run(None, nonfinite=True, cpu_s=0.010)
 ERROR = Run(fault("model_failed", "no such row"), nonfinite=False, cpu_s=0.0)
-MISFIT = Run(None, nonfinite=False, cpu_s=0.010, payload=b"a", misfit="five, declared is ten")
+MISFIT = Run(None, nonfinite=False, cpu_s=0.010, misfit="five, declared is ten")
 MEMORY = Run(fault("over_memory", "too much"), nonfinite=False, cpu_s=0.0)
 
 
 def run(cpu_s: float) -> Run:
-    return Run(None, nonfinite=False, cpu_s=cpu_s, payload=b"a")
+    return Run(None, nonfinite=False, cpu_s=cpu_s)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,7 @@ def test_without_a_live_model_the_trial_says_so() -> None:
 
 
 def test_two_runs_that_differ_are_flagged() -> None:
-    other = Run(None, nonfinite=False, cpu_s=0.01, payload=b"b")
-    judged = trial.judge([Case(FINE, other, FINE)], load_s=0.0, factor=3.0)
+    judged = trial.judge([Case(FINE, FINE, FINE, steady=False)], load_s=0.0, factor=3.0)
     assert (judged.flags, judged.fault) == ((trial.NONDETERMINISTIC,), None)
 
 
