@@ -272,7 +272,8 @@ class Reload:
             task.add_done_callback(self._leaving.discard)
         new = [model for model in config.models if model.name in ready.changing]
         stuck = await asyncio.gather(*(self._renew(one, ready.changing[one.name]) for one in new))
-        await asyncio.gather(*self._leaving)
+        if self._leaving:
+            await asyncio.wait(self._leaving)  # and not gather: whoever stops waiting must not stop them
         return [problem for problem in stuck if problem is not None]
 
     async def _renew(self, model: Model, prepared: Prepared) -> str | None:
