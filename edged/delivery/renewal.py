@@ -48,8 +48,8 @@ async def prepare(route: Route, shelf: Shelf, record: Record, settings: Model) -
         return Prepared(terms, factory, before, None)
     same = route.live is not None and wanted == before
     tally = route.live.tally if route.live is not None and same else Tally()
+    await route.make_room(wanted)
     try:
-        await route.make_room(wanted)
         return Prepared(terms, factory, before, await route.start(wanted, tally, terms=terms))
     except BaseException:
         route.resume()

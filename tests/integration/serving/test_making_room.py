@@ -6,12 +6,18 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from edged.config.schema import Batch, Limits, Model
 from edged.config.units import Duration
 from edged.delivery.examiner import examine
+from edged.delivery.record import Record
+from edged.delivery.renewal import prepare
+from edged.delivery.shelf import Shelf
+from edged.delivery.store import Store
 from edged.errors import EdgedError
 from edged.messages import Answer
 from edged.serving.generation import Generation
@@ -68,6 +74,27 @@ def test_only_one_makes_room_at_a_time(play: Play, memory: Memory) -> None:
         assert isinstance(await running, Answer)
         await asyncio.wait_for(room, 30)
         assert bench.route.live is None
+        bench.route.resume()
+        assert isinstance(await bench.send(b"[1]"), Answer)
+
+    play(scenario, ONE_AT_A_TIME, available=memory)
+
+
+def test_a_reload_that_comes_meanwhile_is_refused_and_takes_no_place_back(
+    play: Play, memory: Memory, tmp_path: Path
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        first = bench.release(models.counting())
+        await bench.route.serve(first)
+        running = bench.send(LONG)
+        room = await making_room(bench, memory)
+        shelf = Shelf("m", first.file, Store(tmp_path))
+        changed = msgspec.structs.replace(ONE_AT_A_TIME, file=first.file, threads=2)
+        with pytest.raises(EdgedError, match="busy"):
+            await prepare(bench.route, shelf, Record(), changed)
+        assert not room.done()
+        assert isinstance(await running, Answer)
+        await asyncio.wait_for(room, 30)
         bench.route.resume()
         assert isinstance(await bench.send(b"[1]"), Answer)
 
