@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from edged.channel import InputHead
-from edged.config.schema import Limits, Model
+from edged.config.schema import Batch, Limits, Model
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer, Input, Outcome, Source
@@ -117,6 +117,27 @@ def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
             os.kill(left.pid, 0)
 
     play(scenario)
+
+
+def test_inputs_behind_a_probe_that_ends_the_process_keep_their_order(play: Play) -> None:
+    """RULES 13 and 15: none of them is suspect, and both batches go back to the head of the lane."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        live = bench.route.live
+        assert live is not None
+        assert live.submit([InputHead(len(ENDLESS_TURNS))], [ENDLESS_TURNS], lambda *_: None, probe=True)
+        ended: list[int] = []
+        sent = [bench.send(b"[3]") for _ in range(4)]
+        for number, one in enumerate(sent):
+            one.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
+        await bench.until(lambda: len(live.flights) == 3)
+        live.kill()
+        outcomes = await asyncio.wait_for(asyncio.gather(*sent), 30)
+        assert [isinstance(one, Answer) and one.retried for one in outcomes] == [False] * 4
+        assert ended == [0, 1, 2, 3]
+
+    play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(600))))
 
 
 def test_a_model_that_was_unloaded_in_the_middle_of_a_run_comes_back(play: Play) -> None:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -67,6 +68,42 @@ def test_a_record_survives_and_the_one_before_is_kept(store: Store, tmp_path: Pa
     opened, found = again(store, tmp_path / "state")
     assert found == {"m": second}
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (lambda store: store.commit("m", Record(highest=2)), "state.json"),
+        (lambda store: store.walk("root", 2), "state.json"),
+        (lambda store: store.keep_trust("root", 2, b"one"), "trust.kept"),
+        (lambda store: store.stage(MODEL), "model.onnx"),
+    ],
+    ids=["record", "walk", "trust", "file"],
+)
+def test_what_is_written_is_durable_when_that_returns(
+    store: Store, monkeypatch: pytest.MonkeyPatch, write: Callable[[Store], object], name: str
+) -> None:
+    """Its bytes before it has its name, and the name before anything is done about it."""
+    store.commit("m", Record(highest=1))
+    steps: list[tuple[str, Path]] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(path: Path, to: Path) -> Path:
+        steps.append(("rename", path))
+        return rename(path, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write(store)
+    (at,) = [
+        at for at, (what, path) in enumerate(steps) if what == "rename" and path.name in (f"{name}.tmp", f".{name}.tmp")
+    ]
+    assert ("fsync", steps[at][1]) in steps[:at]
+    assert ("fsync", steps[at][1].parent) in steps[at:]
 
 
 def test_models_do_not_overwrite_each_other(store: Store, tmp_path: Path) -> None:
