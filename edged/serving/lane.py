@@ -215,11 +215,16 @@ class Lane:
         that would not make enough of it.
         """
         evicted: list[Ticket] = []
+        heaviest: Iterator[Ticket] | None = None
         while not self._fits(stream, room):
             line = self._turns.line(stream) if self._turns is not None and self._per_stream else None
             if line is None and self._turns is not None and self._turns.streams >= STREAMS:
                 return ()  # to make an end of a stream it would take all that its line holds
-            found = (self._waiting if line is None or len(line) < self.size else line).droppable(self._may_drop)
+            if line is not None and len(line) >= self.size:
+                found = next(line.droppable(self._may_drop), None)
+            else:
+                heaviest = heaviest or self._waiting.droppable(self._may_drop)
+                found = next(heaviest, None)
             if found is None:
                 self.put_back(evicted)
                 return ()

@@ -67,10 +67,10 @@ class Ranks:
         for line in self._lines.values():
             line.remove_all(gone)
 
-    def droppable(self, may: May) -> Ticket | None:
-        """The oldest ticket of the last level that may be dropped."""
-        lines = [line for _, line in sorted(self._lines.items(), reverse=True)]
-        return next((found for line in lines if (found := line.droppable(may)) is not None), None)
+    def droppable(self, may: May) -> Iterator[Ticket]:
+        """As Line.droppable, those of the last level first."""
+        for _, line in sorted(self._lines.items(), reverse=True):
+            yield from line.droppable(may)
 
     def _turn(self) -> int | None:
         waiting = [one for one, line in self._lines.items() if len(line)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import heapq
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -59,10 +60,6 @@ class Line:
     def __iter__(self) -> Iterator[Ticket]:
         return iter(self.tickets)
 
-    @property
-    def weight(self) -> int:
-        return self.bytes + _WEIGHT * len(self.tickets)
-
     def append(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
         self.bytes += len(ticket.item.payload)
@@ -97,9 +94,14 @@ class Line:
         self.append(ticket)
         return old
 
-    def droppable(self, may: May) -> Ticket | None:
-        """The oldest ticket that may be dropped."""
-        return next(filter(may, self.tickets), None)
+    def droppable(self, may: May) -> Iterator[Ticket]:
+        """The tickets that may be dropped, the oldest first; each is taken out before the next is asked for."""
+        while (found := next(filter(may, self.tickets), None)) is not None:
+            yield found
+
+
+def _weight(line: Line) -> int:
+    return line.bytes + _WEIGHT * len(line.tickets)
 
 
 class Turns:
@@ -165,10 +167,24 @@ class Turns:
         self.bytes += len(ticket.item.payload) - len(old.item.payload)
         return old
 
-    def droppable(self, may: May) -> Ticket | None:
-        """The oldest ticket that may be dropped, of the stream that takes most room."""
-        lines = sorted(self._lines.values(), key=lambda line: line.weight, reverse=True)
-        return next((found for line in lines if (found := line.droppable(may)) is not None), None)
+    def droppable(self, may: May) -> Iterator[Ticket]:
+        """As Line.droppable, each the oldest of the stream that takes most room then.
+
+        One is enough, mostly; a large input may take the place of hundreds, and then the streams are put in order once.
+        """
+        heaviest = max(self._lines.values(), key=_weight, default=None)
+        if heaviest is not None and (first := next(heaviest.droppable(may), None)) is not None:
+            yield first
+        lines = [(-_weight(line), number, line) for number, line in enumerate(self._lines.values())]
+        heapq.heapify(lines)
+        while lines:
+            weight, number, line = lines[0]
+            if weight != -_weight(line):
+                heapq.heapreplace(lines, (-_weight(line), number, line))
+            elif (found := next(line.droppable(may), None)) is not None:
+                yield found
+            else:
+                heapq.heappop(lines)
 
     def _line(self, ticket: Ticket) -> Line:
         line = self._lines.get(ticket.item.stream)

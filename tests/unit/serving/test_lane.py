@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edged.channel import MESSAGE_LIMIT, inline_room
 from edged.messages import Admission, Input, Outcome, Source
+from edged.serving import turns
 from edged.serving.lane import BYTES, SHARED, STREAMS, Lane
 from edged.serving.ranks import PASSED
 from edged.serving.turns import Ticket
@@ -222,6 +223,29 @@ def test_where_bytes_are_short_the_heaviest_stream_gives_way() -> None:
     offer = lane.offer(ticket(name="c1", stream="c", size=BYTES // 4))
     assert names(list(offer.evicted)) == ["a1"]
     assert names(lane.take(1)) == ["a2"]
+
+
+def test_a_large_input_that_drives_hundreds_out_looks_at_each_stream_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both numbers are senders' to choose, and the loop does nothing else meanwhile."""
+    lane, weigh, looked = Lane(8, "drop-oldest", "stream"), turns._weight, 0
+    for number in range(4 * STREAMS):
+        assert (
+            lane.offer(ticket(stream=str(number % STREAMS), size=BYTES // (4 * STREAMS))).admission is Admission.TAKEN
+        )
+
+    def counted(line: turns.Line) -> int:
+        nonlocal looked
+        looked += 1
+        return weigh(line)
+
+    monkeypatch.setattr(turns, "_weight", counted)
+    offer = lane.offer(ticket(stream="0", size=BYTES // 2))
+    assert offer.admission is Admission.TAKEN
+    assert len(offer.evicted) == 2 * STREAMS
+    assert Counter(one.item.stream for one in offer.evicted).most_common()[-1][1] == 2  # of each as much as of others
+    assert looked < 10 * STREAMS
 
 
 def test_a_stream_too_many_drives_nobody_out() -> None:
