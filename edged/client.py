@@ -81,12 +81,12 @@ class Client:
 
     def infer(self, model: str, inputs: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         """The outputs by name; `options` as in send. Raises EdgedError, and OSError when nobody answers in time."""
-        found: dict[str, Any] = self.receive(self.send(model, inputs, **options))
+        found: dict[str, Any] = self._ask(self.send(model, inputs, **options))
         return found
 
     def describe(self, model: str) -> Any:
         """The model's inputs and outputs: name, datatype, shape (-1: any size)."""
-        return self.receive(self._send(_Sent(_DESCRIBE, model, [], 0)))
+        return self._ask(self._send(_Sent(_DESCRIBE, model, [], 0)))
 
     def send(
         self,
@@ -114,6 +114,8 @@ class Client:
             except OSError as error:  # it is away: perhaps it comes back
                 self._hang_up()
                 if isinstance(error, TimeoutError) or time.monotonic() > until_s:
+                    if error.errno is None:  # else a file's name would stand in the place of its words
+                        error.errno, error.strerror = errno.ETIMEDOUT, str(error)
                     error.filename = self._address  # beside the reason, as of a file
                     raise
                 time.sleep(0.02)
@@ -135,6 +137,16 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _ask(self, number: int) -> Any:
+        """The answer; who gives up waiting for it wants none any more, and the next connection is not to ask again."""
+        try:
+            return self.receive(number)
+        finally:
+            if number in self._sent:
+                self._hang_up()
+                self._answer(number, None)
+                del self._answers[number]
 
     def _send(self, request: _Sent) -> int:
         self._number += 1
@@ -259,7 +271,9 @@ def _packed(inputs: Mapping[str, Any], outputs: Sequence[str], flags: int) -> li
     for name, value in inputs.items():
         tensor = np.asarray(value)
         if tensor.dtype.kind in "OSU":
-            texts = [item.encode() if isinstance(item, str) else bytes(item) for item in tensor.ravel().tolist()]
+            texts = [item.encode() if isinstance(item, str) else item for item in tensor.ravel().tolist()]
+            if not all(isinstance(text, bytes) for text in texts):
+                raise TypeError(f"{name} has elements that are neither str nor bytes")
             code, raw = _BYTES, memoryview(b"".join(struct.pack("<I", len(text)) + text for text in texts))
         else:
             dtype = tensor.dtype.newbyteorder("<")

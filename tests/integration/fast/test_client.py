@@ -206,10 +206,23 @@ def test_a_refused_connection_says_why(quick: Served) -> None:
         one.close()
 
 
-def test_an_answer_that_does_not_come_is_a_timeout(served: Served) -> None:
-    with Client(served.path, timeout_s=0.1) as client, pytest.raises(TimeoutError):
-        client.infer("held", {"x": np.zeros(1)})
+def test_an_answer_that_does_not_come_is_a_timeout_and_asked_for_no_more(served: Served) -> None:
+    before = len(served.double.offered)
+    with Client(served.path, timeout_s=0.1, ring=1 << 20) as client:
+        for _ in range(10):  # the ring has eight pieces
+            with pytest.raises(TimeoutError, match=f"timed out: '{served.path}'"):
+                client.infer("held", {"x": np.zeros(5_000)})
+        assert client.infer("echo", {"x": np.ones(5_000)})["x"][0] == 1.0
+        payload = served.double.offered[-1].payload
+        assert isinstance(payload, memoryview)
+        assert payload.readonly  # it came through the ring
+    assert len(served.double.offered) - before == 11
     served.double.held.clear()
+
+
+def test_what_is_neither_text_nor_bytes_is_no_element(served: Served) -> None:
+    with Client(served.path) as client, pytest.raises(TypeError, match="x has elements that are neither str nor bytes"):
+        client.infer("echo", {"x": np.array(["a", 5], object)})
 
 
 def test_a_later_answer_is_no_other_requests(served: Served) -> None:
