@@ -13,6 +13,8 @@ RESERVED_DEVICES: Final = frozenset({"ota", "all", "group"})
 _ASKED: Final = frozenset({"infer", "push", "request"})
 _STATES: Final = frozenset({"status", "info", "telemetry", "install", "event", "need"})
 _RESULT: Final = re.compile(r"/models/[^/]+/result(?:/[^/]+)?")
+SHARED: Final = "$share/"
+_LONGEST_FILTER: Final = 4096, 128  # characters and levels of one that a configuration may have
 _MAX_BYTES: Final = 65_535  # MQTT 5, 1.5.4: a UTF-8 string's length is two bytes
 
 
@@ -84,6 +86,28 @@ class TopicFilter(msgspec.Struct, frozen=True):
         if found is None:
             return None
         return {name: value for name, value in zip(self.names, found.groups(), strict=True) if name}
+
+
+def on_wire(topic: str, share: str = "") -> str:
+    """What a broker is asked for: a configured filter without its names; for the group of boxes that `share` names."""
+    plain = TopicFilter.parse(topic).wire
+    return f"{SHARED}{share}/{plain}" if share else plain
+
+
+def is_wire(text: str) -> bool:
+    """Whether `on_wire` may have made it: anything else in an UNSUBSCRIBE ends the connection."""
+    most, levels = _LONGEST_FILTER
+    if len(text) > most + len(SHARED) + 64 or text.count("/") > levels + 2:
+        return False
+    share, topic = "", text
+    if text.startswith(SHARED):
+        share, _, topic = text.removeprefix(SHARED).partition("/")
+        if not is_name(share):
+            return False
+    try:
+        return on_wire(topic, share) == text
+    except ValueError:
+        return False
 
 
 def fill(template: str, levels: dict[str, str]) -> str:

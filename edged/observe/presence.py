@@ -10,7 +10,7 @@ from edged import __version__
 from edged.config.schema import BASE, Config
 from edged.observe.facts import ModelFacts
 from edged.observe.status import Reloaded
-from edged.topics import Tree
+from edged.topics import Tree, on_wire
 
 
 def rules(config: Config) -> tuple[str, ...]:
@@ -35,6 +35,7 @@ def info(
         "groups": config.groups,
         "models": [_model(one) for one in views],
         "inputs": {model.name: [entry.topic for entry in model.inputs] for model in config.models},
+        "subscriptions": sorted({on_wire(one.topic, one.share) for model in config.models for one in model.inputs}),
         "outputs": {model.name: model.output.topic or tree.result(model.name) for model in config.models},
         "telemetry_interval_s": float(config.telemetry.interval),
         "flags": [*rules(config), *fallback],

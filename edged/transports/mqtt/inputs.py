@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from edged.config import schema
-from edged.topics import Ota, TopicFilter, Tree
-from edged.transports.mqtt.subscriptions import SHARED, Subscription, covers, plan
+from edged.topics import Ota, TopicFilter, Tree, on_wire
+from edged.transports.mqtt.subscriptions import Subscription, covers, plan
 
 _REMEMBERED: Final = 1024  # topics whose models are kept; sensors have few, ids are not kept
 _LONGEST: Final = 512  # characters of one that is: those of sensors are short, and anybody may send one of 64 KiB
@@ -139,8 +139,7 @@ class Inputs:
 
 def _wire(entry: schema.Input) -> str:
     """What the broker is asked for."""
-    wire = TopicFilter.parse(entry.topic).wire
-    return f"{SHARED}{entry.share}/{wire}" if entry.share else wire
+    return on_wire(entry.topic, entry.share)
 
 
 def answerable(tree: Tree, topic: str) -> str:

@@ -43,7 +43,7 @@ class Unreached(Exception):
 
 class Lookout:
     """For one kind of connection, that of `dialer`, and one name. `models`: those that the box was said to have there,
-    when it was looked at last.
+    when it was looked at last; `filters`: what it was said to listen to.
     """
 
     def __init__(self, dialer: Dialer, tree: Tree, own: Machine) -> None:
@@ -53,6 +53,7 @@ class Lookout:
         self._own = own
         self._stop = threading.Event()
         self.models: frozenset[str] = frozenset()
+        self.filters: frozenset[str] = frozenset()
 
     def end(self) -> None:
         """Ends the wait, for good."""
@@ -86,7 +87,7 @@ class Lookout:
         except Exception:  # noqa: BLE001  paho raises whatever it stumbles over; the connection itself will tell
             _log.debug("the broker sent what cannot be read", exc_info=True)
         finally:
-            self.models = namesake.models
+            self.models, self.filters = namesake.models, namesake.filters
             visit.close()
 
     def _look(self, visit: Visit, namesake: Namesake, token: str, tell: Callable[[str], None]) -> None:

@@ -259,7 +259,7 @@ class Mqtt:
             # It was taken out of the configuration while nobody was there to say so.
             for topic in (self._tree.model_status(model), self._tree.install(model)):
                 self.retain(topic, b"")
-        self._subscriber.up(said)
+        self._subscriber.up(said, self._lookout.filters)
 
     def down(self, end: End) -> None:
         self._pushes.hold()

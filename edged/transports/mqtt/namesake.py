@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
-from edged.topics import Tree, is_name
+from edged.topics import Tree, is_name, is_wire
 
 GONE_S: Final = 5.0  # systemd's RestartSec=2 of our unit, a start, and room
 _PATIENCE: Final = 1.5  # of the interval at which it says that it publishes telemetry
 _AT_LEAST_S: Final = 5.0
 _MODELS: Final = 1024
+_FILTERS: Final = 1024
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -67,6 +68,19 @@ def models(payload: bytes) -> frozenset[str]:
     return frozenset(one.name for one in found[:_MODELS] if is_name(one.name))
 
 
+class _Listener(msgspec.Struct):
+    subscriptions: list[str] = []
+
+
+def filters(payload: bytes) -> frozenset[str]:
+    """What an `info` says that the box listened to beside its own topics; what is no filter is left out."""
+    try:
+        found = msgspec.json.decode(payload, type=_Listener).subscriptions
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return frozenset()
+    return frozenset(one for one in found[:_FILTERS] if is_wire(one))
+
+
 class Namesake:
     """What is known so far. Times are of a monotonic clock, in seconds."""
 
@@ -80,6 +94,7 @@ class Namesake:
         self._heard: set[str] = set()
         self.seen: Other = Other()
         self.models: frozenset[str] = frozenset()  # that the box had
+        self.filters: frozenset[str] = frozenset()  # that it listened to
 
     @property
     def known(self) -> bool:
@@ -92,7 +107,7 @@ class Namesake:
         if not retained:
             self._sign_s = now_s
         if topic == self._tree.info:
-            self.seen, self.models = other(payload), models(payload)
+            self.seen, self.models, self.filters = other(payload), models(payload), filters(payload)
         elif topic == self._tree.status:
             if self._online and payload != b"online":
                 self._gone_s = now_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from edged.transports.mqtt.aboard import Aboard
@@ -56,15 +56,13 @@ class Subscriber:
 
     def adopt(self, own: Sequence[Subscription], foreign: Sequence[Subscription]) -> None:
         """Other topics; what is gone is unsubscribed from."""
-        for batch in self._subscriptions.adopt(own, foreign):
-            self._unsubscribe(batch)
+        self._subscriptions.adopt(own, foreign)
         self.turn()
 
-    def up(self, said: Greeting) -> None:
-        """A connection."""
-        self._subscriptions.begin(shares=said.shares)
-        for batch in self._subscriptions.stale() if said.session_present else ():
-            self._unsubscribe(batch)
+    def up(self, said: Greeting, had: Iterable[str]) -> None:
+        """A connection; `had`: what the box was said to listen to."""
+        self._subscriptions.had(had)
+        self._subscriptions.begin(shares=said.shares, kept=said.session_present)
         self._unopened = said
         asyncio.get_running_loop().call_later(_SUBSCRIBING_S, self._open, said)
         self.turn()
@@ -83,6 +81,8 @@ class Subscriber:
         if not self._aboard.waiting and (batch := self._subscriptions.next()) is not None:
             self._mid = wire.subscribe(batch)
         if self._subscriptions.done:
+            for filters in self._subscriptions.gone():
+                wire.unsubscribe(filters)
             if self._unopened is not None:
                 self._open(self._unopened)
             self._ask(wire)
@@ -121,8 +121,3 @@ class Subscriber:
             self._open_number = said.number
             self._opened(said)
             self._aboard.opened(session_present=said.session_present)
-
-    def _unsubscribe(self, filters: Sequence[str]) -> None:
-        wire = self._wire()
-        if wire is not None and wire.open:
-            wire.unsubscribe(filters)

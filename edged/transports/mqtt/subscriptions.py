@@ -13,9 +13,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from edged.topics import SHARED
+
 T = TypeVar("T")
 OWN: Final = 1  # the subscription identifier of edged's own topics
-SHARED: Final = "$share/"
 _FILTERS_AT_ONCE: Final = 8  # AWS IoT Core's limit for one SUBSCRIBE
 _STRIKES: Final = 2
 _QUARANTINE_S: Final = 600.0
@@ -113,6 +114,7 @@ class Subscriptions:
         self._quarantine: dict[tuple[Subscription, ...], float] = {}
         self.refused: set[str] = set()
         self._stale: dict[str, None] = {}  # a kept session may still have them
+        self._due: dict[str, None] = {}  # and this connection is to be rid of these
 
     @property
     def quarantined(self) -> tuple[str, ...]:
@@ -122,8 +124,8 @@ class Subscriptions:
     def done(self) -> bool:
         return self._asked is None and not self._left
 
-    def adopt(self, own: Sequence[Subscription], foreign: Sequence[Subscription]) -> list[tuple[str, ...]]:
-        """Another plan: what is new in it comes with `next`. Returns what to unsubscribe from, in batches."""
+    def adopt(self, own: Sequence[Subscription], foreign: Sequence[Subscription]) -> None:
+        """Another plan: what is new in it comes with `next`, what is not in it any more with `gone`."""
         before = {one for batch in (*self._own, *self._foreign) for one in batch}
         wanted = {one.filter for one in (*own, *foreign)}
         self._own, self._foreign = _batches(own), [(one,) for one in foreign]
@@ -135,16 +137,25 @@ class Subscriptions:
         self._quarantine = {batch: until_s for batch, until_s in self._quarantine.items() if batch in self._foreign}
         self._strikes = {batch: count for batch, count in self._strikes.items() if batch[0].filter in wanted}
         self.refused &= wanted
-        gone = [one.filter for one in before if one.filter not in wanted]
-        self._stale = {wire: None for wire in (*self._stale, *gone) if wire not in wanted}
-        return _batches(gone)
+        self.had(one.filter for one in before)
+        self._due |= dict.fromkeys(one.filter for one in before)
 
-    def stale(self) -> list[tuple[str, ...]]:
-        """What a session that the broker has kept may still have from earlier plans."""
-        return _batches(list(self._stale))
+    def had(self, filters: Iterable[str]) -> None:
+        """Earlier plans had these, also those of the process before this one: a kept session may have them still."""
+        wanted = {one.filter for batch in (*self._own, *self._foreign) for one in batch}
+        self._stale = {wire: None for wire in (*self._stale, *filters) if wire not in wanted}
 
-    def begin(self, *, shares: bool = True) -> None:
-        """A connection is up: everything but the quarantined is asked for again, shared topics where that `shares`."""
+    def gone(self) -> list[tuple[str, ...]]:
+        """What to unsubscribe from, in batches, once a connection; after `done`, or what comes in between is lost."""
+        due, self._due = [wire for wire in self._due if wire in self._stale], {}
+        return _batches(due)
+
+    def begin(self, *, shares: bool = True, kept: bool = False) -> None:
+        """A connection is up: everything but the quarantined is asked for again, shared topics where that `shares`.
+
+        `kept`: its session is an earlier one.
+        """
+        self._due = dict(self._stale) if kept else {}
         self._left = [*self._own, *(batch for batch in self._foreign if batch not in self._quarantine)]
         self._asked = None
         self._open = True

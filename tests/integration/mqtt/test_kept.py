@@ -81,3 +81,48 @@ def test_what_was_said_of_a_model_that_was_taken_out_between_two_starts_is_taken
                     assert sorted(found) == [TREE.install("digits"), TREE.model_status("digits")]
 
     run(scenario)
+
+
+def test_what_a_kept_session_has_from_another_configuration_is_let_go(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Else overlapping filters bring each input twice, and a group goes on losing this box's part of its inputs."""
+    inputs = schema.Input("cells/+"), schema.Input("line/#", share="g")
+    before = msgspec.structs.replace(DIGITS, inputs=inputs)
+    after = msgspec.structs.replace(DIGITS, inputs=(schema.Input("cells/#"),))
+    info = msgspec.structs.asdict(OWN) | {"subscriptions": ["$share/g/line/#", "cells/+", "no/#/filter"]}
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path_factory.mktemp("broker")) as broker:
+            async with running(Box(broker.url, before)) as box:
+                box.mqtt.retain(TREE.info, msgspec.json.encode(info))
+                await until(lambda: box.connected)
+            async with running(Box(broker.url, after)) as box:
+                await until(lambda: broker.says("Received UNSUBSCRIBE"))
+                with User(broker.port, "$share/g/line/#") as user:
+                    for number in range(4):
+                        user.send("line/1", str(number))
+                        user.send("cells/1", str(number))
+                    await until(lambda: len(user.messages) == 4 and len(box.lane.seen) >= 4)
+                    user.send("cells/1", "last")
+                    await until(lambda: box.lane.seen[-1].payload == b"last")
+                assert [bytes(item.payload) for item in box.lane.seen] == [b"0", b"1", b"2", b"3", b"last"]
+
+    run(scenario)
+
+
+def test_a_reload_asks_for_what_is_new_before_it_lets_go_of_what_was(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """What comes in between comes to one of the two."""
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path_factory.mktemp("broker")) as broker:
+            async with running(Box(broker.url, CELLS)) as box:
+                await until(lambda: box.connected)
+                adopt(box, msgspec.structs.replace(CELLS, inputs=(schema.Input("cells/#"), schema.Input("more/#"))))
+                await until(lambda: broker.says("Received UNSUBSCRIBE"))
+                said = broker.log.read_text()
+                assert said.index(" 1 more/#") < said.index("Received UNSUBSCRIBE")
+
+    run(scenario)

@@ -31,6 +31,7 @@ def test_the_members_of_info() -> None:
         {**common, "name": "cam"},
     ]
     assert found["inputs"] == {"digits": ["cells/+cell/scan"], "cam": []}
+    assert found["subscriptions"] == ["cells/+/scan"]
     assert found["outputs"] == {"digits": "cells/{cell}/digit", "cam": "edged/press-07/models/cam/result"}
     assert found["reload"] == {"at_ms": 5, "message": "it took effect", "code": "", "hint": "", "by": ""}
     assert info(BOX, {}, (), None)["reload"] is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.topics import Tree
-from edged.transports.mqtt.namesake import GONE_S, Machine, Namesake, models, other
+from edged.transports.mqtt.namesake import GONE_S, Machine, Namesake, filters, models, other
 
 TREE = Tree("edged", "press-07")
 OWN = Machine("ours", "here")
@@ -109,6 +109,13 @@ def test_an_older_version_says_nothing_of_itself_and_is_waited_for(look: Look) -
 def test_a_hosts_name_is_text_from_elsewhere() -> None:
     seen = other(msgspec.json.encode({"host": "a\x1b[2J\nb" + "c" * 100}))
     assert seen.shown == "a[2Jb" + "c" * 57
+
+
+def test_what_a_box_listened_to_is_text_from_elsewhere_too() -> None:
+    said = ["cells/+/scan", "#", "$share/line-2/a/#", "cells/+cell", "a/#/b", "", "$share/a", "$share/+/a", "a" * 9000]
+    assert filters(msgspec.json.encode({"subscriptions": said})) == {"cells/+/scan", "#", "$share/line-2/a/#"}
+    for other_form in (b"", b"[]", b"\xff", b'{"subscriptions":[7]}', b'{"subscriptions":{}}', b"{}"):
+        assert filters(other_form) == frozenset()
 
 
 def test_the_models_that_a_box_had_are_text_from_elsewhere_too() -> None:

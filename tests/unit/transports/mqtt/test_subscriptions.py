@@ -142,3 +142,21 @@ def test_a_broker_that_shares_nothing_is_not_asked_for_it() -> None:
     subscriptions.begin()  # another broker
     assert subscriptions.next() == (shared,)
     assert subscriptions.refused == set()
+
+
+def test_what_is_wanted_no_more_is_let_go_once_a_connection() -> None:
+    a, b, c = (Subscription(name, 1) for name in "abc")
+    subscriptions = Subscriptions([], [a, b])
+    subscriptions.begin()
+    assert subscriptions.gone() == []
+    subscriptions.adopt([], [b, c])
+    assert (subscriptions.gone(), subscriptions.gone()) == ([("a",)], [])
+    subscriptions.had(["x", "b"])  # b is wanted
+    subscriptions.begin(kept=True)
+    assert subscriptions.gone() == [("a", "x")]
+    subscriptions.begin()
+    assert subscriptions.gone() == []
+    subscriptions.adopt([], [a])
+    subscriptions.begin(kept=True)
+    (gone,) = subscriptions.gone()
+    assert set(gone) == {"x", "b", "c"}
