@@ -51,6 +51,8 @@ def decode(form: Form, head: InputHead, payload: memoryview, signature: Signatur
 
 def _parse(payload: memoryview) -> Any:
     """JSON, or numbers in plain text when that is what it looks like."""
+    if not len(payload):
+        raise bad_input("neither JSON nor numbers: the payload is empty", _HINT)
     try:
         return _JSON.decode(payload)
     except RecursionError as error:

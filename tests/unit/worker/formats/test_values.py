@@ -101,7 +101,7 @@ def test_a_hole_in_the_text_is_a_missing_number() -> None:
         ("[NaN]", "neither JSON nor numbers"),
         ("[1, 2", "neither JSON nor numbers"),
         ("{", "neither JSON nor numbers"),
-        ("", "neither JSON nor numbers"),
+        ("", "neither JSON nor numbers: the payload is empty"),
         ("   ", "neither JSON nor numbers"),
         (f"[{2**64}]", "out of range"),
         (f"[{10**400}, 0.5]", "out of range"),
