@@ -147,7 +147,7 @@ class Metrics:
         return executed.statistics(tally.spent(version, ok=True), tally.spent(version, ok=False))
 
     def dropped(self, model: str, reason: str, count: int = 1) -> None:
-        """Inputs that left without an answer of their own; `reason` is one of a fixed set of words."""
+        """Inputs that were given up; `reason` is one of a fixed set of words."""
         self._tallies[model].dropped[reason] += count
 
     def restarted(self, model: str) -> None:
@@ -212,9 +212,7 @@ class Metrics:
         durations = HistogramMetricFamily(
             "edged_inference_duration_seconds", "From an input's arrival to its answer, ok only.", labels=["model"]
         )
-        dropped = CounterMetricFamily(
-            "edged_dropped", "Inputs that left without an answer of their own.", labels=["model", "reason"]
-        )
+        dropped = CounterMetricFamily("edged_dropped", "Inputs that were given up, by why.", labels=["model", "reason"])
         restarts = CounterMetricFamily(
             "edged_worker_restarts", "Processes of the model that ended unasked.", labels=["model"]
         )
@@ -327,7 +325,9 @@ def _mqtt(mqtt: MqttFacts | None) -> Iterator[Metric]:
     yield GaugeMetricFamily("edged_mqtt_outbox_bytes", "What they take of the disk.", value=stored.bytes)
     yield GaugeMetricFamily("edged_mqtt_outbox_failed", "1 while none can be kept there.", value=bool(stored.fault))
     yield GaugeMetricFamily("edged_mqtt_outbox_unread", "Files of it that cannot be read now.", value=stored.aside)
-    dropped = CounterMetricFamily("edged_mqtt_dropped", "Messages that were not sent.", labels=["reason"])
+    dropped = CounterMetricFamily(
+        "edged_mqtt_dropped", "Messages that were not sent, and inputs refused as they came.", labels=["reason"]
+    )
     for reason, count in mqtt.dropped.items():
         dropped.add_metric([reason], count)
     yield dropped
