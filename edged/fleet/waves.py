@@ -12,7 +12,8 @@ The rules:
 4. The next wave begins when `DONE` percent of the wave's online boxes are done and `soak_s` has passed since the
    want was signed. Boxes that are offline are not waited for, and never count as done.
 5. A wave without a box is no success, it is the end. The first one is given a salt that puts a box into it.
-6. When nobody is on the way any more and too few are done, waiting changes nothing: it ends.
+6. When nobody is on the way any more and too few are done, waiting changes nothing: it ends. Who refuses the order
+   itself is not on the way, once the order has had its time to get there.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 class Wave(msgspec.Struct, frozen=True):
     """The boxes of a wave, counted; `lost` are among `failed`. `told`: those that could tell, online or failed.
-    `open`: those online of which more will be heard, `what` says of how many what.
+    `open`: those online that have not had their say, `what` says of how many what; `refusing` are among them.
     """
 
     percent: float
@@ -57,6 +58,7 @@ class Wave(msgspec.Struct, frozen=True):
     lost: int
     told: int
     open: int
+    refusing: int
     what: str
 
     def __str__(self) -> str:
@@ -164,10 +166,9 @@ def _overtaken(want: Want, asked: Sequence[Standing], now_ms: int) -> bool:
 def count(rollout: Rollout, asked: Sequence[Standing]) -> Wave:
     """The wave that `rollout` makes of the boxes that were asked."""
     wave = [one for one in asked if takes_part(rollout, one.box.name) and one.state not in ("held", "local")]
+    unsettled = [one for one in wave if one.box.online and not one.settled]
     open_ = Counter(
-        (one.phase if one.state == "busy" else one.state) + (f" ({one.code})" if one.code else "")
-        for one in wave
-        if one.box.online and not one.settled
+        (one.phase if one.state == "busy" else one.state) + (f" ({one.code})" if one.code else "") for one in unsettled
     )
     return Wave(
         rollout.percent,
@@ -177,7 +178,8 @@ def count(rollout: Rollout, asked: Sequence[Standing]) -> Wave:
         sum(one.failed for one in wave),
         sum(one.lost for one in wave),
         sum(one.box.online or one.failed for one in wave),
-        sum(open_.values()),
+        len(unsettled),
+        sum(one.state == "behind" and one.refused != "" for one in unsettled),
         ", ".join(f"{number} {what}" for what, number in sorted(open_.items())),
     )
 
@@ -229,7 +231,8 @@ def _next(want: Want, wave: Wave, plan: Plan, now_ms: int) -> Step:
         return Wait(wave, "all of its boxes are offline")
     through = wave.done * 100 >= plan.done * wave.online
     soak_s = min(plan.soak_s, (want.issued - now_ms) / 1000 + plan.soak_s)
-    if not through and (wave.open or soak_s > 0):
+    on_the_way = wave.open - (wave.refusing if now_ms > want.issued + _OVERTAKEN_MS else 0)
+    if not through and (on_the_way or soak_s > 0):
         return Wait(wave, f"fewer than {plan.done:g} % of the online ones are done")
     if not through:
         return End(False, f"fewer than {plan.done:g} % are done and none is on the way any more", wave)

@@ -224,6 +224,18 @@ def test_after_a_halt_it_goes_on_when_the_boxes_were_mended_or_are_to_try_again(
     assert isinstance(after(boxes, halted, fresh=True, plan=lenient), Publish)
 
 
+def test_boxes_that_refuse_the_order_are_not_on_the_way_once_it_has_had_time_to_reach_them() -> None:
+    refusing = msgspec.structs.replace(OLD, refused={"all": "signature"})
+    boxes = [*numbered(8, LIVE), *numbered(2, refusing, 8)]
+    at_once = msgspec.structs.replace(PLAN, soak_s=0.0)
+    assert isinstance(after(boxes, wanting(100), now_ms=ISSUED + 59_000, plan=at_once), Wait)
+    end = after(boxes, wanting(100), now_ms=ISSUED + 61_000, plan=at_once)
+    assert isinstance(end, End)
+    assert (end.ok, str(end.wave)) == (False, "100 %: 8 of 10 done, 2 behind (signature)")
+    slow = [*boxes, box("slow")]
+    assert isinstance(after(slow, wanting(100), plan=at_once), Wait)
+
+
 def test_failures_of_before_do_not_halt_a_retry() -> None:
     """Until the boxes have taken the new want: what they say still is of the old one."""
     said = msgspec.structs.replace(FAILED, want=Wanted(V2.release, "2", 0, 100))
