@@ -39,7 +39,7 @@ def clear(args: argparse.Namespace) -> int:
         verb = "would go" if args.dry_run else "went"
         if not args.dry_run:
             clearing.remove(rubbish)
-            memory.forget(set(rubbish.releases))
+            memory.forget(rubbish.names)
     finally:
         clearing.close()
     print(f"{len(rubbish.releases)} releases and {len(rubbish.blobs)} pieces {verb}, {rubbish.kept} releases stay")

@@ -30,10 +30,12 @@ _NO_ORDER: Final = "no order is to be seen on the broker, so every release would
 class Rubbish(msgspec.Struct, frozen=True):
     """What may go: releases by hash, with model and version; pieces by hash. `kept` are releases that stay.
 
-    `lost`: releases that may go too and whose pieces nobody can name.
+    `lost`: releases that may go too and whose pieces nobody can name; `names`: all that may go, also those of which
+    this machine remembers the pieces alone.
     """
 
     releases: dict[str, str] = {}
+    names: frozenset[str] = frozenset()
     blobs: tuple[str, ...] = ()
     kept: int = 0
     lost: tuple[str, ...] = ()
@@ -58,8 +60,8 @@ class Clearing:
         needed: set[str] = set()
         for name in sorted(wanted | keep):
             release = documents_there.get(name)
-            pieces = self._pieces(release) if release else list(remembered.get(name, ())) or None
-            if pieces is None:
+            pieces = (self._pieces(release) if release else None) or list(remembered.get(name, ()))
+            if not pieces:
                 raise EdgedError(
                     "no_blob",
                     f"the release {name[:12]} has to stay and is not whole on the broker: its pieces are unknown",
@@ -130,10 +132,11 @@ class Clearing:
     def _rest(
         self, there: Mapping[str, Release], kept: set[str], needed: set[str], remembered: Mapping[str, Iterable[str]]
     ) -> Rubbish:
-        releases, blobs, lost = {}, dict[str, None](), []
+        releases, names, blobs, lost = {}, set[str](), dict[str, None](), []
         for name in [*there, *(name for name in remembered if name not in there)]:
             if name in kept:
                 continue
+            names.add(name)
             release = there.get(name)
             pieces = (self._pieces(release) if release else None) or remembered.get(name)
             if release is not None:
@@ -141,7 +144,7 @@ class Clearing:
             if pieces is None:
                 lost.append(name)
             blobs.update(dict.fromkeys(one for one in pieces or () if one not in needed))
-        return Rubbish(releases, tuple(blobs), len(kept & set(there)), tuple(lost))
+        return Rubbish(releases, frozenset(names), tuple(blobs), len(kept & set(there)), tuple(lost))
 
 
 def _is_young(release: Release, now_ms: int) -> bool:

@@ -40,7 +40,7 @@ class Memory:
         found.pop(release, None)
         self._write({**found, release: blobs})
 
-    def forget(self, releases: set[str]) -> None:
+    def forget(self, releases: frozenset[str]) -> None:
         self._write({name: blobs for name, blobs in self.read().items() if name not in releases})
 
     def _write(self, found: dict[str, list[str]]) -> None:

@@ -377,6 +377,8 @@ def test_pieces_are_served_to_boxes_that_ask_and_none_is_kept(
     assert all(hashlib.sha256(payload).hexdigest() == name for name, payload in got.items())
     assert watcher.kept("edged/ota/blob/#") == {}
     assert "1 active" in capsys.readouterr().out
+    assert machine.push("--gc") == 0  # this machine knows what the order needs
+    assert "0 releases and 0 pieces went, 1 releases stay" in capsys.readouterr().out
 
 
 # --- tidying up -----------------------------------------------------------------------------------------
@@ -496,3 +498,4 @@ def test_pieces_without_a_document_go_where_this_machine_remembers_them(machine:
     assert machine.push("--gc") == 0
     there = watcher.kept("edged/ota/blob/#")
     assert len(there) == 3
+    assert len(json.loads((machine.folder / "pushed.json").read_bytes())) == 1  # and what has gone is forgotten
