@@ -73,7 +73,8 @@ def _folder(environment: Mapping[str, str] = os.environ) -> Path:
         except FileNotFoundError:
             continue
         return folder
-    raise EdgedError("no_state", f"there is no audit in {own} or {_SERVICE}", "Has edged run on this box?")
+    where = " or ".join(dict.fromkeys(map(str, (own, _SERVICE))))
+    raise EdgedError("no_state", f"there is no audit in {where}", "Has edged run on this box?")
 
 
 def _question(args: argparse.Namespace) -> Question:

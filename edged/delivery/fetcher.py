@@ -186,9 +186,9 @@ class Fetcher:
         try:
             await self._fetch(key, content, download, report)
         except OSError as error:
-            drop = not disk.is_full(error)
-            code, what = ("no_space", "is no room for") if disk.is_full(error) else ("bad_store", "failed with")
-            raise EdgedError(code, f"there {what} {release.size} bytes: {error}") from error
+            drop, why = not disk.is_full(error), error.strerror or error
+            code, what = ("bad_store", "cannot be kept") if drop else ("no_space", "find no room")
+            raise EdgedError(code, f"{release.size} bytes {what}: {why}") from error
         except Malformed as error:
             drop = True
             raise EdgedError("bad_document", f"the release contradicts itself: {error}") from error

@@ -542,6 +542,7 @@ def test_ota_F30_a_disk_that_fails_ends_the_download_alone(store: Store, monkeyp
             with pytest.raises(EdgedError) as caught:
                 await box.fetch(document)
         assert caught.value.fault.code == "bad_store"
+        assert caught.value.fault.message.endswith(" bytes cannot be kept: the disk is gone")
         assert not list(store.folder(key_of(document)).glob(".*.part"))  # nobody would believe it
         await box.fetch(document)
         assert holds(store, document, CONTENTS)
@@ -584,6 +585,7 @@ def test_ota_F29_a_limit_on_files_is_no_space_at_once_and_takes_nothing(store: S
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert caught.value.fault.code == "no_space"
+        assert caught.value.fault.message.endswith(f" bytes find no room: {os.strerror(errno.EFBIG)}")
         assert box.broker.delivered == 0
         assert not list(store.folder(key_of(document)).glob("*.part"))
         await box.fetch(document)
