@@ -26,6 +26,7 @@ _WHY_GONE: Final = {
     "replaced": "a newer value came before its partners did",
     "no_partner": "the values of the model's other inputs did not come in time",
 }
+_TOPIC_HINT: Final = "docs/mqtt-api.md says which topics, ids and response topics there are."
 _REMEMBERED: Final = 1024  # topics whose retained value is remembered, and as many whose newest one is
 _HASHED: Final = 2**20  # bytes of a newest value that is: the loop hashes them in half a millisecond
 
@@ -184,7 +185,7 @@ class Intake:
             reason = f"its topic's levels make no output topic: {error}"
         sender = Sender(arrival, target, receipt, self._clock(), self._wall_ms(), output, response)
         if reason:
-            self._refuse(sender, fault("bad_input", reason))
+            self._refuse(sender, fault("bad_input", reason, _TOPIC_HINT))
         elif (size := len(arrival.payload) + arrival.left_out) > model.limits.message:
             text = f"{size} bytes; limits.message is {model.limits.message}"
             self._refuse(sender, fault("input_too_large", text))

@@ -219,6 +219,7 @@ def test_response_topic_that_would_come_back_is_refused() -> None:
     assert bench.taken == []
     assert bench.published[0].topic == TREE.error("m")
     assert (bench.published[0].correlation, bench.published[0].status) == (b"c", "error")
+    assert "docs/mqtt-api.md" in bench.json()["hint"]  # no tensor is to blame
     assert bench.acknowledged
 
 
