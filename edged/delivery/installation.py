@@ -257,7 +257,7 @@ class Installation:
     # --- other settings -------------------------------------------------------------------------------
 
     async def is_outdated(self) -> bool:
-        """Whether the factory model answers, and its file holds something else by now."""
+        """Whether the factory model answers, or would, and its file holds something else by now."""
         return await self._case.shelf.is_outdated(self._ledger.record)
 
     async def prepare(self, settings: Model) -> Prepared:

@@ -42,17 +42,24 @@ class Shelf:
         self._signed: Final[dict[str, tuple[documents.Release, Release]]] = {}
 
     async def open(self) -> None:
-        """Looks at the factory file; one that cannot be read is as good as none."""
+        """Looks at the factory file; one that cannot be read is as good as none, and `lacking`."""
         self.factory = await self.look(self._file)
+
+    @property
+    def lacking(self) -> Fault | None:
+        """The factory file that the configuration names and nobody could read; it may come later, as a disk may."""
+        if self.factory is not None or not self._file:
+            return None
+        return fault("bad_store", f"its file {self._file} cannot be read", "When it is there: `systemctl reload edged`")
 
     async def look(self, factory_file: str) -> Stored | None:
         """What the factory model would be by another configuration, or by what the file holds now; changes nothing."""
-        return await asyncio.to_thread(_factory, Path(factory_file)) if factory_file else None
+        return await asyncio.to_thread(_factory, self.model, Path(factory_file)) if factory_file else None
 
     async def is_outdated(self, record: Record) -> bool:
-        """Whether the factory model answers by this record, and its file holds another one by now."""
+        """Whether the factory model answers by this record, or would, and its file holds another one by now."""
         now = self.active(record)
-        if now is None or not now.factory:
+        if now is not None and not now.factory:
             return False
         found = await self.look(self._file)
         return found is not None and found != now
@@ -102,7 +109,7 @@ class Shelf:
     async def trouble(self, stored: Stored) -> Fault | None:
         """Why it cannot be loaded: bad_store, or a signed release's bad_settings."""
         if stored.factory:
-            whole = self.factory is not None and await asyncio.to_thread(_factory, Path(self._file)) == self.factory
+            whole = self.factory is not None and await self.look(self._file) == self.factory
         else:
             whole = await asyncio.to_thread(self._store.intact, stored.key)
         if not whole:
@@ -154,7 +161,7 @@ async def resume(record: Record, shelf: Shelf) -> tuple[Record, Fault | None]:
     active = shelf.active(found)
     # The factory file was hashed a moment ago: what becomes of it since then, whoever loads it will say.
     if active is None or active.factory or await shelf.intact(active):
-        return found, None
+        return found, shelf.lacking if active is None else None
     problem = fault("bad_store", f"the file of version {active.version} is missing or damaged")
     log.error("%s", problem.message, extra={"model": shelf.model, "code": problem.code})
     back_to = await shelf.way_back(found)
@@ -163,9 +170,9 @@ async def resume(record: Record, shelf: Shelf) -> tuple[Record, Fault | None]:
     return found, problem if back_to is None else None
 
 
-def _factory(file: Path) -> Stored | None:
+def _factory(model: str, file: Path) -> Stored | None:
     try:
         return Stored(FACTORY_VERSION, hash_of(file), file.stat().st_size, factory=True)
     except OSError as error:
-        log.error("the factory model cannot be read: %s", error, extra={"code": "bad_store"})
+        log.error("the factory model cannot be read: %s", error, extra={"model": model, "code": "bad_store"})
         return None

@@ -348,6 +348,23 @@ def test_a_factory_file_with_another_content_is_taken_up(tmp_path: Path) -> None
         assert one.model("same")["pid"] == same
 
 
+def test_a_factory_file_that_is_not_there_at_the_start_is_a_failed_model_until_it_comes(tmp_path: Path) -> None:
+    """A disk that is mounted late, say. It waits for no push: the configuration names a file."""
+    file = tmp_path / "m.onnx"
+    with box(f"device: box\nmodels:\n  digits: {{file: {file}}}\n  same: {{file: {V1}}}\n") as one:
+        model = one.model("digits")
+        assert (model["state"], model["fault"]["code"]) == ("failed", "bad_store")
+        assert f"its file {file} cannot be read" in model["fault"]["message"]
+        assert "reload" in model["fault"]["hint"]
+        assert one.request("GET", "/v2/health/ready")[0] != 200
+        code, answer = post(one)
+        assert (code, answer["code"]) == (500, "bad_config")
+        shutil.copy(V1, file)
+        assert post(one)[1]["changed"] == ["digits"]
+        assert (one.model("digits")["state"], one.model("digits")["fault"]) == ("serving", None)
+        assert one.request("GET", "/v2/health/ready")[0] == 200
+
+
 def test_inputs_that_a_removed_model_has_taken_are_answered(broker: Mosquitto, listener: Listener) -> None:
     """More inputs than its queue holds, half of them before the reload: each of these gets an answer or an error."""
     text = configuration(broker.url, push=QUICK, model="queue: {size: 8}")
