@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from edged.delivery.case import Case
+from edged.delivery.ledger import Change, unwritable
 from edged.delivery.pursuit import Pursuit
 from edged.delivery.record import Held, Phase
 from edged.delivery.retreat import Retreat, undone_by
@@ -37,7 +38,7 @@ class Hand:
         active = self._case.shelf.active(record)
         here = {one.version for one in (active, await self._case.shelf.way_back(record)) if one is not None}
         if active is not None and active.version == version:
-            await self._ledger.commit(lambda now: msgspec.structs.replace(now, held=held))
+            await self._commit(lambda now: msgspec.structs.replace(now, held=held))
             if self._case.shelf.active(self._ledger.record) == active:  # else a trial has just ended
                 self._give_up(fault("pinned", f"{by} holds the model at version {version}"))
                 self._ledger.decided("pinned", f"held at version {version}", None, version, active.sha256, by)
@@ -55,7 +56,7 @@ class Hand:
         """Lets the fleet's wants count again. Raises EdgedError not_found when nobody holds it."""
         if self._ledger.record.held is None:
             raise EdgedError("not_found", f"nobody holds {self._case.shelf.model}", "")
-        await self._ledger.commit(lambda now: msgspec.structs.replace(now, held=None))
+        await self._commit(lambda now: msgspec.structs.replace(now, held=None))
         self._ledger.decided("unpinned", "wants count again", None, None, None, by)
         self._pursuit.look_again()
         self._ledger.say(self._ledger.course)
@@ -66,7 +67,7 @@ class Hand:
         order = self._ledger.record.wanted
         if order is None:
             raise EdgedError("not_found", f"no release of {self._case.shelf.model} waits to be installed", "")
-        await self._ledger.commit(
+        await self._commit(
             lambda now: msgspec.structs.replace(
                 now, order=msgspec.structs.replace(now.order, released=True) if now.order else None
             )
@@ -107,6 +108,14 @@ class Hand:
             )
             await self._case.route.unload(DRAIN_S)
         return self._ledger.status()
+
+    async def _commit(self, change: Change) -> None:
+        """Raises EdgedError no_space or bad_store where it cannot be kept: then nothing has changed."""
+        try:
+            await self._ledger.commit(change)
+        except OSError as error:
+            problem = unwritable(error)
+            raise EdgedError(problem.code, problem.message, problem.hint) from error
 
     async def _go_back(self, why: Fault, held: Held) -> dict[str, object]:
         phase = self._ledger.course.phase

@@ -463,6 +463,26 @@ def test_a_factory_file_that_goes_while_the_daemon_starts_ends_nothing(root: Pat
     assert (record.active, record.last, problem) == (None, None, None)  # whoever loads it says what is wrong
 
 
+def test_a_hold_that_cannot_be_kept_is_refused_with_the_reason(root: Path) -> None:
+    """As by a full disk: what a person asked for did not happen, and no fault of edged's is to be reported."""
+
+    async def course(at: Bench) -> None:
+        in_the_way = root / "state.json.tmp"
+        in_the_way.mkdir()
+        with pytest.raises(EdgedError, match="the state directory cannot be written") as caught:
+            await at.installer.pin("m", 1, "somebody")
+        assert caught.value.fault.code == "bad_store"
+        in_the_way.rmdir()
+        await at.installer.pin("m", 1, "somebody")
+        in_the_way.mkdir()
+        with pytest.raises(EdgedError, match="the state directory cannot be written"):
+            await at.installer.unpin("m", "somebody")
+        in_the_way.rmdir()
+        await at.installer.unpin("m", "somebody")
+
+    run(root, course)
+
+
 def test_a_damaged_candidate_is_not_tried_after_a_restart(root: Path) -> None:
     async def begin(at: Bench) -> None:
         at.push(b"hang")
