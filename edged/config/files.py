@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pwd
+import select
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +18,8 @@ from edged.config.mistakes import Refusal
 _LOG: Final = logging.getLogger(__name__)
 _PASSWORD_LARGEST: Final = 64 * 2**10  # a guard: a password, not a mistaken path to something else
 _LABELS_LARGEST: Final = 2**20
+_OPENED_S: Final = 2.0
+_WRITTEN_S: Final = 60.0
 
 
 def readable(path: Path) -> None:
@@ -78,6 +83,36 @@ def _read(path: Path, count: int) -> bytes:
     if not content:
         raise Refusal(f"{path} is empty")
     return content
+
+
+def beginning(path: Path, count: int, *, opened_s: float = _OPENED_S, written_s: float = _WRITTEN_S) -> bytes:
+    """The first `count` bytes of a file, or of a pipe, as `--config <(..)` is one.
+
+    Raises OSError: TimeoutError where nobody opens the pipe for writing within `opened_s`, or somebody has it open for
+    `written_s`: a reload, and the end of a daemon, must not wait for ever.
+    """
+    end_s = time.monotonic() + written_s
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # or the open would wait already
+    try:
+        coming = select.poll()
+        coming.register(descriptor, select.POLLIN)
+        content = bytearray()
+        while len(content) < count:
+            told = coming.poll(1000 * opened_s)
+            try:
+                piece = os.read(descriptor, count - len(content))
+            except BlockingIOError:  # somebody writes, and takes time
+                if time.monotonic() > end_s:
+                    raise TimeoutError(errno.ETIMEDOUT, "the pipe comes to no end") from None
+                continue
+            if not piece and not told:
+                raise TimeoutError(errno.ETIMEDOUT, "a pipe that nobody writes to")
+            if not piece:
+                break
+            content += piece
+        return bytes(content)
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(path: Path, error: OSError) -> Refusal:

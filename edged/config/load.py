@@ -193,8 +193,7 @@ def text_of(reader: Reader, file: Path, *, missing: str = _MISSING) -> str | Non
         if not main and not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for somebody to write
             reader.refuse(whole, "", "is no file")
             return None
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
+        content = files.beginning(file, _LARGEST + 1)
     except OSError as error:
         refusal = files.unreadable(file, error)
         hint = missing if main else ""

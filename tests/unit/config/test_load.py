@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edged.config import files
 from edged.config.load import find, from_models, load
 from edged.config.mistakes import ConfigErrors
 from edged.config.schema import Input, Mqtt, Output, Push, Queue, Sockets, Telemetry, Tls
@@ -611,3 +614,34 @@ def test_loading_imports_nothing_heavy(folder: Folder) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_pipe_that_nobody_writes_to_is_told_instead_of_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "edged.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(TimeoutError, match="nobody writes"):
+        files.beginning(pipe, 10, opened_s=0.05)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        with pytest.raises(TimeoutError, match="no end"):
+            files.beginning(pipe, 10, opened_s=0.05, written_s=0.0)
+    finally:
+        os.close(writer)
+
+
+def test_a_pipe_is_read_to_its_end() -> None:
+    """As a shell's `--config <(..)` gives it."""
+    text = "device: press-07\n" + "#" * 200_000 + "\nmodels: {m: {}}\n"  # more than a pipe holds
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(text.encode())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert load(f"/dev/fd/{reading}").device == "press-07"
+    finally:
+        writer.join()
+        os.close(reading)
