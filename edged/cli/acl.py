@@ -27,9 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """1 for a configuration without a broker: there is nothing to say then."""
+    from edged.cli import service
     from edged.config import load
 
-    config = load.load(load.find(args.config))
+    path = load.find(args.config)
+    config = load.load(path, service.environment(service.of(path)))
     if config.mqtt is None:
         print("# this configuration has no section mqtt: edged needs no rights at any broker")
         return 1

@@ -87,11 +87,12 @@ def _tried(file: Path) -> tuple[Config, Trust | None, list[str]]:
 
     Raises ConfigErrors with every mistake: what is wrong in one place hides nothing that can be judged elsewhere.
     """
+    from edged.cli import service
     from edged.config.load import examine
     from edged.delivery import anchor
     from edged.serving.rehearsal import rehearse
 
-    config, mistakes = examine(file)
+    config, mistakes = examine(file, service.environment(service.of(file)))
     if config is None:
         raise ConfigErrors(str(file), mistakes)
     trust = None

@@ -29,14 +29,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when nothing is bad, else 1."""
-    from edged.cli import symptoms
+    from edged.cli import service, symptoms
     from edged.config import load
     from edged.delivery import anchor
 
-    findings, path, config = [], None, None
+    findings, config = [], None
+    path = load.find(args.config)
+    unit = service.of(path)
     try:
-        path = load.find(args.config)
-        config = load.load(path)
+        config = load.load(path, service.environment(unit))
         anchor.check(path, config)
         unasked = "; whether its models load, `edged check` tries" if any(model.file for model in config.models) else ""
         findings.append(symptoms.Finding("ok", "configuration", f"{path} is valid{unasked}"))
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         findings.append(symptoms.Finding("bad", "configuration", said, "`edged check` says them all." if more else ""))
     except EdgedError as error:
         findings.append(symptoms.Finding("bad", "configuration", error.fault.message, error.fault.hint))
-    findings += symptoms.of_box(path, config)
+    findings += symptoms.of_box(path, config, unit)
     if args.json:
         print(json.dumps([msgspec.structs.asdict(finding) for finding in findings], indent=2))
     else:

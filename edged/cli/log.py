@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """0 where the chain is whole, whatever was asked for; 1 where it is not, which stderr tells."""
     from edged.delivery.history import walk
 
-    question, folder = _question(args), _folder()
-    intact, found = True, False
+    question, intact, found = _question(args), True, False
     try:
+        folder = _folder()
         for line, entry, problem in walk(folder, question):
             if problem:
                 intact = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from edged.cli import service
 from edged.errors import EdgedError
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ class Finding(msgspec.Struct, frozen=True):
 Look = Callable[["Config | None"], Iterator[Finding]]
 
 
-def of_box(file: Path | None, config: Config | None) -> Iterator[Finding]:
+def of_box(file: Path, config: Config | None, unit: service.Service | None) -> Iterator[Finding]:
     """Everything, in the order in which it is best mended. Without a valid configuration what can be seen without one.
 
-    `file`: where it lies.
+    `file`: where it lies; `unit`: edged's service, where it reads that file.
     """
-    if file is not None:
-        yield from _secrets(file)
+    yield from _secrets(file, unit)
+    yield from _hidden(file, config, unit)
+    yield from _service(unit)
     for look in (_daemon, _broker, _socket, _disk, _memory, _clock, _providers, _telemetry, _unit):
         try:
             yield from look(config)
@@ -82,16 +84,40 @@ def _daemon(config: Config | None) -> Iterator[Finding]:
         yield Finding("bad", "daemon", "it is not connected to its broker", "journalctl -u edged says why.")
 
 
+def _service(unit: service.Service | None) -> Iterator[Finding]:
+    """What systemd makes of it; a service that runs is told of by `_daemon`."""
+    if unit is None or unit.state == "active":
+        return
+    again = unit.activity == "auto-restart"
+    if unit.state == "failed" or again:
+        what = "does not start, and is tried again and again" if again else "has failed"
+        yield Finding("bad", "service", f"it {what}: {unit.result}", "`journalctl -u edged -n 20` says why.")
+    else:
+        yield Finding("note", "service", f"it is {unit.state}", "`systemctl start edged`")
+
+
+def _hidden(file: Path, config: Config | None, unit: service.Service | None) -> Iterator[Finding]:
+    """What root reads without noticing that the service cannot."""
+    from edged.config.load import files_of
+
+    named = [Path(model.file) for model in config.models if model.file] if config is not None else []
+    for one in service.hidden(unit, [*files_of(file), *named]):
+        hint = f"chgrp edged {one} && chmod g+r {one}, and g+rx for its folder."
+        yield Finding("bad", "permissions", f"{one} cannot be read by edged's service", hint)
+
+
 def _broker(config: Config | None) -> Iterator[Finding]:
-    if config is None or config.mqtt is None:
+    if config is None:
+        return  # which one is meant nobody can tell
+    if config.mqtt is None:
         yield Finding("note", "broker", "none is configured: edged serves its sockets alone")
         return
-    yield from _asked(config.mqtt, "broker", pushes=config.push.mqtt is None)
+    yield from _asked(config.mqtt, "broker", "mqtt", pushes=config.push.mqtt is None)
     if config.push.mqtt is not None:
-        yield from _asked(config.push.mqtt, "push broker", pushes=True)
+        yield from _asked(config.push.mqtt, "push broker", "push.mqtt", pushes=True)
 
 
-def _asked(mqtt: Mqtt, what: str, *, pushes: bool) -> Iterator[Finding]:
+def _asked(mqtt: Mqtt, what: str, section: str, *, pushes: bool) -> Iterator[Finding]:
     """Each address by itself: a broker that is there for the day on which the first is not has to be there."""
     from edged.transports.mqtt.retained import Retained
 
@@ -102,7 +128,8 @@ def _asked(mqtt: Mqtt, what: str, *, pushes: bool) -> Iterator[Finding]:
             with Retained(one, f"edged-doctor-{secrets.token_hex(4)}", lambda _heard: None) as connection:
                 greeting = connection.connect()
         except EdgedError as error:
-            yield Finding("bad", what, f"{url}: {error.fault.message}", error.fault.hint)
+            hint = f"Is it there, and are `url`, `username`, password and certificates of {section} what it asks for?"
+            yield Finding("bad", what, error.fault.message, hint)
             continue
         took_ms = 1000 * (time.monotonic() - began_s)
         yield Finding("ok", what, f"{url}: MQTT {greeting.version}, connected in {took_ms:.0f} ms")
@@ -115,11 +142,11 @@ def _asked(mqtt: Mqtt, what: str, *, pushes: bool) -> Iterator[Finding]:
             yield Finding("bad", what, f"{url}: keeps no retained messages", "retain_available true in Mosquitto.")
 
 
-def _secrets(configuration: Path) -> Iterator[Finding]:
+def _secrets(configuration: Path, unit: service.Service | None) -> Iterator[Finding]:
     """Files that it names, and only edged should read."""
     from edged.config.load import secret_files
 
-    for file in secret_files(configuration):
+    for file in secret_files(configuration, service.environment(unit)):
         try:
             mode = file.stat().st_mode
         except OSError:
@@ -151,10 +178,10 @@ def _disk(_config: Config | None) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "disk", said)
-    if state.exists() and not os.access(state, os.W_OK):
-        yield Finding("note", "disk", f"{state} may not be written by this user", "Run it with sudo to see all.")
-    elif os.statvfs(there).f_flag & os.ST_RDONLY:
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
         yield Finding("bad", "disk", f"{there} is read-only", "A worn card shows so: look at dmesg.")
+    elif state.exists() and not os.access(state, os.W_OK):
+        yield Finding("note", "disk", f"{state} may not be written by this user", "Run it with sudo to see all.")
     for file in sorted(state.glob("*.damaged")):
         hint = f"`edged log` says what was lost. When that is mended: rm {file}"
         yield Finding("bad", "disk", f"{file} is what is left of a file that was damaged", hint)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edged import cli
+from tests import disks
 from tests.box import DIGITS, box
 from tests.brokers import Mosquitto, have_mosquitto
 from tests.ports import free_port
@@ -58,7 +60,8 @@ def test_what_is_wrong_with_a_broker_is_said_with_what_to_do(
     assert code == 1
     said = [one for one in found if one["what"] == "broker"]
     assert [one["level"] for one in said] == ["bad", "ok", "bad", "bad"]
-    assert gone in said[0]["said"]
+    assert said[0]["said"].count(gone) == 1
+    assert "fleet.yaml" not in said[0]["hint"]  # which is the operator's
     assert "50000 bytes" in said[2]["said"]
     assert "max_packet_size" in said[2]["hint"]
     assert "retain_available" in said[3]["hint"]
@@ -82,6 +85,18 @@ def test_a_configuration_with_mistakes_is_bad_and_the_box_is_looked_at_all_the_s
     assert level == "bad"
     assert "did you mean device?" in said
     assert of(found, "disk")
+    assert of(found, "broker") == []  # nobody knows whether there is one
+
+
+def test_a_state_that_may_only_be_read_is_no_matter_of_sudo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with disks.small(tmp_path, 1) as state:
+        monkeypatch.setenv("STATE_DIRECTORY", str(state))
+        subprocess.run(["mount", "-o", "remount,ro", state], check=True)
+        _, found = findings(f"device: box\nsockets: {{unix: {tmp_path}/nobody.sock}}\n", tmp_path, capsys)
+    assert ("bad", f"{state} is read-only") in of(found, "disk")
+    assert not [one for one in found if "sudo" in one["hint"]]
 
 
 def test_a_root_of_trust_that_is_none_is_a_mistake_of_the_configuration(

@@ -54,10 +54,13 @@ def test_the_journal_has_fields(machine: Machine) -> None:
 
 def test_the_socket_is_for_its_group(machine: Machine) -> None:
     machine.run("useradd -m stranger && useradd -m -G edged friend")
-    done = machine.run("runuser -u stranger -- edged status", check=False)
-    assert done.returncode != 0
-    assert "usermod -aG edged $USER" in done.stderr
+    for command in ("status", "log"):
+        done = machine.run(f"runuser -u stranger -- edged {command}", check=False)
+        assert done.returncode == 1
+        assert "[forbidden]" in done.stderr
+        assert "usermod -aG edged $USER" in done.stderr
     assert "digits" in machine.says("runuser -u friend -- edged status")
+    assert "has started" in machine.says("runuser -u friend -- edged log")
     done = machine.run("runuser -u friend -- edged rollback digits", check=False)
     assert "forbidden" in done.stderr
 
@@ -251,6 +254,32 @@ def test_a_password_is_a_credential_that_only_systemd_can_read(machine: Machine,
     machine.write(CONFIGURATION, configuration)
     machine.run("systemctl restart edged")
     assert ask(machine) == "three"
+
+
+def test_doctor_sees_the_box_as_its_service_does(machine: Machine, configuration: str, drop_in: str) -> None:
+    """What root alone may read, what the unit's environment says, and a service that does not start."""
+
+    def told(what: str) -> list[tuple[str, str]]:
+        found = json.loads(machine.run("edged doctor --json", check=False).stdout)
+        return [(one["level"], one["said"]) for one in found if one["what"] == what]
+
+    machine.write("/root/mqtt-password", "secret")
+    given = "LoadCredential=mqtt-password:/root/mqtt-password\nEnvironment=BROKER=127.0.0.1"
+    machine.write(f"{drop_in}/given.conf", f"[Service]\n{given}\n")
+    placed = 'url: "mqtt://${BROKER}:1883"\n  username: press-07\n  password_file: mqtt-password'
+    machine.write(CONFIGURATION, configuration.replace("url: mqtt://127.0.0.1:1883", placed))
+    machine.run("systemctl daemon-reload; systemctl restart edged; edged check; edged acl")
+    assert told("configuration")[0][0] == told("broker")[0][0] == "ok"
+    assert told("permissions") == [("ok", "/run/edged/edged.sock is for edged and the group edged")]
+    machine.run(f"rm {drop_in}/given.conf; systemctl daemon-reload")
+
+    machine.write(CONFIGURATION, configuration)
+    machine.run(f"chown root: {CONFIGURATION}; chmod 600 {CONFIGURATION}")
+    assert machine.run("systemctl restart edged", check=False).returncode != 0
+    assert told("service") == [("bad", "it has failed: exit-code")]
+    assert ("bad", f"{CONFIGURATION} cannot be read by edged's service") in told("permissions")
+    machine.run(f"chmod 644 {CONFIGURATION}; systemctl restart edged; rm /root/mqtt-password")
+    assert told("service") == []
 
 
 def test_a_stop_is_clean_and_told(machine: Machine) -> None:
