@@ -124,7 +124,7 @@ class JournalHandler(logging.Handler):
 def entry(record: logging.LogRecord, *, lost: int = 0) -> bytes:
     """A record in journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
     fields = {
-        "MESSAGE": _message(record),
+        "MESSAGE": _text(record),  # the fields say it too, and journalctl shows no fields
         "PRIORITY": str(_priority(record)),
         "SYSLOG_IDENTIFIER": "edged",
         "LOGGER": record.name,
@@ -151,7 +151,7 @@ def _known(record: logging.LogRecord) -> dict[str, str]:
 
 
 def _text(record: logging.LogRecord) -> str:
-    """The message for a reader who sees no fields: with the model and the code."""
+    """The message with the model and the code, for a reader who sees no fields."""
     known = _known(record)
     subject = f"{known['model']}: " if "model" in known else ""
     message, separator, rest = _message(record).partition("\n")

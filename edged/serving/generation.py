@@ -122,8 +122,8 @@ class Generation:
             self._open(opening)
             await self._stage(self._opened, OPEN_LIMIT_S, "loading it")
             self.facts = await self._stage(self._ready, MEASURE_LIMIT_S + 3 * first_run_s, "its first runs")
-        except BaseException:
-            self.kill()
+        except BaseException as error:
+            self.kill(error.fault if isinstance(error, EdgedError) else None)  # or its end would look like the kernel's
             raise
         least_s = FIRST_RUN_LIMIT_S if on_device(self.facts.providers) else 2.0  # each new shape is a first run there
         self.overtime.limit_s = run_limit_s or max(least_s, 20 * self.facts.run_s)

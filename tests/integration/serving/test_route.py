@@ -410,13 +410,20 @@ def test_the_warm_previous_generation_takes_over_without_loading(play: Play) -> 
     ],
     ids=["empty", "text", "truncated", "greedy", "endless"],
 )
-def test_what_cannot_be_loaded_says_why_and_leaves_no_process(play: Play, content: bytes, code: str) -> None:
+def test_what_cannot_be_loaded_says_why_and_leaves_no_process(
+    play: Play, content: bytes, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "edged")
+
     async def scenario(bench: Bench) -> None:
         with pytest.raises(EdgedError) as caught:
             await bench.route.start(bench.release(content))
         assert caught.value.fault.code == code
         assert caught.value.fault.hint
         await bench.until(lambda: not workers())
+        # By itself or by us: whoever reads of signal 9 looks for what the kernel may have killed.
+        await bench.until(lambda: "the process " in caplog.text)
+        assert "by signal" not in caplog.text
 
     play(scenario, Model("m", limits=Limits(run=Duration(0.5))))
 

@@ -82,7 +82,11 @@ def test_an_entry_has_the_promised_fields(short_path: Path, journald: socket.soc
     handler = JournalHandler(short_path / "journal")
     handler.emit(record("slow", model="digits", version="2", code="too_slow", generation=3))
     found = read(journald)
-    assert (found["MESSAGE"], found["PRIORITY"], found["SYSLOG_IDENTIFIER"]) == ("slow", "4", "edged")
+    assert (found["MESSAGE"], found["PRIORITY"], found["SYSLOG_IDENTIFIER"]) == (
+        "digits: slow [too_slow]",
+        "4",
+        "edged",
+    )
     assert (found["MODEL"], found["VERSION"], found["CODE"], found["GENERATION"]) == ("digits", "2", "too_slow", "3")
     assert found["CODE_LINE"] == "7"
     handler.emit(record("plain", model=None, version=""))
@@ -137,7 +141,8 @@ def test_any_text_survives(message: str, model: str) -> None:
     made = logging.LogRecord("edged", logging.INFO, "f.py", 1, message.replace("%", ""), None, None)
     made.model = model
     found = parse(entry(made))
-    shown = message.replace("%", "").encode("utf-8", "backslashreplace").decode()
+    text = (f"{model}: " if model else "") + message.replace("%", "")
+    shown = text.encode("utf-8", "backslashreplace").decode()
     assert found["MESSAGE"] == shown
     assert found.get("MODEL", "") == model.encode("utf-8", "backslashreplace").decode()
 
