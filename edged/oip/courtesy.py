@@ -27,15 +27,13 @@ class Courtesy:
 
     def begin(self) -> None:
         """What was read is going to be taken, from the first request on."""
-        self._until_s = math.inf
+        self._until_s = self._clock() + _TURN_S
 
     def between(self) -> None:
         """There is more to be taken: now, or, where it `yields` from here on, when others had their turn."""
-        now_s = self._clock()
-        if now_s >= self._until_s:
+        if self._clock() >= self._until_s:
             self.yields = True
             asyncio.get_running_loop().call_soon(self._resume)
-        self._until_s = min(self._until_s, now_s + _TURN_S)
 
     def _resume(self) -> None:
         self.yields = False

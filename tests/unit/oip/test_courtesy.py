@@ -1,4 +1,4 @@
-"""What one client has sent together: taken for a while, then after others."""
+"""For how long what one client has sent together is taken before others have their turn."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ import asyncio
 from edged.oip.courtesy import Courtesy
 
 
-def test_it_yields_after_two_milliseconds_and_goes_on_in_a_later_turn() -> None:
+def test_the_first_request_counts_too_and_the_rest_is_taken_when_others_had_their_turn() -> None:
+    """A scrape of many models alone takes more than 2 ms: two of them in each turn would be twice as long."""
+
     async def scenario() -> None:
-        times, went_on = iter((100.0, 100.001, 100.0019, 100.002)), list[bool]()
-        courtesy = Courtesy(times.__next__, lambda: went_on.append(courtesy.yields))
+        now_s = 100.0
+        gone_on: list[bool] = []
+        courtesy = Courtesy(lambda: now_s, lambda: gone_on.append(courtesy.yields))
         courtesy.begin()
-        for _ in range(3):
-            courtesy.between()
-            assert not courtesy.yields
-        courtesy.between()
-        assert courtesy.yields
-        assert went_on == []
-        await asyncio.sleep(0)
-        assert went_on == [False]
-
-    asyncio.run(scenario())
-
-
-def test_however_long_the_first_takes_it_is_taken() -> None:
-    """Else what takes 3 ms would never be done."""
-    times = iter((100.0, 200.0))
-    courtesy = Courtesy(times.__next__, lambda: None)
-    for _ in range(2):
-        courtesy.begin()
+        now_s += 0.001
         courtesy.between()
         assert not courtesy.yields
+        courtesy.begin()
+        now_s += 0.003
+        courtesy.between()
+        assert (courtesy.yields, gone_on) == (True, [])
+        await asyncio.sleep(0)
+        assert (courtesy.yields, gone_on) == (False, [False])
+
+    asyncio.run(scenario())
