@@ -46,7 +46,9 @@ def test_a_good_push_becomes_live_and_says_every_phase(root: Path) -> None:
         trial = msgspec.convert(status["trial"], dict[str, float])
         assert trial["inputs"] == 8
 
-    assert run(root, course).serving == NEW
+    bench = run(root, course)
+    assert bench.serving == NEW
+    assert bench.route.ended == ["1"]  # it was warm up to the end of the probation
     assert list(dict.fromkeys(phases)) == [
         ("idle", None),
         ("offered", None),

@@ -104,6 +104,24 @@ def test_both_generations_of_a_switch_end(play: Play) -> None:
     play(scenario, Model("m", limits=Limits(run=Duration(30))))
 
 
+def test_who_waits_for_a_switch_is_told_that_another_one_took_its_place(play: Play) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        overtaken = await bench.route.start(bench.release(models.counting(), 2))
+        candidate = await bench.route.start(bench.release(models.counting(), 3))
+        running = bench.send(b"[300000]")
+        first = asyncio.ensure_future(bench.route.switch(overtaken))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(bench.route.switch(candidate))
+        with pytest.raises(EdgedError, match="superseded"):
+            await asyncio.wait_for(first, 30)
+        await asyncio.wait_for(second, 60)
+        assert isinstance(await running, Answer)
+        assert bench.route.live is candidate
+
+    play(scenario, Model("m", limits=Limits(run=Duration(30))))
+
+
 def test_a_stop_ends_a_generation_that_nobody_took(play: Play) -> None:
     """A trial or a switch that is cancelled at the wrong moment leaves one."""
 
