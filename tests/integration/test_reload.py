@@ -344,8 +344,10 @@ def test_a_factory_file_with_another_content_is_taken_up(tmp_path: Path) -> None
         assert one.model("digits")["pid"] == before["pid"]
         shutil.copy(V2, file)
         assert post(one)[1]["changed"] == ["digits"]
-        assert one.model("digits")["sha256"] != before["sha256"]
+        now = one.model("digits")
+        assert now["sha256"] != before["sha256"]
         assert one.model("same")["pid"] == same
+        one.wait(lambda: {worker.pid for worker in one.workers()} == {now["pid"], same})  # nothing is kept warm
 
 
 def test_a_factory_file_that_is_not_there_at_the_start_is_a_failed_model_until_it_comes(tmp_path: Path) -> None:
