@@ -21,7 +21,7 @@ from edged.delivery.shelf import Shelf, resume
 from edged.delivery.store import Store
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.generation import Generation
-from tests.integration.delivery.bench import NEW, OLD, SETTINGS, Bench, Killed, during
+from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS, Bench, Killed, during
 
 
 def run(root: Path, course: Callable[[Bench], Awaitable[None]], **settings: object) -> Bench:
@@ -86,6 +86,24 @@ def test_a_bad_push_leaves_the_live_model_and_its_process(root: Path, payload: b
     assert bench.serving == OLD
     assert not list((root / "releases").iterdir())
     assert bench.route.ended == ([] if code == "not_a_model" else ["2"])
+
+
+def test_what_one_release_has_done_is_not_counted_for_the_next(root: Path) -> None:
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        await at.answered_by(NEW)
+        at.did(runs=10)
+        assert "untested_live" not in msgspec.convert((await at.fate(NEW))["flags"], list[str])
+        at.push(b"good newer")
+        await at.answered_by(b"good newer")
+        async with asyncio.timeout(PATIENCE_S):
+            while at.installer.phase("m") is not Phase.IDLE:  # noqa: ASYNC110 - nothing is sent meanwhile
+                await asyncio.sleep(0.005)
+        last = at.installer.model("m").record.last
+        assert last is not None
+        assert "untested_live" in last.flags
+
+    run(root, course)
 
 
 def test_a_random_model_is_taken_and_flagged(root: Path) -> None:
