@@ -76,6 +76,7 @@ class Route:
         self._vacated = False  # its process was ended, or is about to be, so that another one fits
         self._answering: Tally | None = None  # of what went live last, alive or not
         self._revival: asyncio.Task[None] | None = None
+        self._trying: object = None  # whoever is the last to start what should answer
         self._succession = Succession(
             start=lambda low: self.start(low.release, low.tally),
             take_over=self.switch,
@@ -358,14 +359,18 @@ class Route:
         self._revive(self._try_start(release, tally))
 
     async def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> None:
-        """Starts `release` and makes it live, unless another release is wanted or live by then."""
+        """Starts `release` and makes it live, unless another release is wanted or live by then.
+
+        Of several the last one goes on: a load of what has failed must not add one that tries again for ever.
+        """
+        self._trying = mine = object()
         await asyncio.sleep(pause_s)
-        if self.release is not release or self.live is not None or self._vacated:
+        if self.release is not release or self.live is not None or self._vacated or self._trying is not mine:
             return
         try:
             generation = await self.start(release, tally)
         except EdgedError as error:
-            if self.release is release and self.live is None:
+            if self.release is release and self.live is None and self._trying is mine:
                 self._revive_later(release, tally, error.fault)
             return
         if self.release is not release or self.live is not None:

@@ -17,6 +17,9 @@ from edged.config.schema import Batch, Limits, Model
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer, Input, Outcome, Source
+from edged.serving.deaths import Deaths
+from edged.serving.generation import Generation
+from edged.serving.release import Release
 from edged.serving.starter import Starter, Worker
 from tests import models
 from tests.integration.serving.conftest import Bench
@@ -38,6 +41,35 @@ def test_a_release_that_is_wanted_comes_when_the_one_before_it_has_ended(play: P
         outcome = await asyncio.wait_for(bench.send(ONE_SCAN), 30)
         assert isinstance(outcome, Answer)
         assert outcome.version == "2"
+
+    play(scenario)
+
+
+def test_a_model_that_is_loaded_again_and_again_in_vain_is_tried_by_one(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each load is a try at once; what goes on behind it must not be as many as there were loads."""
+
+    async def scenario(bench: Bench) -> None:
+        loads, in_vain = 0, True
+
+        async def start(release: Release, *_: object) -> Generation:
+            nonlocal loads
+            if in_vain:
+                raise EdgedError("not_a_model", f"{release.file} is none")
+            loads += 1
+            never: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+            return await never
+
+        monkeypatch.setattr(bench.route, "start", start)
+        monkeypatch.setattr(Deaths, "pause_s", lambda _: 0.0)
+        release = bench.release(b"no model")
+        for _ in range(3):
+            await bench.route.serve(release)
+        in_vain = False
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert loads == 1
 
     play(scenario)
 
