@@ -94,7 +94,7 @@ class Intake:
         """
         before = self._models
         same = {one.name for one in models if one.name in before and before[one.name].inputs == one.inputs}
-        if len(same) < len(models):  # whoever is new wants what the broker keeps, too
+        if len(same) < len(models):  # whoever is new wants what the broker keeps, which comes with a new filter
             self._retained.clear()
             self._newest.clear()
         for name in self._joiners.keys() - same:
