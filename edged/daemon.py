@@ -6,6 +6,7 @@ The parts do not know each other; where two meet, the closure between them is ma
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import platform
@@ -67,6 +68,7 @@ _IN_THE_WAY: Final = (
     "Give it to the user that edged runs as, or take away what lies in its place: "
     "edged does not begin without what it has kept."
 )
+_READ_ONLY: Final = "A worn card shows so: look at dmesg. edged does not begin where it can keep nothing."
 
 log = logging.getLogger("edged")
 
@@ -77,7 +79,7 @@ def _using(state: Path) -> Iterator[None]:
         yield
     except OSError as error:  # read-only, somebody else's, something else in the place of a file or a folder
         what, inside = error.filename or str(state), error.filename not in (None, str(state))
-        hint = _IN_THE_WAY if inside else None
+        hint = _READ_ONLY if error.errno == errno.EROFS else _IN_THE_WAY if inside else None
         raise EdgedError("no_state", f"{what} cannot be used: {error.strerror or error}", hint) from error
 
 

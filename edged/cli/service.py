@@ -16,16 +16,19 @@ from edged.config.places import places
 
 UNIT: Final = "edged.service"
 _ASKED_S: Final = 30.0
-_SHOWN: Final = ("LoadState", "ActiveState", "SubState", "Result", "MainPID", "User")
+_SHOWN: Final = ("LoadState", "ActiveState", "Result", "MainPID", "NRestarts", "User")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """As systemd shows it: `state` is active, activating, failed ..; `process` 0 while there is none."""
+    """As systemd shows it: `state` is active, activating, failed ..; `process` 0 while there is none.
+
+    `restarts`: how often systemd has started it again since somebody else did.
+    """
 
     state: str
-    activity: str
     result: str
     process: int
+    restarts: int
     user: str
 
 
@@ -47,8 +50,8 @@ def shown(text: str) -> Service | None:
     found = {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
     if found.get("LoadState") != "loaded":
         return None
-    state, activity, result, process, user = (found.get(name, "") for name in _SHOWN[1:])
-    return Service(state, activity, result, int(process or 0), user)
+    state, result, process, restarts, user = (found.get(name, "") for name in _SHOWN[1:])
+    return Service(state, result, int(process or 0), int(restarts or 0), user)
 
 
 def environment(service: Service | None, own: Mapping[str, str] = os.environ) -> Mapping[str, str]:

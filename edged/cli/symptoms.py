@@ -88,12 +88,13 @@ def _service(unit: service.Service | None) -> Iterator[Finding]:
     """What systemd makes of it; a service that runs is told of by `_daemon`."""
     if unit is None or unit.state == "active":
         return
-    again = unit.activity == "auto-restart"
-    if unit.state == "failed" or again:
-        what = "does not start, and is tried again and again" if again else "has failed"
-        yield Finding("bad", "service", f"it {what}: {unit.result}", "`journalctl -u edged -n 20` says why.")
+    why = "`journalctl -u edged -n 20` says why."
+    if unit.state == "failed":
+        yield Finding("bad", "service", f"it has failed: {unit.result}", why)
+    elif unit.state == "activating" and (unit.restarts or unit.result != "success"):
+        yield Finding("bad", "service", "it does not start, and systemd tries it again and again", why)
     else:
-        yield Finding("note", "service", f"it is {unit.state}", "`systemctl start edged`")
+        yield Finding("note", "service", f"it is {unit.state}", "" if unit.process else "`systemctl start edged`")
 
 
 def _hidden(file: Path, config: Config | None, unit: service.Service | None) -> Iterator[Finding]:

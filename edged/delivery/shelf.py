@@ -50,7 +50,8 @@ class Shelf:
         """The factory file that the configuration names and nobody could read; it may come later, as a disk may."""
         if self.factory is not None or not self._file:
             return None
-        return fault("bad_store", f"its file {self._file} cannot be read", "When it is there: `systemctl reload edged`")
+        hint = "Is it there, and may edged read it (its service sees nothing of /home)? Then `systemctl reload edged`."
+        return fault("bad_store", f"its file {self._file} cannot be read", hint)
 
     async def look(self, factory_file: str) -> Stored | None:
         """What the factory model would be by another configuration, or by what the file holds now; changes nothing."""

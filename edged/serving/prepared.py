@@ -72,7 +72,7 @@ class PreparedModels:
                     await self._make(entry, sha256, Path(file), prepare)
             return str(entry / PREPARED_MODEL)
         except OSError as error:
-            log.warning("no prepared models: %s: %s", self._folder, error.strerror or error)
+            log.warning("no prepared model: %s: %s", error.filename or self._folder, error.strerror or error)
         except EdgedError as error:
             log.warning("the model %.12s cannot be prepared: %s", sha256, error.fault.message)
         self._give_up(sha256)

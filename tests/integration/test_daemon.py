@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import models
+from tests import disks, models
 from tests.box import DIGITS, box
 
 ONE_MODEL = f"models: {{digits: {{file: {DIGITS / 'digits_v1_int8.onnx'}}}}}\n"
@@ -86,6 +87,17 @@ def test_a_state_directory_that_cannot_be_used_is_told_in_a_line() -> None:
         assert one.process.wait(20) == 1
         assert f"{one.folder}/state/releases cannot be used: File exists [no_state]" in one.tail()
         assert "Traceback" not in one.tail()
+
+
+def test_a_state_directory_that_is_read_only_is_no_matter_of_its_owner(tmp_path: Path) -> None:
+    with disks.small(tmp_path, 1) as mount, box(ONE_MODEL, start=False) as one:
+        (one.folder / "state").symlink_to(mount)
+        subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
+        one.start(wait=False)
+        assert one.process is not None
+        assert one.process.wait(20) == 1
+        assert "cannot be used: Read-only file system [no_state]" in one.tail()
+        assert "dmesg" in one.tail()
 
 
 UNREADABLE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")

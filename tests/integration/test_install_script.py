@@ -138,6 +138,9 @@ def test_a_packages_tree_is_left_to_the_package(root: Path) -> None:
 
 
 def test_uninstalling_keeps_what_is_the_users_unless_it_is_a_purge(root: Path) -> None:
+    wanted = root / "etc/systemd/system/multi-user.target.wants/edged.service"
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to("/usr/lib/systemd/system/edged.service")
     done = install("--uninstall", "--root", root)
     assert done.returncode == 0, done.stderr
     assert {path for path, text in tree(root).items() if text is not None} == {
@@ -146,6 +149,7 @@ def test_uninstalling_keeps_what_is_the_users_unless_it_is_a_purge(root: Path) -
         "var/lib/edged/state.json",
     }
     assert not (root / "usr/share/doc/edged").exists()
+    assert not wanted.is_symlink()
     assert install("--uninstall", "--root", root).returncode == 2
     done = install("--uninstall", "--purge", "--root", root)
     assert done.returncode == 0, done.stderr

@@ -44,10 +44,19 @@ def test_its_unit_is_clean_and_as_closed_as_promised(machine: Machine) -> None:
     assert exposure(machine) <= MOST_EXPOSED
 
 
+def test_a_damaged_package_can_be_taken_away(machine: Machine) -> None:
+    """As apt does before it removes or replaces it; a lost folder would keep it from both."""
+    machine.run("mv /opt/edged/lib /opt/edged/lost")
+    done = machine.run("sh /var/lib/dpkg/info/edged.prerm upgrade 0.2.0", check=False)
+    machine.run("mv /opt/edged/lost /opt/edged/lib")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_journal_has_fields(machine: Machine) -> None:
     machine.run("systemctl restart edged")  # its process has ended, so there is something to tell of it
     (entry, *_) = entries(machine, "MODEL=digits")
     assert (entry["MODEL"], entry["VERSION"], entry["SYSLOG_IDENTIFIER"]) == ("digits", "1", "edged")
+    assert entry["MESSAGE"].startswith("digits: ")
     machine.run("curl -s --unix-socket /run/edged/edged.sock http://box/v2/models/digits/infer -d '{\"inputs\": 3}'")
     assert machine.says("journalctl -u edged -p err --no-pager -q") == ""
 
