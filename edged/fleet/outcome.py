@@ -11,7 +11,7 @@ from edged.delivery.documents import Want
 from edged.delivery.want import takes_part
 from edged.errors import CODES
 from edged.fleet.standing import Standing, of
-from edged.fleet.view import Box, Fleet, Model, Published, within
+from edged.fleet.view import Box, Fleet, Model, Published, Wanted, within
 
 Fate = Literal["active", "failed", "open", "apart"]
 """active: as the order wants it | failed: will not be without somebody's help | open: under way | apart: not now."""
@@ -19,6 +19,7 @@ Fate = Literal["active", "failed", "open", "apart"]
 _BACK: Final = "Push with --retry: it takes the box back."
 _AGAIN: Final = "The same command once more lays it down."
 _OTHER_KEYS: Final = "It believes another trust document than yours: see push.trust on the box."
+_UNREAD: Final = "Nothing that it says of the model comes here: may this user read <base>/+/install/+?"
 _LATER: Final = frozenset({"not_now", "manual"})
 _STUCK: Final = frozenset({"expired", "clock_suspect", "pinned", "no_trust", "paused", "banned"})
 
@@ -26,7 +27,8 @@ _STUCK: Final = frozenset({"expired", "clock_suspect", "pinned", "no_trust", "pa
 class Line(msgspec.Struct, frozen=True):
     """One box. `word` is what to say of it; `code` and `hint` are the box's own.
 
-    `stalled`: what to say instead when it stays so, as nothing more comes of it by itself; "" where something may.
+    `stalled`: what to say instead when it stays so, as nothing more comes of it by itself; "" where something may, or
+    where it has stayed so.
     """
 
     box: str
@@ -49,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def open(self) -> bool:
-        return any(one.fate == "open" for one in self.lines)
+        return any(one.fate == "open" or one.stalled for one in self.lines)
 
     @property
     def good(self) -> bool:
@@ -80,8 +82,8 @@ class Absences:
 
 
 class Patience:
-    """With boxes that say no to the order, which may yet be the no to what lay there before, and with a broker that
-    has lost it, which may yet be filled again.
+    """With boxes that say no to the order, which may yet be the no to what lay there before, with those that do not
+    have the model, which may yet make it of the order, and with a broker that has lost it, which may yet be filled.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -89,7 +91,7 @@ class Patience:
         self._since_s: dict[tuple[str, str, str], float] = {}
 
     def settle(self, found: Outcome, now_s: float) -> Outcome:
-        """What has stood still for so long has failed. `now_s` never goes back."""
+        """What has stood still for so long is not open any more. `now_s` never goes back."""
         still = [(one.box, one.stalled, one.code) for one in found.lines if one.stalled]
         self._since_s = {key: self._since_s.get(key, now_s) for key in still}
         over = {box for (box, _, _), since_s in self._since_s.items() if now_s >= since_s + self._patience_s}
@@ -97,7 +99,8 @@ class Patience:
 
 
 def _given_up(line: Line) -> Line:
-    return msgspec.structs.replace(line, fate="failed", word=line.stalled)
+    fate: Fate = "failed" if line.fate == "open" else line.fate
+    return msgspec.structs.replace(line, fate=fate, word=line.stalled, stalled="")
 
 
 def outcome(fleet: Fleet, want: Want, absent: Container[str] = ()) -> Outcome:
@@ -120,7 +123,8 @@ def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
     if not box.online:
         return Line(box.name, "apart", "offline" if box.presence == "offline" else "never seen online")
     if model is None:
-        return Line(box.name, "apart", f"has no model {want.model}")
+        none = f"has no model {want.model}"  # `push.models: any` makes one when the order has come
+        return Line(box.name, "apart", none, stalled=none)
     order = standing.order.order if standing.order else None
     if order is None or (isinstance(order, Want) and order.place < want.place):
         lost = "the broker has lost the order"
@@ -131,7 +135,13 @@ def _line(fleet: Fleet, want: Want, box: Box, absent: Container[str]) -> Line:
         return Line(box.name, "apart", "follows a newer order")
     if not takes_part(want.rollout, box.name) and standing.state != "live":
         return Line(box.name, "apart", "not among the percent")
+    if standing.state in ("failed", "held", "waiting") and not _has_taken(followed, want):
+        return _behind(box.name, standing)  # it said so of an order before
     return _judged(box, standing, want)
+
+
+def _has_taken(followed: Wanted | None, want: Want) -> bool:
+    return followed is not None and max(followed.place, followed.seen) >= want.place
 
 
 def _order(fleet: Fleet, want: Want, box: Box, model: Model | None) -> Published | None:
@@ -185,9 +195,11 @@ def _judged(box: Box, standing: Standing, want: Want) -> Line:
 def _behind(box: str, standing: Standing) -> Line:
     """It may have said no to the order, and then says why as far as nothing else was to be told since."""
     install, code = standing.model.install, standing.refused
-    line = Line(box, "open", "has not taken the order yet", standing.code)
+    line = Line(
+        box, "open", "has not taken the order yet", code or (standing.code if standing.state == "behind" else "")
+    )
     if not code:
-        return line
+        return line if install.phase else msgspec.structs.replace(line, hint=_UNREAD)
     message, hint = (install.message, install.hint) if install.code == code else ("", "")
     if code == "signature":
         hint = _OTHER_KEYS

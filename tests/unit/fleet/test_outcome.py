@@ -59,7 +59,7 @@ def hand(seen: int) -> dict[str, Any]:
         ({"phase": "waiting", "code": "manual"} | ABOUT | FOLLOWED, "apart", "waits: manual"),
         ({"phase": "waiting", "code": "no_space"} | ABOUT | FOLLOWED, "open", "waiting"),
         ({"phase": "waiting", "code": "expired"} | ABOUT | FOLLOWED, "failed", "does not begin"),
-        ({"held": True}, "failed", "held by somebody on the box"),
+        ({"held": True} | FOLLOWED, "failed", "held by somebody on the box"),
         (hand(WANT.seq), "failed", "a person on the box has installed version 9"),
         (hand(WANT.seq - 1), "open", "has not taken the order yet"),
         ({"want": {"release": "f" * 64, "seq": WANT.seq + 1}}, "apart", "follows a newer order"),
@@ -131,6 +131,40 @@ def test_a_box_that_refuses_what_lies_on_another_topic_refuses_no_order() -> Non
 def test_what_to_do_about_a_refusal_is_said(code: str, said: dict[str, Any], hint: str) -> None:
     found = line({"refused": {"all": code}} | said)
     assert (found.code, found.message, found.hint) == (code, "", hint)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"verdict": "rejected", "code": "downgrade", "hint": "Push it with --allow-downgrade."} | ABOUT,
+        {"phase": "waiting", "code": "expired", "hint": "Push again."} | ABOUT,
+        {"held": {"by": "anna", "pinned": True}},
+    ],
+)
+def test_what_a_box_said_of_an_order_before_is_no_answer_to_this_one(before: dict[str, Any]) -> None:
+    """On a slow line the command looks before the order has come there: it may be just what the box's hint asks for."""
+    older = {"want": FOLLOWED["want"] | {"seq": WANT.seq - 2}}
+    found = line(before | older)
+    assert (found.fate, found.word, found.code) == ("open", "has not taken the order yet", "")
+    assert line(before | FOLLOWED).fate == "failed"
+    by_hand = {"want": {"release": WANT.release, "version": "2", "seen": {"epoch": 0, "seq": WANT.seq}}}
+    assert line(before | by_hand).fate == "failed"
+
+
+def test_a_box_without_the_model_is_waited_for_a_while_as_it_may_make_it_of_the_order() -> None:
+    want = msgspec.structs.replace(WANT, model="new")
+    found = outcome(fleet({"a": {}}, want), want)
+    assert found.open
+    patience = Patience(10)
+    assert patience.settle(found, 0).open
+    last = patience.settle(found, 10)
+    assert not last.open
+    assert [(one.fate, one.word) for one in last.lines] == [("apart", "has no model new")]
+
+
+def test_where_a_box_is_not_to_be_heard_the_right_that_may_be_missing_is_named() -> None:
+    assert not line({}).hint
+    assert "/+/install/+" in line({"phase": ""}).hint
 
 
 def test_of_a_box_that_has_not_taken_the_order_nothing_is_said_of_a_release_before() -> None:
