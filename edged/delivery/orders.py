@@ -92,8 +92,9 @@ class Orders:
         self._least = 0  # the version from which on it counts
         self._asked: frozenset[str] = frozenset()  # by the fetcher
         self._pending: dict[str, tuple[bytes, bool]] = {}  # by topic, and whether it has just been sent
-        self._later: dict[str, tuple[bytes, bool]] = {}  # orders that came while no trust counted
+        self._later: dict[str, tuple[bytes, bool]] = {}  # orders that the trust to come may count
         self._refused: dict[str, tuple[str, str]] = {}  # by topic, the hash of what was refused there last, and why
+        self._told: dict[str, tuple[str, str]] = {}  # the same, by the trust before
         self._count: Final = refused
         self._replays: dict[str, int] = {}
         self._wake: Final = asyncio.Event()
@@ -268,17 +269,24 @@ class Orders:
             if len(self._refused) >= WAITING:
                 self._refused.clear()
             self._refused[topic] = digest, error.fault.code
-            if self._anchored is not None and self.trust is None and len(self._later) < WAITING:
+            if kind == "want" and self._anchored is not None and (len(self._later) < WAITING or topic in self._later):
                 self._later[topic] = payload, fresh
-            self._refuse(kind, rest, error.fault, Subject(size=len(payload)), fresh=fresh)
+            if self._told.pop(topic, None) == self._refused[topic]:
+                self._look_over()
+            else:
+                self._refuse(kind, rest, error.fault, Subject(size=len(payload)), fresh=fresh)
         else:
             self._unrefuse(topic)
 
     def _unrefuse(self, topic: str) -> None:
         """What was refused there lies there no more."""
+        self._later.pop(topic, None)
         if self._refused.pop(topic, None) is not None:
-            for one in self._models.values():
-                one.look_over()
+            self._look_over()
+
+    def _look_over(self) -> None:
+        for one in self._models.values():
+            one.look_over()
 
     def _refuse(self, kind: str, rest: str, problem: Fault, subject: Subject, *, fresh: bool) -> None:
         one = self._models.get(rest.partition("/")[0]) if kind == "want" else None
@@ -301,7 +309,7 @@ class Orders:
         self._anchored = found
         version, by = str(found.trust.version), f"root key {', '.join(signers)}"
         self._audit(Decision("trusted", f"trust version {version} holds", "", version, found.sha256, by=by))
-        self._refused.clear()  # another trust may count what this one did not
+        self._told, self._refused = self._refused, {}  # another trust may count what this one did not
         if self.trust is not None:
             self._pending, self._later = {**self._later, **self._pending}, {}
         await self._tell_all()

@@ -533,6 +533,44 @@ def test_ota_F27_what_waits_for_its_hour_does_not_begin_when_its_key_was_revoked
     assert live(fleet, root, course, install="manual").serving == OLD
 
 
+def test_ota_F26_an_order_by_keys_that_came_two_versions_later_is_followed_at_the_end_of_the_walk(
+    fleet: Fleet, root: Path
+) -> None:
+    """The order is there before the second of the documents is asked for."""
+    fleet.operator.deploy = keys.generate()
+    after = trust_of([fleet.operator.root], [fleet.operator.release], [fleet.operator.deploy])
+    for change in ({}, {}, {"keys": after.keys, "roles": after.roles}, {}):
+        fleet.rotate(**change)
+    release = fleet.push(NEW)
+
+    async def course(at: Member) -> None:
+        told = await at.told(release, "active")
+        assert told["refused"] == {}
+        refusals = [one for one in at.decisions if one.event == "rejected"]
+        assert len(refusals) <= 1  # it is looked at with each document, and told of once
+
+    assert live(fleet, root, course).serving == NEW
+
+
+def test_an_order_that_was_taken_away_is_not_followed_when_its_keys_count(fleet: Fleet, root: Path) -> None:
+    late = keys.generate()
+    after = trust_of([fleet.operator.root], [fleet.operator.release], [late])
+
+    async def course(at: Member) -> None:
+        before, fleet.operator.deploy = fleet.operator.deploy, late
+        fleet.push(NEW)
+        await at.sees(refused={"all": "signature"})
+        fleet.broker.publish(fleet.broker.ota.want("m", "all"), b"")
+        await at.sees(refused={})
+        fleet.operator.deploy = before
+        fleet.rotate(keys=after.keys, roles=after.roles)
+        fleet.rotate()
+        await until(lambda: at.installer.orders.trust is not None and at.installer.orders.trust.version == 3)
+        assert at.installer.model("m").record.order is None
+
+    assert live(fleet, root, course).serving == OLD
+
+
 def test_the_next_life_knows_the_newest_trust(fleet: Fleet, root: Path) -> None:
     async def first(at: Member) -> None:
         fleet.rotate(min_version={"m": 3})
