@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import tracemalloc
 import zlib
 
@@ -56,6 +57,30 @@ def test_any_bytes_are_refused_or_short(coding: str, data: bytes) -> None:
         assert len(Inflation(coding, data, 1000).finish()) <= 1000
     except EdgedError as error:
         assert error.fault.code in ("bad_input", "too_large")
+
+
+def test_blocks_that_hold_nothing_go_to_the_thread_too() -> None:
+    """16 MiB of tables of codes without a byte behind them took more than a second."""
+    nothing = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * 100_000
+    started = Inflater().at_once("deflate", nothing, LIMIT)
+    assert isinstance(started, Inflation)
+    with pytest.raises(EdgedError, match="ends before its end"):
+        started.finish()
+    whole = nothing + zlib.compress(b"x")[2:]
+    assert Inflation("deflate", whole, LIMIT).finish() == b"x"
+    with pytest.raises(EdgedError, match="bytes follow"):
+        Inflation("deflate", whole + nothing, LIMIT).finish()
+
+
+NOISE = st.integers(0, 100_000).map(hashlib.shake_128(b"noise").digest)
+
+
+@given(st.binary(max_size=1000) | NOISE, st.integers(0, 9))
+def test_pieces_and_steps_meet_anywhere(data: bytes, level: int) -> None:
+    inflation = Inflation("deflate", zlib.compress(data, level), LIMIT)
+    while not inflation.more(4096):
+        pass
+    assert inflation.body() == data
 
 
 def test_what_is_long_goes_to_the_thread_and_few_wait_for_it() -> None:
