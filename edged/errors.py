@@ -174,7 +174,7 @@ CODES: Final[dict[str, Meaning]] = {
     "undone": Meaning(409, "An operator went back to the version before.", "Push the version you want."),
     "no_previous": Meaning(409, "There is no previous version to go back to.", "Push the version you want."),
     "busy": Meaning(409, "Another installation of this model is under way.", "Try again when it has ended."),
-    "no_space": Meaning(507, "There is not enough disk or memory to try it.", "Make room on the box and push again."),
+    "no_space": Meaning(507, "There is not enough disk or memory to try it.", "Make room on the box and try again."),
     "bad_store": Meaning(500, "A stored model file is missing or damaged.", "Push the model again."),
     # --- a signed release -------------------------------------------------------------------------
     "no_trust": Meaning(

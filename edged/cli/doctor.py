@@ -22,7 +22,7 @@ _MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", metavar="FILE", help="the configuration (default: this box's, /etc/edged/edged.yaml)"
+        "--config", metavar="FILE", help="the configuration (default: this user's own, else the service's)"
     )
     parser.add_argument("--json", action="store_true", help="a JSON list of level (ok, note, bad), what, said and hint")
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from edged.delivery import anchor
 
     findings, config = [], None
-    path = load.find(args.config)
+    path = service.configuration(args.config)
     unit = service.of(path)
     try:
         config = load.load(path, service.environment(unit))

@@ -12,9 +12,11 @@ from typing import Final
 
 import msgspec
 
+from edged.config import load
 from edged.config.places import places
 
 UNIT: Final = "edged.service"
+SYSTEM: Final = places({}, 0).config
 _ASKED_S: Final = 30.0
 _SHOWN: Final = ("LoadState", "ActiveState", "Result", "MainPID", "NRestarts", "User")
 
@@ -32,10 +34,16 @@ class Service(msgspec.Struct, frozen=True):
     user: str
 
 
+def configuration(named: str | None) -> Path:
+    """What whoever looks at a box means: the file named, else this user's own, else the one of the service."""
+    own = load.find(named)
+    return SYSTEM if not named and not own.exists() and SYSTEM.exists() else own
+
+
 def of(configuration: Path) -> Service | None:
     """The service, where that is the configuration which it reads; None where there is no such service."""
     systemctl = shutil.which("systemctl")
-    if configuration != places({}, 0).config or systemctl is None:
+    if configuration != SYSTEM or systemctl is None:
         return None
     command = [systemctl, "show", UNIT, f"--property={','.join(_SHOWN)}"]
     try:

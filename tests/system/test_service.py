@@ -70,6 +70,8 @@ def test_the_socket_is_for_its_group(machine: Machine) -> None:
         assert "usermod -aG edged $USER" in done.stderr
     assert "digits" in machine.says("runuser -u friend -- edged status")
     assert "has started" in machine.says("runuser -u friend -- edged log")
+    told = machine.run("runuser -u friend -- edged doctor", check=False).stdout
+    assert f"ok    configuration  {CONFIGURATION} is valid" in told  # the service's, as friend has none
     done = machine.run("runuser -u friend -- edged rollback digits", check=False)
     assert "forbidden" in done.stderr
 

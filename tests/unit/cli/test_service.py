@@ -18,6 +18,7 @@ def test_what_systemd_shows() -> None:
 
 
 def test_another_configuration_than_the_services_is_read_as_it_is_here(tmp_path: Path) -> None:
+    assert service.configuration(str(tmp_path / "edged.yaml")) == tmp_path / "edged.yaml"
     assert service.of(tmp_path / "edged.yaml") is None
     assert service.environment(None, {"BROKER": "here"}) == {"BROKER": "here"}
     assert service.hidden(None, [tmp_path]) == []
