@@ -15,10 +15,12 @@ import msgspec
 import pytest
 
 from edged.channel import InputHead
-from edged.config.units import Percent, Size
+from edged.config.schema import Probation
+from edged.config.units import Duration, Percent, Size
+from edged.delivery import vigil
 from edged.delivery.record import Phase, Record
 from edged.delivery.shelf import Shelf, resume
-from edged.delivery.store import Store
+from edged.delivery.store import Store, decode
 from edged.errors import EdgedError, Fault, fault
 from edged.serving.generation import Generation
 from tests.integration.delivery.bench import NEW, OLD, PATIENCE_S, SETTINGS, Bench, Killed, during
@@ -104,6 +106,22 @@ def test_what_one_release_has_done_is_not_counted_for_the_next(root: Path) -> No
         assert "untested_live" in last.flags
 
     run(root, course)
+
+
+def test_what_a_probation_has_counted_is_recorded_while_it_lasts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill -9 is followed by what is left of it, not by all of it."""
+    monkeypatch.setattr(vigil, "RECORD_EVERY_S", 0.0)
+    monkeypatch.setattr(vigil, "TICK_S", 0.01)
+
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        await at.answered_by(NEW)
+        at.did(runs=5)
+        async with asyncio.timeout(PATIENCE_S):
+            while decode((root / "state.json").read_bytes()).models["m"].watched.runs != 5:  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.005)
+
+    run(root, course, probation=Probation(Duration(3600), 1000))
 
 
 def test_a_random_model_is_taken_and_flagged(root: Path) -> None:
