@@ -358,12 +358,15 @@ class Route:
             return
         self._revive(self._try_start(release, tally))
 
-    async def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> None:
+    def _try_start(self, release: Release, tally: Tally, *, pause_s: float = 0.0) -> Coroutine[None, None, None]:
         """Starts `release` and makes it live, unless another release is wanted or live by then.
 
         Of several the last one goes on: a load of what has failed must not add one that tries again for ever.
         """
-        self._trying = mine = object()
+        self._trying = mine = object()  # now, whenever a task comes to begin with it
+        return self._start(mine, release, tally, pause_s)
+
+    async def _start(self, mine: object, release: Release, tally: Tally, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         if self.release is not release or self.live is not None or self._vacated or self._trying is not mine:
             return

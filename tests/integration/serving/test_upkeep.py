@@ -51,10 +51,11 @@ def test_a_model_that_is_loaded_again_and_again_in_vain_is_tried_by_one(
     """Each load is a try at once; what goes on behind it must not be as many as there were loads."""
 
     async def scenario(bench: Bench) -> None:
-        loads, in_vain = 0, True
+        tries, loads, in_vain = 0, 0, True
 
         async def start(release: Release, *_: object) -> Generation:
-            nonlocal loads
+            nonlocal tries, loads
+            tries += 1
             if in_vain:
                 raise EdgedError("not_a_model", f"{release.file} is none")
             loads += 1
@@ -64,8 +65,9 @@ def test_a_model_that_is_loaded_again_and_again_in_vain_is_tried_by_one(
         monkeypatch.setattr(bench.route, "start", start)
         monkeypatch.setattr(Deaths, "pause_s", lambda _: 0.0)
         release = bench.release(b"no model")
-        for _ in range(3):
+        for number in range(3):
             await bench.route.serve(release)
+            assert tries > number
         in_vain = False
         for _ in range(20):
             await asyncio.sleep(0)
