@@ -23,6 +23,8 @@ from edged.transports.mqtt.retained import Heard, Lost, Put, Retained
 _LOOK_S: Final = 0.5
 _GRACE_S: Final = 30.0  # for a box that goes offline: it may be started again
 _PATIENCE_S: Final = 10.0  # with a box that refuses the order: a good one may be under way to it still
+_DEAF_S: Final = 15.0  # a box tells what it lacks after 5 s, and then ever more rarely
+_DEAF: Final = "boxes wait for pieces, and no list of what they lack has come yet: may this user read %s?"
 _BESIDE_S: Final = 0.01  # for the boxes' words, while the time goes to those that ask for pieces
 
 
@@ -44,6 +46,11 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    @property
+    def deaf(self) -> str:
+        """What boxes say their needs on, where no word of it has come; else ""."""
+        return "" if self.answers.sent or self.answers.strange else self._filter
 
     def turn(self, limit_s: float) -> None:
         """Listens for so long, and sends what was asked for. While the broker is away it tries to reach it."""
@@ -88,7 +95,7 @@ class Following:
     ) -> None:
         """`online`: boxes that were so when the push began; one that goes is waited for, a while.
 
-        `note` is told of lost connections.
+        `note` is told of lost connections, and of a right that seems to be missing.
         """
         self._mqtt: Final = mqtt
         self._want: Final = want
@@ -97,13 +104,15 @@ class Following:
         self._note: Final = note
         self._absences: Final = Absences(online, _GRACE_S)
         self._patience: Final = Patience(_PATIENCE_S)
+        self._warned = False
 
     def run(self, wait_s: float | None, server: Server | None = None) -> Outcome:
         """The outcome when nothing is open any more, or after `wait_s`. Raises EdgedError `broker`.
 
         A `server` answers boxes meanwhile.
         """
-        until_s = math.inf if wait_s is None else time.monotonic() + wait_s
+        began_s = time.monotonic()
+        until_s = math.inf if wait_s is None else began_s + wait_s
         with Broker(self._mqtt, self._counts) as broker:
             fleet = broker.read_patiently(self._want.model)
             while True:
@@ -111,6 +120,8 @@ class Following:
                 found = outcome(fleet, self._want, self._absences.brief(fleet, now_s))
                 found = self._patience.settle(found, now_s)
                 self._show(found)
+                if server is not None and now_s > began_s + _DEAF_S:
+                    self._look_at(server, found)
                 left_s = until_s - time.monotonic()
                 if not found.open or left_s <= 0:
                     return found
@@ -123,6 +134,12 @@ class Following:
                     self._note(LOST)
                     fleet = broker.read_patiently(self._want.model)
                     self._note(BACK)
+
+    def _look_at(self, server: Server, found: Outcome) -> None:
+        """Says once that nothing comes of what boxes lack, though some wait for pieces."""
+        if server.deaf and not self._warned and any(one.code == "no_blob" for one in found.lines):
+            self._warned = True
+            self._note(_DEAF % server.deaf)
 
 
 def _confirmed(put: Put, refusal: str) -> None:

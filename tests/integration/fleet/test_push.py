@@ -377,6 +377,31 @@ def test_pieces_are_served_to_boxes_that_ask_and_none_is_kept(
     assert "0 releases and 0 pieces went, 1 releases stay" in capsys.readouterr().out
 
 
+def test_a_server_that_no_box_s_needs_come_to_says_what_may_be_missing(
+    machine: Machine, watcher: Watcher, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("edged.fleet.following._DEAF_S", 0.0)
+    monkeypatch.setattr("edged.cli.signed._note", said.append)
+    folder = machine.release(content(CHUNK))
+    watcher.put(*says("a"))
+
+    followed: dict[str, Any] = {}
+
+    def waits() -> None:
+        want = watcher.want("digits", "all")
+        assert want
+        followed["want"] = {"release": want.release, "version": "2", "epoch": 0, "seq": want.seq}
+        about: dict[str, Any] = {"push": {"version": "2", "release": machine.sha256}}
+        watcher.put(*says("a", phase="waiting", code="no_blob", **about, **followed))
+        later(lambda: watcher.put(*says("a", **active(machine), **followed)), lambda: said).join()
+
+    thread = later(waits, lambda: broker.says("'edged/ota/want/digits/all'"))
+    assert machine.push(folder, "--to", "all", "--serve", "--wait=60s") == 0
+    thread.join()
+    assert ["may this user read edged/+/need?" in one for one in said] == [True]
+
+
 # --- tidying up -----------------------------------------------------------------------------------------
 
 
