@@ -102,7 +102,7 @@ def _row(standing: Standing) -> tuple[str, ...]:
     order = standing.order.order if standing.order else None
     asked = standing.state not in ("none", "outside")
     wanted = "-" if order is None or not asked else str(order.version) if isinstance(order, Want) else "undo"
-    why = plain("; ".join(_why(standing)))
+    why = plain("; ".join(filter(None, _why(standing))))
     return (
         standing.box.name,
         "yes" if standing.box.online else "no",

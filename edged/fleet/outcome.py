@@ -183,8 +183,9 @@ def _judged(box: Box, standing: Standing, want: Want) -> Line:
         case "behind":
             return _behind(box.name, standing)
         case _:
+            another = standing.state == "waiting" and install.phase == "probation"  # which comes to its end first
             return msgspec.structs.replace(
-                said("open", install.phase),
+                said("open", "waits for another release's probation" if another else install.phase),
                 have=install.bytes_have,
                 total=install.bytes_total,
                 left_s=install.left_s,

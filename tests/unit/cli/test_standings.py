@@ -109,6 +109,14 @@ def test_a_box_that_has_not_taken_the_order_says_which_it_follows() -> None:
     assert row.endswith("behind  signature")
 
 
+def test_what_waits_without_a_code_has_no_empty_reason() -> None:
+    """Behind another release's probation, say."""
+    followed = Wanted(V2.release, "2", *WHOLE.place)
+    behind = Install("probation", active=V1, about=V1, want=followed, flags=("queued",))
+    (_, row) = lines.table([stands("a", behind, order=Published("digits", "all", WHOLE, b""))])
+    assert row.endswith("waiting  queued")
+
+
 def test_a_box_that_follows_a_person_says_so_and_what_takes_it_back() -> None:
     hand = Install("idle", "active", active=V1, about=V1, want=Wanted(V1.release, "1", seen=WHOLE.place))
     (_, row) = lines.table([stands("a", hand, order=Published("digits", "all", WHOLE, b""))])

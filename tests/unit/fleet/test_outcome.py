@@ -58,6 +58,11 @@ def hand(seen: int) -> dict[str, Any]:
         ({"phase": "waiting", "code": "not_now"} | ABOUT | FOLLOWED, "apart", "waits: not_now"),
         ({"phase": "waiting", "code": "manual"} | ABOUT | FOLLOWED, "apart", "waits: manual"),
         ({"phase": "waiting", "code": "no_space"} | ABOUT | FOLLOWED, "open", "waiting"),
+        (
+            {"phase": "probation", "push": {"release": "f" * 64}} | FOLLOWED,
+            "open",
+            "waits for another release's probation",
+        ),
         ({"phase": "waiting", "code": "expired"} | ABOUT | FOLLOWED, "failed", "does not begin"),
         ({"held": True} | FOLLOWED, "failed", "held by somebody on the box"),
         (hand(WANT.seq), "failed", "a person on the box has installed version 9"),
