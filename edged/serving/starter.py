@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edged import channel
-from edged.errors import EdgedError, Fault
+from edged.errors import EdgedError, Fault, fault
 from edged.serving.forkserver import CONTEXT, end, warm
 from edged.worker import entry
 
@@ -156,6 +156,7 @@ class Starter:
         """
         if not await worker.ended(patience_s):
             worker.kill()
+            reason = reason or fault("model_failed", f"it did not end by itself within {patience_s:g} s")
             await worker.ended(patience_s)
 
         def job() -> int | None:

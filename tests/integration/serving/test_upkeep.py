@@ -225,8 +225,8 @@ def test_a_model_that_was_unloaded_in_the_middle_of_a_run_comes_back(play: Play)
     play(scenario, Model("m", limits=Limits(run=Duration(600))))
 
 
-def test_hung_workers_are_ended_in_one_common_second(play: Play) -> None:
-    """RULES 5: the channels are closed, one second is waited for all, then they are killed."""
+def test_hung_workers_are_ended_in_one_common_second(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    """RULES 5: the channels are closed, one second is waited for all, then they are killed, which is told as ours."""
     hung = 8
 
     async def scenario(bench: Bench) -> None:
@@ -239,6 +239,7 @@ def test_hung_workers_are_ended_in_one_common_second(play: Play) -> None:
         for one in generations:
             with pytest.raises(ProcessLookupError):
                 os.kill(one.pid, 0)
+        assert caplog.text.count("was ended: it did not end by itself within 1 s") == hung
 
     play(scenario, Model("m", limits=Limits(run=Duration(600))))
 
