@@ -31,6 +31,8 @@ _SETTLED_S: Final = 5.0  # a connection that lived so long was a good one
 _EVICTIONS: Final = 3
 _EVICTED: Final = "does another device use the same mqtt.client_id? two with one id evict each other"
 
+_ADVICE: Final = {"Retain not supported": "turn retained messages on (Mosquitto: retain_available true)"}
+
 
 class Owner(Events, Protocol):
     """Who uses the connection."""
@@ -234,7 +236,8 @@ class Link:
             self._retry(f"the broker does not speak MQTT {wire.version}", Ending.UNSUPPORTED)
         elif wire.refusal:
             self._brokers.versions.worked()
-            self._retry(f"the broker refused the connection: {wire.refusal}; check username, password and client_id")
+            advice = _ADVICE.get(wire.refusal, "check username, password and client_id")
+            self._retry(f"the broker refused the connection: {wire.refusal}; {advice}")
         elif self._silent:
             self._retry(reason, Ending.SILENT)
         else:

@@ -182,3 +182,16 @@ def test_what_is_wrong_with_each_is_said_once(make: Make, caplog: pytest.LogCapt
     run(scenario)
     told = [record.args for record in caplog.records if record.levelno == logging.WARNING]
     assert [arguments[0] for arguments in told if isinstance(arguments, tuple)] == [one, other]
+
+
+def test_a_broker_that_keeps_nothing_is_told_as_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No password is to blame."""
+
+    async def scenario() -> None:
+        with Mosquitto(tmp_path, "retain_available false") as broker:
+            async with running(Box(broker.url), wait=False):
+                await until(lambda: "Retain not supported" in caplog.text)
+
+    run(scenario)
+    assert "retain_available true" in caplog.text
+    assert "password" not in caplog.text
