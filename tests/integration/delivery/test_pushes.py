@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import hashlib
 import shutil
@@ -336,6 +337,28 @@ def test_an_operator_goes_back_and_forward_again(root: Path) -> None:
 
     run(root, course)
     assert run(root, later).serving == OLD
+
+
+def test_a_rollback_that_cannot_be_recorded_is_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start would not know of it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    async def course(at: Bench) -> None:
+        at.push(NEW)
+        await at.fate(NEW)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "commit", full)
+            with pytest.raises(EdgedError) as caught:
+                await at.installer.rollback("m")
+        assert caught.value.fault.code == "no_space"
+        assert at.serving == NEW
+        assert at.installer.model("m").record.held is None
+        await at.installer.rollback("m")
+        assert at.serving == OLD
+
+    run(root, course)
 
 
 def test_no_rollback_during_a_trial(root: Path) -> None:
