@@ -10,10 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from edged.channel import InputHead
 from edged.config.schema import Batch, Limits, Model
+from edged.config.schema import Input as Entry
+from edged.config.steps import Form
 from edged.config.units import Duration, Size
 from edged.errors import EdgedError, Fault
 from edged.messages import Answer, Input, Outcome, Source
@@ -190,6 +193,26 @@ def test_inputs_behind_a_probe_that_ends_the_process_keep_their_order(play: Play
         assert ended == [0, 1, 2, 3]
 
     play(scenario, Model("m", batch=Batch(max=1), limits=Limits(run=Duration(600))))
+
+
+def test_an_input_that_runs_again_under_other_settings_keeps_its_form(play: Play) -> None:
+    """Its number is another one by then."""
+    first, second = (Entry(name, form=Form(format="values", fields=(name,))) for name in ("first", "second"))
+
+    async def scenario(bench: Bench) -> None:
+        await bench.route.serve(bench.release(models.counting()))
+        live = bench.route.live
+        assert live is not None
+        assert live.submit([InputHead(len(ENDLESS_TURNS))], [ENDLESS_TURNS], lambda *_: None, probe=True)
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        bench.route.offer(Input("m", b'{"first": [3]}', Source.HTTP, outcome.set_result, time.monotonic(), form=0))
+        await bench.until(lambda: len(live.flights) == 2)
+        bench.route.adopt(bench.route.terms.changed(msgspec.structs.replace(settings, inputs=(second, first))))
+        live.kill()
+        assert isinstance(await asyncio.wait_for(outcome, 30), Answer)
+
+    settings = Model("m", inputs=(first,), limits=Limits(run=Duration(600)))
+    play(scenario, settings)
 
 
 def test_a_model_that_was_unloaded_in_the_middle_of_a_run_comes_back(play: Play) -> None:
