@@ -153,7 +153,9 @@ CODES: Final[dict[str, Meaning]] = {
     "unsigned": Meaning(403, "A simple push needs push.require_signature: false.", "Sign it, or allow simple pushes."),
     "retained_push": Meaning(400, "A simple push must not be retained.", "Publish it without the retain flag."),
     "bad_version": Meaning(400, "A push's version is a positive whole number.", "Leave it out to count on by one."),
-    "not_a_model": Meaning(400, "The file is not an ONNX model that onnxruntime can load.", "Check the file sent."),
+    "not_a_model": Meaning(
+        400, "The file is not an ONNX model that onnxruntime can load.", "`edged inspect` looks at the file."
+    ),
     "io_mismatch": Meaning(
         400, "Its inputs or outputs differ from the running model's.", "Give a model with another signature a new name."
     ),
