@@ -35,6 +35,7 @@ from edged.topics import Ota
 from edged.worker.library import onnxruntime_version
 
 WAITING: Final = 1024  # topics with a document that nobody has looked at
+_KEPT: Final = 4 * 2**20  # bytes of refused orders that the trust to come may count: strangers send any, ours are small
 
 log = logging.getLogger("edged.delivery")
 
@@ -269,14 +270,20 @@ class Orders:
             if len(self._refused) >= WAITING:
                 self._refused.clear()
             self._refused[topic] = digest, error.fault.code
-            if kind == "want" and self._anchored is not None and (len(self._later) < WAITING or topic in self._later):
-                self._later[topic] = payload, fresh
+            if kind == "want" and self._anchored is not None:
+                self._keep_order(topic, payload, fresh)
             if self._told.pop(topic, None) == self._refused[topic]:
                 self._look_over()
             else:
                 self._refuse(kind, rest, error.fault, Subject(size=len(payload)), fresh=fresh)
         else:
             self._unrefuse(topic)
+
+    def _keep_order(self, topic: str, payload: bytes, fresh: bool) -> None:  # noqa: FBT001 - as `_later` has it
+        self._later.pop(topic, None)
+        taken = sum(len(content) for content, _ in self._later.values())
+        if len(self._later) < WAITING and taken + len(payload) <= _KEPT:
+            self._later[topic] = payload, fresh
 
     def _unrefuse(self, topic: str) -> None:
         """What was refused there lies there no more."""

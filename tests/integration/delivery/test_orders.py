@@ -552,6 +552,23 @@ def test_ota_F26_an_order_by_keys_that_came_two_versions_later_is_followed_at_th
     assert live(fleet, root, course).serving == NEW
 
 
+def test_refused_orders_of_strangers_are_kept_within_bounds(fleet: Fleet, root: Path) -> None:
+    ota, large = fleet.broker.ota, b"x" * 60_000
+
+    async def course(at: Member) -> None:
+        orders = at.installer.orders
+        for number in range(200):
+            orders.on_document(ota.want(f"any{number}", "all"), large, retained=False)
+        await until(lambda: len(orders._refused) == 200)
+        assert sum(len(content) for content, _ in orders._later.values()) <= 4 * 2**20
+        for number in range(1000):
+            orders.on_document(ota.want(f"more{number}", "all"), b"x", retained=False)
+        await until(lambda: ota.want("more999", "all") in orders._refused)
+        assert 1000 < len(orders._later) <= 1024
+
+    live(fleet, root, course)
+
+
 def test_an_order_that_was_taken_away_is_not_followed_when_its_keys_count(fleet: Fleet, root: Path) -> None:
     late = keys.generate()
     after = trust_of([fleet.operator.root], [fleet.operator.release], [late])
