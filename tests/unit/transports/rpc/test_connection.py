@@ -111,9 +111,9 @@ def call(stream: int, method: bytes = UNARY) -> bytes:
 
 
 def ticking() -> Callable[[], float]:
-    """A clock of which each look takes a millisecond."""
+    """A clock of which each look takes half a millisecond."""
     ticks = itertools.count()
-    return lambda: next(ticks) / 1000
+    return lambda: next(ticks) / 2000
 
 
 @pytest.mark.parametrize("streamed", [False, True])
