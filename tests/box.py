@@ -119,8 +119,12 @@ class Box:
     def workers(self) -> list[psutil.Process]:
         """The worker processes: children of the fork server."""
         assert self.process is not None
-        tree = psutil.Process(self.process.pid).children(recursive=True)
-        return [p for p in tree if p.ppid() != self.process.pid]
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                if process.ppid() != self.process.pid:
+                    found.append(process)
+        return found
 
     def kill(self) -> None:
         """kill -9 of the daemon."""
