@@ -104,9 +104,7 @@ def test_a_want_at_the_commit_point_of_another_is_followed_afterwards(fleet: Fle
 
 
 def test_a_want_for_what_was_just_approved_does_not_end_it(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     store = Slow(root, lambda one: one.phase is Phase.DOWNLOADING)
 
     async def course(at: Member) -> None:
@@ -120,9 +118,7 @@ def test_a_want_for_what_was_just_approved_does_not_end_it(fleet: Fleet, root: P
 
 
 def test_a_pin_during_a_trial_keeps_what_answers(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         load = loading_waits(at)
@@ -142,9 +138,7 @@ def test_a_pin_in_the_last_moment_of_a_trial_keeps_what_answers(
     fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trial has ended well, and whoever waits for it has not heard of that yet."""
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         hand, examine = at.installer.model("m").hand, examiner.examine
@@ -170,9 +164,7 @@ def test_a_pin_in_the_last_moment_of_a_trial_keeps_what_answers(
 
 
 def test_a_pin_while_a_failed_trial_is_recorded_is_not_held_against_the_next(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(b"error new")
-    fleet.upload(release, b"error new")
-    fleet.want(release)
+    release = fleet.push(b"error new")
     store = Slow(root, lambda one: one.held is not None)
 
     async def course(at: Member) -> None:
@@ -192,9 +184,7 @@ def test_a_pin_while_a_failed_trial_is_recorded_is_not_held_against_the_next(fle
 
 
 def test_a_pin_at_the_commit_point_of_another_release_goes_back_from_it(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    fleet.push(NEW)
     store = Slow(root, lambda one: one.phase is Phase.PROBATION)
 
     async def course(at: Member) -> None:
@@ -322,9 +312,7 @@ def test_a_stick_need_not_wait_for_a_model_that_waits_for_the_broker(fleet: Flee
 
 
 def test_a_damaged_document_on_the_disk_is_fetched_anew(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         await at.told(release, "active")
@@ -373,9 +361,7 @@ def test_documents_for_made_up_models_are_one_kind_of_line_in_the_audit(fleet: F
 
 
 def test_a_pause_that_comes_during_the_trial_keeps_it_from_switching(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
     # The pause is in the record, and its write takes until the trial has passed.
     store = Slow(
         root, lambda one: one.order is not None and one.order.want is not None and one.order.want.rollout.pause
@@ -427,9 +413,7 @@ def test_a_retry_that_is_past_its_time_lets_nobody_go_who_holds_the_model(fleet:
 
 
 def test_a_refused_document_does_not_hide_what_the_box_waits_for(fleet: Fleet, root: Path) -> None:
-    release = fleet.release(NEW)
-    fleet.upload(release, NEW)
-    fleet.want(release)
+    release = fleet.push(NEW)
 
     async def course(at: Member) -> None:
         await at.told(release, "manual")
